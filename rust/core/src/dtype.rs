@@ -1,0 +1,318 @@
+//! Element types, and slices whose type is known at run time only.
+
+use core::mem::MaybeUninit;
+
+use half::{bf16, f16};
+
+use crate::{float::Float, isa::Simd};
+
+/// The element types that kernels know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// IEEE single precision.
+    F32,
+    /// IEEE double precision.
+    F64,
+    /// The upper half of a single.
+    Bf16,
+    /// IEEE half precision.
+    F16,
+}
+
+impl DType {
+    /// Every one, in the order of their discriminants.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F64, Self::Bf16, Self::F16];
+
+    /// torch's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+            Self::Bf16 => "bfloat16",
+            Self::F16 => "float16",
+        }
+    }
+
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F64 => 8,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+}
+
+/// How many elements of half precision are widened at a time: the tile stays in the first-level cache.
+pub const TILE: usize = 512;
+
+/// A type that tensors hold. Kernels compute in its [`Element::Lane`]; half precision is rounded once, at the end.
+pub trait Element: Copy + Send + Sync + 'static {
+    /// The type that kernels compute in.
+    type Lane: Float;
+    /// The type's name at run time.
+    const DTYPE: DType;
+
+    /// Widens `src` into `dst`, of the same length.
+    fn widen<S: Simd>(simd: S, src: &[Self], dst: &mut [Self::Lane]);
+    /// Rounds `src` into `dst`, of the same length, to nearest even.
+    fn narrow<S: Simd>(simd: S, src: &[Self::Lane], dst: &mut [MaybeUninit<Self>]);
+    /// `dst[i] = f(src[i])`.
+    fn map<S: Simd>(simd: S, src: &[Self], dst: &mut [MaybeUninit<Self>], f: impl Fn(Self::Lane) -> Self::Lane);
+    /// `dst[i] = f(src[i])` from lanes; `src` is left in any state.
+    fn map_lanes<S: Simd>(
+        simd: S,
+        src: &mut [Self::Lane],
+        dst: &mut [MaybeUninit<Self>],
+        f: impl Fn(Self::Lane) -> Self::Lane,
+    );
+    /// `buf[i] = f(buf[i])`.
+    fn map_inplace<S: Simd>(simd: S, buf: &mut [Self], f: impl Fn(Self::Lane) -> Self::Lane);
+    /// `dst[i] = f(a[i], b[i])`.
+    fn zip_map<S: Simd>(
+        simd: S,
+        a: &[Self],
+        b: &[Self],
+        dst: &mut [MaybeUninit<Self>],
+        f: impl Fn(Self::Lane, Self::Lane) -> Self::Lane,
+    );
+}
+
+macro_rules! lane_element {
+    ($float:ty, $dtype:expr) => {
+        impl Element for $float {
+            type Lane = $float;
+            const DTYPE: DType = $dtype;
+
+            #[inline(always)]
+            fn widen<S: Simd>(_: S, src: &[Self], dst: &mut [Self]) {
+                dst.copy_from_slice(src);
+            }
+
+            #[inline(always)]
+            fn narrow<S: Simd>(_: S, src: &[Self], dst: &mut [MaybeUninit<Self>]) {
+                dst.write_copy_of_slice(src);
+            }
+
+            #[inline(always)]
+            fn map<S: Simd>(_: S, src: &[Self], dst: &mut [MaybeUninit<Self>], f: impl Fn(Self) -> Self) {
+                for (d, s) in dst.iter_mut().zip(src) {
+                    d.write(f(*s));
+                }
+            }
+
+            #[inline(always)]
+            fn map_lanes<S: Simd>(simd: S, src: &mut [Self], dst: &mut [MaybeUninit<Self>], f: impl Fn(Self) -> Self) {
+                Self::map(simd, src, dst, f);
+            }
+
+            #[inline(always)]
+            fn map_inplace<S: Simd>(_: S, buf: &mut [Self], f: impl Fn(Self) -> Self) {
+                for x in buf {
+                    *x = f(*x);
+                }
+            }
+
+            #[inline(always)]
+            fn zip_map<S: Simd>(
+                _: S,
+                a: &[Self],
+                b: &[Self],
+                dst: &mut [MaybeUninit<Self>],
+                f: impl Fn(Self, Self) -> Self,
+            ) {
+                for ((d, a), b) in dst.iter_mut().zip(a).zip(b) {
+                    d.write(f(*a, *b));
+                }
+            }
+        }
+    };
+}
+
+lane_element!(f32, DType::F32);
+lane_element!(f64, DType::F64);
+
+macro_rules! half_element {
+    ($half:ty, $dtype:expr, $widen:expr, $narrow:expr) => {
+        impl Element for $half {
+            type Lane = f32;
+            const DTYPE: DType = $dtype;
+
+            #[inline(always)]
+            fn widen<S: Simd>(simd: S, src: &[Self], dst: &mut [f32]) {
+                $widen(simd, src, dst);
+            }
+
+            #[inline(always)]
+            fn narrow<S: Simd>(simd: S, src: &[f32], dst: &mut [MaybeUninit<Self>]) {
+                $narrow(simd, src, dst);
+            }
+
+            #[inline(always)]
+            fn map<S: Simd>(simd: S, src: &[Self], dst: &mut [MaybeUninit<Self>], f: impl Fn(f32) -> f32) {
+                let mut tile = [0.0; TILE];
+                for (src, dst) in src.chunks(TILE).zip(dst.chunks_mut(TILE)) {
+                    let tile = &mut tile[..src.len()];
+                    Self::widen(simd, src, tile);
+                    f32::map_inplace(simd, tile, &f);
+                    Self::narrow(simd, tile, dst);
+                }
+            }
+
+            #[inline(always)]
+            fn map_lanes<S: Simd>(simd: S, src: &mut [f32], dst: &mut [MaybeUninit<Self>], f: impl Fn(f32) -> f32) {
+                f32::map_inplace(simd, src, f);
+                Self::narrow(simd, src, dst);
+            }
+
+            #[inline(always)]
+            fn map_inplace<S: Simd>(simd: S, buf: &mut [Self], f: impl Fn(f32) -> f32) {
+                let mut tile = [0.0; TILE];
+                for buf in buf.chunks_mut(TILE) {
+                    let tile = &mut tile[..buf.len()];
+                    Self::widen(simd, buf, tile);
+                    f32::map_inplace(simd, tile, &f);
+                    Self::narrow(simd, tile, as_uninit(buf));
+                }
+            }
+
+            #[inline(always)]
+            fn zip_map<S: Simd>(
+                simd: S,
+                a: &[Self],
+                b: &[Self],
+                dst: &mut [MaybeUninit<Self>],
+                f: impl Fn(f32, f32) -> f32,
+            ) {
+                let (mut left, mut right) = ([0.0; TILE], [0.0; TILE]);
+                for ((a, b), dst) in a.chunks(TILE).zip(b.chunks(TILE)).zip(dst.chunks_mut(TILE)) {
+                    let (left, right) = (&mut left[..a.len()], &mut right[..b.len()]);
+                    Self::widen(simd, a, left);
+                    Self::widen(simd, b, right);
+                    for (l, r) in left.iter_mut().zip(&*right) {
+                        *l = f(*l, *r);
+                    }
+                    Self::narrow(simd, left, dst);
+                }
+            }
+        }
+    };
+}
+
+half_element!(
+    f16,
+    DType::F16,
+    |simd: S, src, dst| simd.widen_f16(src, dst),
+    |simd: S, src, dst| simd.narrow_f16(src, dst)
+);
+half_element!(
+    bf16,
+    DType::Bf16,
+    |_: S, src, dst| widen_bf16(src, dst),
+    |_: S, src, dst| narrow_bf16(src, dst)
+);
+
+#[inline(always)]
+fn widen_bf16(src: &[bf16], dst: &mut [f32]) {
+    for (d, s) in dst.iter_mut().zip(src) {
+        *d = f32::from_bits((s.to_bits() as u32) << 16);
+    }
+}
+
+/// Adds half a unit, and the bit that breaks ties to even; a NaN becomes torch's, `0x7fc0`.
+#[inline(always)]
+fn narrow_bf16(src: &[f32], dst: &mut [MaybeUninit<bf16>]) {
+    for (d, s) in dst.iter_mut().zip(src) {
+        let bits = s.to_bits();
+        let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
+        d.write(bf16::from_bits(if s.is_nan() { 0x7fc0 } else { rounded }));
+    }
+}
+
+/// Initialised memory as the destination of a function that writes every element.
+#[inline(always)]
+pub(crate) fn as_uninit<T>(buf: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: the layouts are the same, and this crate never writes an uninitialised value through such a slice.
+    unsafe { core::slice::from_raw_parts_mut(buf.as_mut_ptr().cast(), buf.len()) }
+}
+
+macro_rules! views {
+    ($($variant:ident($element:ty)),*) => {
+        /// A slice of any element type.
+        #[derive(Clone, Copy, Debug)]
+        pub enum View<'a> { $(#[doc = stringify!($element)] $variant(&'a [$element])),* }
+        /// A mutable slice of any element type.
+        #[derive(Debug)]
+        pub enum ViewMut<'a> { $(#[doc = stringify!($element)] $variant(&'a mut [$element])),* }
+        /// A slice of any element type, to be written in full.
+        #[derive(Debug)]
+        pub enum Target<'a> { $(#[doc = stringify!($element)] $variant(&'a mut [MaybeUninit<$element>])),* }
+
+        impl<'a> View<'a> {
+            /// A view of `len` elements at `data`.
+            ///
+            /// # Safety
+            /// `data` is aligned and valid for reads of `len` elements of `dtype` for `'a`, and nothing writes there.
+            pub unsafe fn from_raw(dtype: DType, data: *const u8, len: usize) -> Self {
+                // SAFETY: the caller's.
+                match dtype { $(DType::$variant => Self::$variant(unsafe { core::slice::from_raw_parts(data.cast(), len) })),* }
+            }
+        }
+        impl<'a> ViewMut<'a> {
+            /// A mutable view of `len` elements at `data`.
+            ///
+            /// # Safety
+            /// `data` is aligned and valid for reads and writes of `len` elements of `dtype` for `'a`, and nothing else
+            /// uses it.
+            pub unsafe fn from_raw(dtype: DType, data: *mut u8, len: usize) -> Self {
+                // SAFETY: the caller's.
+                match dtype { $(DType::$variant => Self::$variant(unsafe { core::slice::from_raw_parts_mut(data.cast(), len) })),* }
+            }
+        }
+        impl<'a> Target<'a> {
+            /// A destination of `len` elements at `data`.
+            ///
+            /// # Safety
+            /// `data` is aligned and valid for writes of `len` elements of `dtype` for `'a`, and nothing else uses it.
+            pub unsafe fn from_raw(dtype: DType, data: *mut u8, len: usize) -> Self {
+                // SAFETY: the caller's.
+                match dtype { $(DType::$variant => Self::$variant(unsafe { core::slice::from_raw_parts_mut(data.cast(), len) })),* }
+            }
+        }
+        $(
+            impl<'a> From<&'a [$element]> for View<'a> {
+                fn from(slice: &'a [$element]) -> Self { Self::$variant(slice) }
+            }
+            impl<'a> From<&'a mut [$element]> for ViewMut<'a> {
+                fn from(slice: &'a mut [$element]) -> Self { Self::$variant(slice) }
+            }
+            impl<'a> From<&'a mut [MaybeUninit<$element>]> for Target<'a> {
+                fn from(slice: &'a mut [MaybeUninit<$element>]) -> Self { Self::$variant(slice) }
+            }
+            impl<'a> From<&'a mut [$element]> for Target<'a> {
+                fn from(slice: &'a mut [$element]) -> Self { Self::$variant(as_uninit(slice)) }
+            }
+        )*
+    };
+}
+
+views!(F32(f32), F64(f64), Bf16(bf16), F16(f16));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Baseline;
+
+    #[test]
+    fn bf16_rounds_as_the_half_crate() {
+        for bits in (0..=u32::MAX).step_by(9973) {
+            let x = f32::from_bits(bits);
+            let mut rounded = [bf16::ZERO];
+            bf16::narrow(Baseline, &[x], as_uninit(&mut rounded));
+            assert!(
+                rounded[0] == bf16::from_f32(x) || x.is_nan() && rounded[0].is_nan(),
+                "{x}"
+            );
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Instruction sets, as capabilities: a value of [`Avx2`] or [`Avx512`] exists only where the CPU has it.
+//!
+//! A kernel is ordinary generic code over a [`Simd`] token, marked `#[inline(always)]`; [`Isa::run`] inlines it into a
+//! function that carries the instruction set, where the compiler vectorizes its loops.
+
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::{
+    _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps,
+    _mm256_storeu_ps,
+};
+
+use core::mem::MaybeUninit;
+
+use half::f16;
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+/// The fields are the proofs of each feature.
+#[cfg(target_arch = "x86_64")]
+#[allow(missing_docs)]
+mod x86 {
+    pulp::simd_type!({
+        /// 256-bit vectors with fused multiply-add and half-precision conversion (x86-64-v3).
+        pub struct Avx2 {
+            pub sse: f!("sse"),
+            pub sse2: f!("sse2"),
+            pub fxsr: f!("fxsr"),
+            pub sse3: f!("sse3"),
+            pub ssse3: f!("ssse3"),
+            pub sse4_1: f!("sse4.1"),
+            pub sse4_2: f!("sse4.2"),
+            pub popcnt: f!("popcnt"),
+            pub avx: f!("avx"),
+            pub avx2: f!("avx2"),
+            pub bmi1: f!("bmi1"),
+            pub bmi2: f!("bmi2"),
+            pub fma: f!("fma"),
+            pub lzcnt: f!("lzcnt"),
+            pub f16c: f!("f16c"),
+        }
+    });
+
+    pulp::simd_type!({
+        /// 512-bit vectors (x86-64-v4).
+        pub struct Avx512 {
+            pub sse: f!("sse"),
+            pub sse2: f!("sse2"),
+            pub fxsr: f!("fxsr"),
+            pub sse3: f!("sse3"),
+            pub ssse3: f!("ssse3"),
+            pub sse4_1: f!("sse4.1"),
+            pub sse4_2: f!("sse4.2"),
+            pub popcnt: f!("popcnt"),
+            pub avx: f!("avx"),
+            pub avx2: f!("avx2"),
+            pub bmi1: f!("bmi1"),
+            pub bmi2: f!("bmi2"),
+            pub fma: f!("fma"),
+            pub lzcnt: f!("lzcnt"),
+            pub f16c: f!("f16c"),
+            pub avx512f: f!("avx512f"),
+            pub avx512bw: f!("avx512bw"),
+            pub avx512cd: f!("avx512cd"),
+            pub avx512dq: f!("avx512dq"),
+            pub avx512vl: f!("avx512vl"),
+        }
+    });
+}
+
+/// What the target itself guarantees: NEON on aarch64, plain scalar code elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Baseline;
+
+/// The few operations that the vectorizer cannot find by itself.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// `dst[i] = src[i]`, widened exactly. The slices have one length.
+    fn widen_f16(self, src: &[f16], dst: &mut [f32]);
+    /// `dst[i] = src[i]`, rounded to nearest even. The slices have one length.
+    fn narrow_f16(self, src: &[f32], dst: &mut [MaybeUninit<f16>]);
+}
+
+/// A computation that can be compiled for each instruction set. Mark `run` as `#[inline(always)]`.
+pub trait Program {
+    /// What it returns.
+    type Output;
+    /// Runs with the capability token of one instruction set.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set that this machine has.
+#[derive(Clone, Copy, Debug)]
+pub enum Isa {
+    /// See [`Baseline`].
+    Baseline(Baseline),
+    /// See [`Avx2`].
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// See [`Avx512`].
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+impl Isa {
+    /// The widest instruction set of this machine.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if let Some(isa) = Avx512::try_new() {
+                return Self::Avx512(isa);
+            }
+            if let Some(isa) = Avx2::try_new() {
+                return Self::Avx2(isa);
+            }
+        }
+        Self::Baseline(Baseline)
+    }
+
+    /// Every instruction set of this machine, widest first.
+    pub fn available() -> Vec<Self> {
+        let mut all = vec![Self::detect()];
+        #[cfg(target_arch = "x86_64")]
+        if let (Self::Avx512(_), Some(isa)) = (all[0], Avx2::try_new()) {
+            all.push(Self::Avx2(isa));
+        }
+        if !matches!(all[0], Self::Baseline(_)) {
+            all.push(Self::Baseline(Baseline));
+        }
+        all
+    }
+
+    /// `"avx512"`, `"avx2"` or `"baseline"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Baseline(_) => "baseline",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+        }
+    }
+
+    /// The instruction set of that name, if this machine has it.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::available().into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// Whether a fused multiply-add is one instruction here: without it the kernels are correct but slow.
+    pub fn has_fma(self) -> bool {
+        !matches!(self, Self::Baseline(_)) || cfg!(target_arch = "aarch64")
+    }
+
+    /// Runs a program compiled for this instruction set.
+    #[inline(always)]
+    pub fn run<P: Program>(self, program: P) -> P::Output {
+        match self {
+            Self::Baseline(simd) => program.run(simd),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(simd) => simd.vectorize(Call { program, simd }),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(simd) => simd.vectorize(Call { program, simd }),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Call<P, S> {
+    program: P,
+    simd: S,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<P: Program, S: Simd> pulp::NullaryFnOnce for Call<P, S> {
+    type Output = P::Output;
+
+    #[inline(always)]
+    fn call(self) -> P::Output {
+        self.program.run(self.simd)
+    }
+}
+
+impl Simd for Baseline {
+    #[inline(always)]
+    fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
+        for (d, s) in dst.iter_mut().zip(src) {
+            *d = s.to_f32();
+        }
+    }
+
+    #[inline(always)]
+    fn narrow_f16(self, src: &[f32], dst: &mut [MaybeUninit<f16>]) {
+        for (d, s) in dst.iter_mut().zip(src) {
+            d.write(f16::from_f32(*s));
+        }
+    }
+}
+
+/// Eight lanes at a time with F16C; what remains goes through a zero-padded vector.
+#[cfg(target_arch = "x86_64")]
+macro_rules! f16c_conversions {
+    ($isa:ty) => {
+        impl Simd for $isa {
+            #[inline(always)]
+            fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
+                let widen = |half: [f16; 8]| -> [f32; 8] {
+                    let mut wide = [0.0; 8];
+                    // SAFETY: `self` is the proof of F16C; both arrays hold exactly one vector.
+                    unsafe {
+                        _mm256_storeu_ps(
+                            wide.as_mut_ptr(),
+                            _mm256_cvtph_ps(_mm_loadu_si128(half.as_ptr().cast())),
+                        )
+                    };
+                    wide
+                };
+                let (chunks, rest) = src.as_chunks::<8>();
+                let (wide, wide_rest) = dst.as_chunks_mut::<8>();
+                for (d, s) in wide.iter_mut().zip(chunks) {
+                    *d = widen(*s);
+                }
+                if !rest.is_empty() {
+                    let mut last = [f16::ZERO; 8];
+                    last[..rest.len()].copy_from_slice(rest);
+                    wide_rest.copy_from_slice(&widen(last)[..rest.len()]);
+                }
+            }
+
+            #[inline(always)]
+            fn narrow_f16(self, src: &[f32], dst: &mut [MaybeUninit<f16>]) {
+                let narrow = |wide: [f32; 8]| -> [MaybeUninit<f16>; 8] {
+                    let mut half = [MaybeUninit::uninit(); 8];
+                    // SAFETY: as in `widen`.
+                    unsafe {
+                        _mm_storeu_si128(
+                            half.as_mut_ptr().cast(),
+                            _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(wide.as_ptr())),
+                        )
+                    };
+                    half
+                };
+                let (chunks, rest) = src.as_chunks::<8>();
+                let (halves, halves_rest) = dst.as_chunks_mut::<8>();
+                for (d, s) in halves.iter_mut().zip(chunks) {
+                    *d = narrow(*s);
+                }
+                if !rest.is_empty() {
+                    let mut last = [0.0; 8];
+                    last[..rest.len()].copy_from_slice(rest);
+                    halves_rest.copy_from_slice(&narrow(last)[..rest.len()]);
+                }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+f16c_conversions!(Avx2);
+#[cfg(target_arch = "x86_64")]
+f16c_conversions!(Avx512);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct RoundTrip<'a>(&'a [f16], &'a mut [MaybeUninit<f16>]);
+
+    impl Program for RoundTrip<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let mut wide = vec![0.0; self.0.len()];
+            simd.widen_f16(self.0, &mut wide);
+            for (w, h) in wide.iter().zip(self.0) {
+                assert!(*w == h.to_f32() || w.is_nan());
+            }
+            simd.narrow_f16(&wide, self.1);
+        }
+    }
+
+    #[test]
+    fn every_f16_survives_at_every_length() {
+        let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+        for isa in Isa::available() {
+            for len in (0..20).chain([all.len()]) {
+                let src = &all[all.len() - len..];
+                let mut dst = vec![MaybeUninit::new(f16::ZERO); len];
+                isa.run(RoundTrip(src, &mut dst));
+                for (s, d) in src.iter().zip(&dst) {
+                    // SAFETY: every element was initialised above.
+                    let d = unsafe { d.assume_init() };
+                    assert!(s.to_bits() == d.to_bits() || (s.is_nan() && d.is_nan()));
+                }
+            }
+        }
+    }
+}

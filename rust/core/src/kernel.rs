@@ -1,0 +1,132 @@
+//! What all kernels have in common.
+
+use crate::{
+    dtype::{Target, View, ViewMut},
+    isa::Isa,
+    parallel::{Serial, Team},
+};
+
+/// Where a kernel runs.
+#[derive(Clone, Copy)]
+pub struct Exec<'a> {
+    /// The instruction set.
+    pub isa: Isa,
+    team: &'a dyn Team,
+}
+
+/// Nanoseconds of work on one thread below which waking a second one costs more than it saves.
+const TEAM_PAYS: f64 = 12_000.0;
+/// Nanoseconds of work that each thread should have at least.
+const SHARE: f64 = 5_000.0;
+/// What one thread moves and computes in a nanosecond, in bytes and in vector instructions of eight lanes; rough, for
+/// the decision above only.
+const BYTES: f64 = 20.0;
+const VECTORS: f64 = 4.0;
+
+impl<'a> Exec<'a> {
+    /// Kernels run on `team`, where it pays.
+    pub fn new(isa: Isa, team: &'a dyn Team) -> Self {
+        Self { isa, team }
+    }
+
+    /// The team for `len` items, each of which moves `bytes` and takes `flops` floating-point instructions, and the
+    /// least number of items that is worth a thread.
+    pub fn team(&self, len: usize, bytes: usize, flops: usize) -> (&'a dyn Team, usize) {
+        let each = (bytes as f64 / BYTES).max(flops as f64 / (8.0 * VECTORS));
+        if each * len as f64 > TEAM_PAYS {
+            (self.team, ((SHARE / each) as usize).max(1))
+        } else {
+            (&Serial, len.max(1))
+        }
+    }
+}
+
+/// A dense tensor as its kernel sees it: `outer` blocks of `dim` rows of `inner` elements, in the order of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Product of the sizes before the dimension that is worked along.
+    pub outer: usize,
+    /// Size of that dimension.
+    pub dim: usize,
+    /// Product of the sizes after it.
+    pub inner: usize,
+}
+
+impl Geometry {
+    /// All of `len` elements in one row.
+    pub fn flat(len: usize) -> Self {
+        Self {
+            outer: 1,
+            dim: len,
+            inner: 1,
+        }
+    }
+
+    /// Number of elements.
+    pub fn len(self) -> usize {
+        self.outer * self.dim * self.inner
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How the result's shape follows from the input's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// As the input; every element by itself.
+    Pointwise,
+    /// As the input; along a dimension.
+    Rows,
+    /// Without the dimension.
+    Reduce,
+    /// Half of the dimension.
+    Glu,
+}
+
+/// An operation on one tensor, with its gradient.
+///
+/// `numbers` are the operation's parameters in the order of its documentation; missing ones have torch's defaults.
+///
+/// # Panics
+/// All methods panic where slices differ in type, or in length from what `geometry` says.
+pub trait Kernel: Sync {
+    /// torch's name.
+    fn name(&self) -> &'static str;
+
+    /// See [`Shape`].
+    fn shape(&self) -> Shape;
+
+    /// # Errors
+    /// The reason why these parameters are not for this kernel.
+    fn accepts(&self, _geometry: Geometry, _numbers: &[f64]) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Writes the result of `src` to all of `dst`.
+    fn forward(&self, exec: &Exec, src: View, dst: Target, geometry: Geometry, numbers: &[f64]);
+
+    /// Replaces `buf` by the result; for [`Shape::Pointwise`].
+    fn inplace(&self, exec: &Exec, buf: ViewMut, numbers: &[f64]);
+
+    /// Writes the gradient of the input to all of `dst`, from that of the result and what the forward pass saved: its
+    /// input or its result, as torch does for this operation.
+    fn backward(&self, exec: &Exec, grad: View, saved: View, dst: Target, geometry: Geometry, numbers: &[f64]);
+}
+
+/// Runs `$body` with the slices' element type: `each_type!((src: View, dst: Target) => body(src, dst))`.
+macro_rules! each_type {
+    (($($slice:ident : $kind:ident),+) => $body:expr) => {
+        match ($($slice,)+) {
+            ($($kind::F32($slice),)+) => $body,
+            ($($kind::F64($slice),)+) => $body,
+            ($($kind::Bf16($slice),)+) => $body,
+            ($($kind::F16($slice),)+) => $body,
+            #[allow(unreachable_patterns)]
+            _ => panic!("the slices differ in element type"),
+        }
+    };
+}
+pub(crate) use each_type;

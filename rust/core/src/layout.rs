@@ -1,0 +1,246 @@
+//! Shapes and strides, in elements: what is dense, and which strides torch gives a result.
+
+use crate::kernel::Geometry;
+
+/// The most dimensions that a [`Layout`] holds.
+pub const MAX_DIMS: usize = 12;
+
+/// Sizes and strides of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    ndim: usize,
+    sizes: [i64; MAX_DIMS],
+    strides: [i64; MAX_DIMS],
+}
+
+impl Layout {
+    /// `None` if there are more than [`MAX_DIMS`] dimensions, the slices differ in length, or a size is negative.
+    pub fn new(sizes: &[i64], strides: &[i64]) -> Option<Self> {
+        if sizes.len() > MAX_DIMS || sizes.len() != strides.len() || sizes.iter().any(|&size| size < 0) {
+            return None;
+        }
+        let mut layout = Self {
+            ndim: sizes.len(),
+            sizes: [1; MAX_DIMS],
+            strides: [0; MAX_DIMS],
+        };
+        layout.sizes[..sizes.len()].copy_from_slice(sizes);
+        layout.strides[..strides.len()].copy_from_slice(strides);
+        layout.numel_checked()?;
+        Some(layout)
+    }
+
+    /// The row-major layout of these sizes.
+    pub fn contiguous(sizes: &[i64]) -> Option<Self> {
+        let mut layout = Self::new(sizes, &[0; MAX_DIMS][..sizes.len().min(MAX_DIMS)])?;
+        layout.restride((0..sizes.len()).rev());
+        Some(layout)
+    }
+
+    /// Size of each dimension.
+    pub fn sizes(&self) -> &[i64] {
+        &self.sizes[..self.ndim]
+    }
+
+    /// Step of each dimension, in elements.
+    pub fn strides(&self) -> &[i64] {
+        &self.strides[..self.ndim]
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.sizes().iter().product::<i64>() as usize
+    }
+
+    fn numel_checked(&self) -> Option<i64> {
+        self.sizes()
+            .iter()
+            .try_fold(1_i64, |product, &size| product.checked_mul(size))
+    }
+
+    /// Whether the elements lie in memory row-major and without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        self.steps_match((0..self.ndim).rev())
+    }
+
+    /// Whether dimension 1 of a 4-d or 5-d tensor is innermost in memory, the others being row-major.
+    pub fn is_channels_last(&self) -> bool {
+        matches!(self.ndim, 4 | 5) && self.steps_match(channels_last(self.ndim))
+    }
+
+    /// Whether the elements fill a block of memory without gaps or overlap, in the order of some permutation; then that
+    /// permutation, outermost first (dimensions of size 1 where they stand).
+    pub fn dense_order(&self) -> Option<[usize; MAX_DIMS]> {
+        let mut order: [usize; MAX_DIMS] = core::array::from_fn(|d| d);
+        // An insertion sort, stable, over the dimensions that count.
+        let live = |d: usize| self.sizes[d] != 1;
+        for i in 1..self.ndim {
+            let mut j = i;
+            while j > 0 {
+                let (a, b) = (order[j - 1], order[j]);
+                if live(a) && live(b) && self.strides[a] < self.strides[b]
+                    || !live(a)
+                        && live(b)
+                        && (0..j - 1).any(|k| live(order[k]) && self.strides[order[k]] < self.strides[b])
+                {
+                    order.swap(j - 1, j);
+                    j -= 1;
+                } else {
+                    break;
+                }
+            }
+        }
+        self.steps_match(order[..self.ndim].iter().rev().copied())
+            .then_some(order)
+    }
+
+    /// The strides that torch gives the result of an elementwise operation on this input, or `None` where the input is
+    /// not dense: row-major if that is what the input is, else channels-last, else the input's own (the fast paths of
+    /// `TensorIteratorBase::fast_set_up`).
+    pub fn elementwise_result(&self) -> Option<Self> {
+        let mut result = *self;
+        if self.is_contiguous() {
+            result.restride((0..self.ndim).rev());
+        } else if self.is_channels_last() {
+            result.restride(channels_last(self.ndim));
+        } else {
+            self.dense_order()?;
+        }
+        Some(result)
+    }
+
+    /// The dimension that `dim` names, counting from the end if negative; a scalar has one, of size 1.
+    pub fn wrap_dim(&self, dim: i64) -> Option<usize> {
+        let ndim = self.ndim.max(1) as i64;
+        (-ndim..ndim)
+            .contains(&dim)
+            .then(|| (if dim < 0 { dim + ndim } else { dim }) as usize)
+    }
+
+    /// The geometry along `dim` of a row-major tensor.
+    pub fn along(&self, dim: usize) -> Geometry {
+        let product = |sizes: &[i64]| sizes.iter().product::<i64>() as usize;
+        Geometry {
+            outer: product(&self.sizes[..dim]),
+            dim: self.sizes[dim] as usize,
+            inner: product(&self.sizes[dim + 1..self.ndim.max(dim + 1)]),
+        }
+    }
+
+    /// The geometry along `dim` of a dense tensor in any order, and its layout with that dimension halved in the same
+    /// order. `None` where it is not dense, or a dimension of size 1 leaves the order open.
+    pub fn halved(&self, dim: usize) -> Option<(Geometry, Self)> {
+        let order = self.dense_order()?;
+        let order = &order[..self.ndim];
+        if self.sizes().contains(&1) || self.sizes[dim] == 2 {
+            return None;
+        }
+        let place = order.iter().position(|&d| d == dim)?;
+        let product = |dims: &[usize]| dims.iter().map(|&d| self.sizes[d]).product::<i64>() as usize;
+        let (outer, inner) = (product(&order[..place]), product(&order[place + 1..]));
+        let mut result = *self;
+        result.sizes[dim] /= 2;
+        result.restride(order.iter().rev().copied());
+        Some((
+            Geometry {
+                outer,
+                dim: self.sizes[dim] as usize,
+                inner,
+            },
+            result,
+        ))
+    }
+
+    /// This layout with `dim` of another size, row-major.
+    pub fn with_size(&self, dim: usize, size: i64) -> Self {
+        let mut result = *self;
+        result.sizes[dim] = size;
+        result.restride((0..self.ndim).rev());
+        result
+    }
+
+    /// This layout without `dim`, row-major.
+    pub fn without(&self, dim: usize) -> Self {
+        let mut result = *self;
+        result.sizes.copy_within(dim + 1.., dim);
+        result.strides.copy_within(dim + 1.., dim);
+        result.ndim = self.ndim.saturating_sub(1);
+        result.restride((0..result.ndim).rev());
+        result
+    }
+
+    /// Whether the strides are those of a dense tensor whose dimensions, innermost first, are `order`.
+    fn steps_match(&self, order: impl Iterator<Item = usize>) -> bool {
+        let mut step = 1;
+        for d in order {
+            if self.sizes[d] != 1 {
+                if self.strides[d] != step {
+                    return false;
+                }
+                step *= self.sizes[d];
+            }
+        }
+        true
+    }
+
+    /// Sets the strides of a dense tensor whose dimensions, innermost first, are `order`.
+    fn restride(&mut self, order: impl Iterator<Item = usize>) {
+        let mut step = 1;
+        for d in order {
+            self.strides[d] = step;
+            step *= self.sizes[d].max(1);
+        }
+    }
+}
+
+/// Dimensions innermost first: 1, then the others from the last.
+fn channels_last(ndim: usize) -> impl Iterator<Item = usize> {
+    core::iter::once(1).chain((2..ndim).rev()).chain(core::iter::once(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn channels_last_is_found_and_kept() {
+        let layout = Layout::new(&[2, 3, 4, 5], &[60, 1, 15, 3]).unwrap();
+        assert!(layout.is_channels_last() && !layout.is_contiguous());
+        assert_eq!(layout.elementwise_result().unwrap().strides(), [60, 1, 15, 3]);
+        assert_eq!(layout.dense_order().unwrap()[..4], [0, 2, 3, 1]);
+    }
+
+    #[test]
+    fn gaps_and_overlaps_are_not_dense() {
+        for strides in [[8, 1], [0, 1], [1, 1], [2, 1]] {
+            assert!(Layout::new(&[3, 4], &strides).unwrap().elementwise_result().is_none());
+        }
+    }
+
+    #[test]
+    fn too_many_elements_are_refused() {
+        assert!(Layout::new(&[i64::MAX, 2], &[2, 1]).is_none());
+        assert!(Layout::new(&[-1], &[1]).is_none());
+        assert!(Layout::new(&[1; 13], &[1; 13]).is_none());
+    }
+
+    proptest! {
+        /// Every permutation of a dense tensor is dense, and no element is visited twice.
+        #[test]
+        fn permutations_are_dense(sizes in prop::collection::vec(1_i64..5, 1..6), seed in any::<u64>()) {
+            let base = Layout::contiguous(&sizes).unwrap();
+            let mut order: Vec<usize> = (0..sizes.len()).collect();
+            let mut state = seed;
+            for i in (1..order.len()).rev() {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                order.swap(i, (state >> 33) as usize % (i + 1));
+            }
+            let pick = |of: &[i64]| order.iter().map(|&d| of[d]).collect::<Vec<_>>();
+            let permuted = Layout::new(&pick(base.sizes()), &pick(base.strides())).unwrap();
+            prop_assert!(permuted.dense_order().is_some());
+            prop_assert_eq!(permuted.elementwise_result().unwrap().numel(), base.numel());
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The operations, a file each; [`KERNELS`] lists them.
+
+pub mod activation;
+pub mod elementwise;
+pub mod reduction;
+pub mod unary;
+
+use crate::kernel::Kernel;
+use elementwise::Elementwise;
+
+/// Every kernel.
+pub static KERNELS: &[&dyn Kernel] = &[
+    &Elementwise::<activation::relu::Relu>::NEW,
+    &Elementwise::<activation::hardtanh::Hardtanh>::NEW,
+    &Elementwise::<activation::leaky_relu::LeakyRelu>::NEW,
+    &Elementwise::<activation::hardswish::Hardswish>::NEW,
+    &Elementwise::<activation::hardsigmoid::Hardsigmoid>::NEW,
+    &Elementwise::<activation::elu::Elu>::NEW,
+    &Elementwise::<activation::celu::Celu>::NEW,
+    &activation::gelu::Gelu,
+    &Elementwise::<activation::silu::Silu>::NEW,
+    &Elementwise::<activation::mish::Mish>::NEW,
+    &Elementwise::<activation::sigmoid::Sigmoid>::NEW,
+    &Elementwise::<activation::tanh::Tanh>::NEW,
+    &Elementwise::<activation::softplus::Softplus>::NEW,
+    &Elementwise::<activation::softsign::Softsign>::NEW,
+    &Elementwise::<activation::logsigmoid::Logsigmoid>::NEW,
+    &activation::glu::Glu,
+    &Elementwise::<unary::exp::Exp>::NEW,
+    &Elementwise::<unary::log::Log>::NEW,
+    &Elementwise::<unary::erf::Erf>::NEW,
+    &unary::pow::Pow,
+    &reduction::softmax::Softmax,
+    &reduction::log_softmax::LogSoftmax,
+    &reduction::logsumexp::Logsumexp,
+];
+
+/// The kernel of that name.
+pub fn find(name: &str) -> Option<&'static dyn Kernel> {
+    KERNELS.iter().copied().find(|kernel| kernel.name() == name)
+}

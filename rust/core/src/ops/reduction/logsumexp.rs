@@ -1,0 +1,37 @@
+//! `torch.logsumexp`.
+
+use super::rows;
+use crate::{
+    dtype::{Target, View, ViewMut},
+    kernel::{Exec, Geometry, Kernel, Shape, each_type},
+};
+
+/// The logarithm of the sum of `exp(x)` along a dimension. Saves its input.
+pub struct Logsumexp;
+
+impl Kernel for Logsumexp {
+    fn name(&self) -> &'static str {
+        "logsumexp"
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Reduce
+    }
+
+    fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        rows::accepts(geometry)
+    }
+
+    fn forward(&self, exec: &Exec, src: View, dst: Target, geometry: Geometry, _: &[f64]) {
+        each_type!((src: View, dst: Target) => rows::logsumexp(exec, src, dst, geometry));
+    }
+
+    fn inplace(&self, _: &Exec, _: ViewMut, _: &[f64]) {
+        unreachable!("the result has another shape");
+    }
+
+    fn backward(&self, exec: &Exec, grad: View, saved: View, dst: Target, geometry: Geometry, _: &[f64]) {
+        each_type!((grad: View, saved: View, dst: Target) =>
+            rows::logsumexp_backward(exec, grad, saved, dst, geometry));
+    }
+}

@@ -1,0 +1,26 @@
+//! `torch.exp`.
+
+use crate::{float::Float, ops::elementwise::Function};
+
+/// The exponential. Saves its result.
+#[derive(Clone, Copy, Debug)]
+pub struct Exp;
+
+impl Function for Exp {
+    const NAME: &'static str = "exp";
+    const FLOPS: usize = 12;
+
+    fn new(_: &[f64]) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn forward<F: Float>(self, x: F) -> F {
+        x.exp()
+    }
+
+    #[inline(always)]
+    fn backward<F: Float>(self, grad: F, result: F) -> F {
+        grad * result
+    }
+}

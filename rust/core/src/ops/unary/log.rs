@@ -1,0 +1,26 @@
+//! `torch.log`.
+
+use crate::{float::Float, ops::elementwise::Function};
+
+/// The natural logarithm. Saves its input.
+#[derive(Clone, Copy, Debug)]
+pub struct Log;
+
+impl Function for Log {
+    const NAME: &'static str = "log";
+    const FLOPS: usize = 16;
+
+    fn new(_: &[f64]) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn forward<F: Float>(self, x: F) -> F {
+        x.ln()
+    }
+
+    #[inline(always)]
+    fn backward<F: Float>(self, grad: F, x: F) -> F {
+        grad / x
+    }
+}

@@ -1,0 +1,6 @@
+//! Elementary functions.
+
+pub mod erf;
+pub mod exp;
+pub mod log;
+pub mod pow;

@@ -1,0 +1,134 @@
+//! `torch.pow` with a number as exponent.
+
+use crate::{
+    dtype::{Target, View, ViewMut},
+    float::Float,
+    kernel::{Exec, Geometry, Kernel, Shape},
+    ops::elementwise::{self, Function, number},
+};
+
+/// `x` to the power `exponent` (2). Saves its input.
+///
+/// Squares and cubes are products, as in torch; its other special exponents (0, 1, -1, -2 and the square roots) are
+/// declined.
+pub struct Pow;
+
+/// Runs `$call` with the function that serves the exponent.
+macro_rules! by_exponent {
+    ($numbers:ident, $function:ident => $call:expr) => {
+        match number($numbers, 0, 2.0) {
+            2.0 => {
+                let $function = Square;
+                $call
+            }
+            3.0 => {
+                let $function = Cube;
+                $call
+            }
+            exponent => {
+                let $function = General { exponent };
+                $call
+            }
+        }
+    };
+}
+
+impl Kernel for Pow {
+    fn name(&self) -> &'static str {
+        "pow"
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Pointwise
+    }
+
+    fn accepts(&self, _: Geometry, numbers: &[f64]) -> Result<(), &'static str> {
+        let exponent = number(numbers, 0, 2.0);
+        if [0.0, 1.0, -1.0, -2.0, 0.5, -0.5].contains(&exponent) || !exponent.is_finite() {
+            return Err("exponent that stock torch treats apart");
+        }
+        Ok(())
+    }
+
+    fn forward(&self, exec: &Exec, src: View, dst: Target, _: Geometry, numbers: &[f64]) {
+        by_exponent!(numbers, function => elementwise::forward(exec, src, dst, function));
+    }
+
+    fn inplace(&self, exec: &Exec, buf: ViewMut, numbers: &[f64]) {
+        by_exponent!(numbers, function => elementwise::inplace(exec, buf, function));
+    }
+
+    fn backward(&self, exec: &Exec, grad: View, saved: View, dst: Target, _: Geometry, numbers: &[f64]) {
+        by_exponent!(numbers, function => elementwise::backward(exec, grad, saved, dst, function));
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Square;
+
+impl Function for Square {
+    const NAME: &'static str = "pow";
+    const FLOPS: usize = 2;
+
+    fn new(_: &[f64]) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn forward<F: Float>(self, x: F) -> F {
+        x * x
+    }
+
+    #[inline(always)]
+    fn backward<F: Float>(self, grad: F, x: F) -> F {
+        grad * (F::of(2.0) * x)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Cube;
+
+impl Function for Cube {
+    const NAME: &'static str = "pow";
+    const FLOPS: usize = 3;
+
+    fn new(_: &[f64]) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn forward<F: Float>(self, x: F) -> F {
+        x * x * x
+    }
+
+    #[inline(always)]
+    fn backward<F: Float>(self, grad: F, x: F) -> F {
+        grad * (F::of(3.0) * (x * x))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct General {
+    exponent: f64,
+}
+
+impl Function for General {
+    const NAME: &'static str = "pow";
+    const FLOPS: usize = 60;
+
+    fn new(numbers: &[f64]) -> Self {
+        Self {
+            exponent: number(numbers, 0, 2.0),
+        }
+    }
+
+    #[inline(always)]
+    fn forward<F: Float>(self, x: F) -> F {
+        x.powf(F::of(self.exponent))
+    }
+
+    #[inline(always)]
+    fn backward<F: Float>(self, grad: F, x: F) -> F {
+        grad * (F::of(self.exponent) * x.powf(F::of(self.exponent - 1.0)))
+    }
+}

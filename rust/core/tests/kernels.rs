@@ -1,0 +1,428 @@
+//! Every kernel, through the public interface: against naive references in double precision, in every type, at every
+//! small length, and with the same bits whatever the instruction set, the team, and whether in place.
+
+mod common;
+
+use common::{Number, numbers};
+use half::{bf16, f16};
+use rusttorch_core::{
+    isa::Isa,
+    kernel::{Exec, Geometry, Kernel, Shape},
+    ops,
+    parallel::{Serial, Team},
+};
+
+/// Hands out ranges of uneven sizes, in reverse.
+struct Uneven;
+
+impl Team for Uneven {
+    fn threads(&self) -> usize {
+        3
+    }
+
+    fn run(&self, len: usize, grain: usize, body: &(dyn Fn(core::ops::Range<usize>) + Sync)) {
+        let cut = (len / 3).max(grain).min(len);
+        for range in [cut..len, 0..cut] {
+            if !range.is_empty() {
+                body(range);
+            }
+        }
+    }
+}
+
+/// The parameters that each kernel is tried with.
+fn variants(name: &str) -> &'static [&'static [f64]] {
+    match name {
+        "hardtanh" => &[&[], &[-0.5, 2.0]],
+        "leaky_relu" => &[&[], &[0.2]],
+        "elu" => &[&[], &[0.5], &[1.673_263_242_354_377_2, 1.050_700_987_355_480_5]],
+        "celu" => &[&[], &[0.5]],
+        "gelu" => &[&[], &[1.0]],
+        "softplus" => &[&[], &[2.0, 10.0]],
+        "pow" => &[&[], &[3.0], &[1.7], &[-0.3]],
+        "logsumexp" => &[&[0.0], &[1.0]],
+        _ => &[&[]],
+    }
+}
+
+fn parameter(numbers: &[f64], index: usize, default: f64) -> f64 {
+    numbers.get(index).copied().unwrap_or(default)
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn normal_cdf(x: f64) -> f64 {
+    libm::erfc(-x / 2.0_f64.sqrt()) / 2.0
+}
+
+/// The argument of tanh in the approximation of gelu, and its slope.
+fn gelu_inner(x: f64) -> (f64, f64) {
+    let beta = (2.0 / std::f64::consts::PI).sqrt();
+    (beta * (x + 0.044715 * x.powi(3)), beta * (1.0 + 3.0 * 0.044715 * x * x))
+}
+
+/// A pointwise kernel's function.
+fn function(name: &str, numbers: &[f64], x: f64) -> f64 {
+    let number = |index, default| parameter(numbers, index, default);
+    match name {
+        "relu" => x.max(0.0),
+        "hardtanh" => x.clamp(number(0, -1.0), number(1, 1.0)),
+        "leaky_relu" => x.max(0.0) + x.min(0.0) * number(0, 0.01),
+        "hardswish" => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        "hardsigmoid" => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        "elu" => number(1, 1.0) * if x > 0.0 { x } else { number(0, 1.0) * x.exp_m1() },
+        "celu" => {
+            if x > 0.0 {
+                x
+            } else {
+                number(0, 1.0) * (x / number(0, 1.0)).exp_m1()
+            }
+        }
+        "gelu" if number(0, 0.0) == 0.0 => x * normal_cdf(x),
+        "gelu" => x / 2.0 * (1.0 + gelu_inner(x).0.tanh()),
+        "silu" => x * sigmoid(x),
+        "mish" => x * x.exp().ln_1p().tanh(),
+        "sigmoid" => sigmoid(x),
+        "tanh" => x.tanh(),
+        "softplus" if x * number(0, 1.0) > number(1, 20.0) => x,
+        "softplus" => (x * number(0, 1.0)).exp().ln_1p() / number(0, 1.0),
+        "softsign" => x / (1.0 + x.abs()),
+        "logsigmoid" => -(-x).exp().ln_1p(),
+        "exp" => x.exp(),
+        "log" => x.ln(),
+        "erf" => libm::erf(x),
+        "pow" => x.powf(number(0, 2.0)),
+        _ => panic!("{name} needs a reference here"),
+    }
+}
+
+/// Its derivative, from what the kernel saves.
+fn slope(name: &str, numbers: &[f64], saved: f64) -> f64 {
+    let number = |index, default| parameter(numbers, index, default);
+    let x = saved;
+    match name {
+        "relu" => f64::from(x > 0.0),
+        "hardtanh" => f64::from(x > number(0, -1.0) && x < number(1, 1.0)),
+        "leaky_relu" => {
+            if x > 0.0 {
+                1.0
+            } else {
+                number(0, 0.01)
+            }
+        }
+        "hardswish" if x.abs() < 3.0 => x / 3.0 + 0.5,
+        "hardswish" => f64::from(x > 0.0),
+        "hardsigmoid" => f64::from(x.abs() < 3.0) / 6.0,
+        "elu" => number(1, 1.0) * if x > 0.0 { 1.0 } else { number(0, 1.0) * x.exp() },
+        "celu" => {
+            if x > 0.0 {
+                1.0
+            } else {
+                (x / number(0, 1.0)).exp()
+            }
+        }
+        "gelu" if number(0, 0.0) == 0.0 => {
+            normal_cdf(x) + x * (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
+        }
+        "gelu" => {
+            let (inner, slope) = gelu_inner(x);
+            (1.0 + inner.tanh()) / 2.0 + x / 2.0 * (1.0 - inner.tanh().powi(2)) * slope
+        }
+        "silu" => sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))),
+        "mish" => {
+            let bend = x.exp().ln_1p().tanh();
+            bend + x * sigmoid(x) * (1.0 - bend * bend)
+        }
+        "sigmoid" => saved * (1.0 - saved),
+        "tanh" => 1.0 - saved * saved,
+        "softplus" if x * number(0, 1.0) > number(1, 20.0) => 1.0,
+        "softplus" => sigmoid(x * number(0, 1.0)),
+        "softsign" => (1.0 + x.abs()).powi(-2),
+        "logsigmoid" => sigmoid(-x),
+        "exp" => saved,
+        "log" => 1.0 / x,
+        "erf" => 2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp(),
+        "pow" => number(0, 2.0) * x.powf(number(0, 2.0) - 1.0),
+        _ => panic!("{name} needs a reference here"),
+    }
+}
+
+/// The result of a row, and its gradient from what the kernel saves.
+fn row(name: &str, x: &[f64]) -> Vec<f64> {
+    let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let log_sum = x.iter().map(|x| (x - max).exp()).sum::<f64>().ln() + max;
+    match name {
+        "softmax" => x.iter().map(|x| (x - log_sum).exp()).collect(),
+        "log_softmax" => x.iter().map(|x| x - log_sum).collect(),
+        "logsumexp" => vec![log_sum],
+        "glu" => x[..x.len() / 2]
+            .iter()
+            .zip(&x[x.len() / 2..])
+            .map(|(value, gate)| value * sigmoid(*gate))
+            .collect(),
+        _ => panic!("{name} needs a reference here"),
+    }
+}
+
+fn row_slope(name: &str, grad: &[f64], saved: &[f64]) -> Vec<f64> {
+    let pairs = || grad.iter().zip(saved);
+    match name {
+        "softmax" => {
+            let sum: f64 = pairs().map(|(grad, y)| grad * y).sum();
+            pairs().map(|(grad, y)| (grad - sum) * y).collect()
+        }
+        "log_softmax" => {
+            let sum: f64 = grad.iter().sum();
+            pairs().map(|(grad, y)| grad - y.exp() * sum).collect()
+        }
+        "logsumexp" => row("softmax", saved).iter().map(|share| share * grad[0]).collect(),
+        "glu" => {
+            let (values, gates) = saved.split_at(saved.len() / 2);
+            let values = values.iter().zip(gates).zip(grad);
+            let of_value = values.clone().map(|((_, gate), grad)| grad * sigmoid(*gate));
+            let of_gate = values.map(|((value, gate), grad)| grad * value * sigmoid(*gate) * sigmoid(-*gate));
+            of_value.chain(of_gate).collect()
+        }
+        _ => panic!("{name} needs a reference here"),
+    }
+}
+
+/// Applies `f` to every row of `x`, whose geometry is given, and puts the results where the kernel puts them.
+fn by_row(
+    x: &[&[f64]],
+    geometry: Geometry,
+    dims: &[usize],
+    result: usize,
+    f: impl Fn(&[Vec<f64>]) -> Vec<f64>,
+) -> Vec<f64> {
+    let Geometry { outer, inner, .. } = geometry;
+    let mut all = vec![0.0; outer * result * inner];
+    for o in 0..outer {
+        for i in 0..inner {
+            let rows: Vec<Vec<f64>> = (x.iter().zip(dims))
+                .map(|(x, &dim)| (0..dim).map(|d| x[(o * dim + d) * inner + i]).collect())
+                .collect();
+            for (d, value) in f(&rows).into_iter().enumerate() {
+                all[(o * result + d) * inner + i] = value;
+            }
+        }
+    }
+    all
+}
+
+/// Whether a kernel's functions are defined for positive numbers only.
+fn is_positive(name: &str) -> bool {
+    matches!(name, "log" | "pow")
+}
+
+fn input<T: Number>(name: &str, len: usize, seed: u64) -> Vec<T> {
+    let wide = numbers(len, seed);
+    wide.into_iter()
+        .map(|x| T::of(if is_positive(name) { x.abs() + 0.05 } else { x }))
+        .collect()
+}
+
+fn result_len(kernel: &dyn Kernel, geometry: Geometry) -> usize {
+    match kernel.shape() {
+        Shape::Pointwise | Shape::Rows => geometry.dim,
+        Shape::Reduce => 1,
+        Shape::Glu => geometry.dim / 2,
+    }
+}
+
+#[track_caller]
+fn assert_close<T: Number>(what: &str, got: &[T], want: &[f64]) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (index, (got, want)) in got.iter().zip(want).enumerate() {
+        let error = (got.wide() - want).abs();
+        assert!(
+            error <= T::TOLERANCE * want.abs().max(0.25),
+            "{what}: at {index}: {got:?}, expected {want}"
+        );
+    }
+}
+
+#[track_caller]
+fn assert_same<T: Number>(what: &str, got: &[T], want: &[T]) {
+    let differs = got.iter().zip(want).position(|(got, want)| got.bits() != want.bits());
+    assert!(got.len() == want.len() && differs.is_none(), "{what}: at {differs:?}");
+}
+
+fn forward<T: Number>(kernel: &dyn Kernel, exec: &Exec, x: &[T], geometry: Geometry, numbers: &[f64]) -> Vec<T> {
+    let mut y = vec![T::of(f64::NAN); geometry.outer * result_len(kernel, geometry) * geometry.inner];
+    kernel.forward(exec, T::view(x), T::target(&mut y), geometry, numbers);
+    y
+}
+
+fn backward<T: Number>(
+    kernel: &dyn Kernel,
+    exec: &Exec,
+    grad: &[T],
+    saved: &[T],
+    geometry: Geometry,
+    numbers: &[f64],
+) -> Vec<T> {
+    let mut gradient = vec![T::of(f64::NAN); geometry.len()];
+    kernel.backward(
+        exec,
+        T::view(grad),
+        T::view(saved),
+        T::target(&mut gradient),
+        geometry,
+        numbers,
+    );
+    gradient
+}
+
+/// Checks one geometry: the references, every instruction set, and the two teams.
+fn check<T: Number>(kernel: &dyn Kernel, geometry: Geometry, numbers: &[f64]) {
+    let name = kernel.name();
+    if kernel.accepts(geometry, numbers).is_err() {
+        return;
+    }
+    let what = format!("{name}{numbers:?}, {:?}, {geometry:?}", T::DTYPE);
+    let x: Vec<T> = input(name, geometry.len(), geometry.len() as u64);
+    let wide: Vec<f64> = x.iter().map(|x| x.wide()).collect();
+    let result = result_len(kernel, geometry);
+    let saves_result = matches!(name, "relu" | "sigmoid" | "tanh" | "exp" | "softmax" | "log_softmax");
+    let first = Exec::new(Isa::detect(), &Serial);
+
+    let y = forward(kernel, &first, &x, geometry, numbers);
+    let grad: Vec<T> = input("", y.len(), 7);
+    let saved = if saves_result { &y } else { &x };
+    let gradient = backward(kernel, &first, &grad, saved, geometry, numbers);
+
+    let wide_grad: Vec<f64> = grad.iter().map(|x| x.wide()).collect();
+    let wide_saved: Vec<f64> = saved.iter().map(|x| x.wide()).collect();
+    if kernel.shape() == Shape::Pointwise {
+        let want: Vec<f64> = wide.iter().map(|&x| function(name, numbers, x)).collect();
+        assert_close(&what, &y, &want);
+        let pairs = wide_grad.iter().zip(&wide_saved);
+        let want: Vec<f64> = pairs.map(|(grad, &saved)| grad * slope(name, numbers, saved)).collect();
+        assert_close(&format!("{what}, backward"), &gradient, &want);
+    } else {
+        let dim = geometry.dim;
+        let want = by_row(&[&wide], geometry, &[dim], result, |rows| row(name, &rows[0]));
+        assert_close(&what, &y, &want);
+        let both = [&wide_grad[..], &wide_saved];
+        let want = by_row(&both, geometry, &[result, dim], dim, |rows| {
+            row_slope(name, &rows[0], &rows[1])
+        });
+        assert_close(&format!("{what}, backward"), &gradient, &want);
+    }
+
+    for isa in Isa::available() {
+        for (team, of) in [(&Serial as &dyn Team, "serial"), (&Uneven, "uneven")] {
+            let (exec, what) = (Exec::new(isa, team), format!("{what}, {}, {of}", isa.name()));
+            assert_same(&what, &forward(kernel, &exec, &x, geometry, numbers), &y);
+            let other = backward(kernel, &exec, &grad, saved, geometry, numbers);
+            assert_same(&format!("{what}, backward"), &other, &gradient);
+            if kernel.shape() == Shape::Pointwise {
+                let mut buf = x.clone();
+                kernel.inplace(&exec, T::view_mut(&mut buf), numbers);
+                assert_same(&format!("{what}, in place"), &buf, &y);
+            }
+        }
+    }
+}
+
+fn check_all<T: Number>(shapes: &[Shape], geometries: &[Geometry]) {
+    for kernel in ops::KERNELS.iter().filter(|kernel| shapes.contains(&kernel.shape())) {
+        for numbers in variants(kernel.name()) {
+            for &geometry in geometries {
+                check::<T>(*kernel, geometry, numbers);
+            }
+        }
+    }
+}
+
+const ALONG: [Shape; 3] = [Shape::Rows, Shape::Reduce, Shape::Glu];
+
+fn small_rows() -> Vec<Geometry> {
+    let mut all = Vec::new();
+    for outer in [1, 3] {
+        for inner in [1, 8, 9, 16, 31] {
+            for dim in [1, 2, 3, 4, 6, 7, 15, 16, 17, 32, 34, 70] {
+                all.push(Geometry { outer, dim, inner });
+            }
+        }
+    }
+    all
+}
+
+/// Beyond the sizes at which the team joins: short, long and very long rows, narrow and wide columns.
+fn large_rows() -> Vec<Geometry> {
+    [
+        (301, 130, 1),
+        (7, 5000, 1),
+        (1, 66_000, 1),
+        (2, 300, 33),
+        (3, 20, 400),
+        (1, 3, 9001),
+    ]
+    .map(|(outer, dim, inner)| Geometry { outer, dim, inner })
+    .to_vec()
+}
+
+macro_rules! every_type {
+    ($($test:ident => $check:ident($shapes:expr, $geometries:expr);)*) => {
+        $(
+            mod $test {
+                use super::*;
+
+                #[test]
+                fn f32() {
+                    $check::<f32>(&$shapes, &$geometries);
+                }
+                #[test]
+                fn f64() {
+                    $check::<f64>(&$shapes, &$geometries);
+                }
+                #[test]
+                fn bf16() {
+                    $check::<super::bf16>(&$shapes, &$geometries);
+                }
+                #[test]
+                fn f16() {
+                    $check::<super::f16>(&$shapes, &$geometries);
+                }
+            }
+        )*
+    };
+}
+
+every_type! {
+    pointwise => check_all([Shape::Pointwise], (0..70).map(Geometry::flat).collect::<Vec<_>>());
+    pointwise_with_team => check_all([Shape::Pointwise], [Geometry::flat(50_001)]);
+    rows => check_all(ALONG, small_rows());
+    rows_with_team => check_all(ALONG, large_rows());
+}
+
+#[test]
+fn names_are_unique_and_found() {
+    for (index, kernel) in ops::KERNELS.iter().enumerate() {
+        assert!(ops::KERNELS[..index].iter().all(|other| other.name() != kernel.name()));
+        assert_eq!(ops::find(kernel.name()).unwrap().name(), kernel.name());
+    }
+    assert!(ops::find("nothing").is_none());
+}
+
+#[test]
+fn unequal_types_and_lengths_panic() {
+    let exec = Exec::new(Isa::detect(), &Serial);
+    for kernel in ops::KERNELS {
+        let geometry = Geometry {
+            outer: 1,
+            dim: 32,
+            inner: 1,
+        };
+        let (x, mut wide, mut short) = ([1.0_f32; 32], [0.0_f64; 32], [0.0_f32; 3]);
+        let mismatch = |run: &mut dyn FnMut()| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).expect_err(kernel.name());
+        };
+        mismatch(&mut || kernel.forward(&exec, f32::view(&x), f64::target(&mut wide), geometry, &[]));
+        mismatch(&mut || kernel.forward(&exec, f32::view(&x), f32::target(&mut short), geometry, &[]));
+    }
+}
