@@ -1,0 +1,241 @@
+//! Arguments of a call, bound to the stock signature.
+
+use pyo3::{
+    exceptions::PyValueError,
+    ffi,
+    prelude::*,
+    types::{PyBool, PyFloat, PyInt, PyString, PyTuple},
+};
+use rusttorch_torch::decline::Decline;
+
+/// The most parameters that a stock signature has, and the most numbers that a kernel takes.
+pub(crate) const MAX_PARAMETERS: usize = 8;
+pub(crate) const MAX_NUMBERS: usize = 4;
+
+/// What a parameter means.
+enum Role {
+    Input,
+    Dim,
+    Inplace,
+    /// Must be `None`.
+    Absent,
+    Ignored,
+    /// The kernel's number at this index.
+    Number(usize),
+    /// As above: the index of the string among these.
+    Choice(usize, Vec<String>),
+}
+
+struct Parameter {
+    name: Py<PyString>,
+    role: Role,
+    required: bool,
+    keyword_only: bool,
+}
+
+/// A stock signature.
+pub(crate) struct Signature {
+    parameters: Vec<Parameter>,
+    dim: Option<i64>,
+    numbers: [f64; MAX_NUMBERS],
+    count: usize,
+    /// Whether the one argument that must be given is the input, in front.
+    simple: bool,
+}
+
+/// A call's arguments.
+pub(crate) struct Arguments {
+    /// Borrowed from the caller.
+    pub(crate) input: *mut ffi::PyObject,
+    pub(crate) dim: Option<i64>,
+    pub(crate) inplace: bool,
+    numbers: [f64; MAX_NUMBERS],
+    count: usize,
+}
+
+impl Arguments {
+    pub(crate) fn numbers(&self) -> &[f64] {
+        &self.numbers[..self.count]
+    }
+}
+
+impl Signature {
+    /// From `(name, role, index, required, keyword_only, choices)` each, the default `dim`, and the kernel's numbers
+    /// where the signature has no parameter or the call no argument for them.
+    pub(crate) fn new(parameters: &Bound<'_, PyAny>, dim: Option<i64>, numbers: &[f64]) -> PyResult<Self> {
+        let mut signature = Self {
+            parameters: Vec::new(),
+            dim,
+            numbers: [0.0; MAX_NUMBERS],
+            count: numbers.len(),
+            simple: true,
+        };
+        if numbers.len() > MAX_NUMBERS {
+            return Err(PyValueError::new_err("too many numbers"));
+        }
+        signature.numbers[..numbers.len()].copy_from_slice(numbers);
+        for parameter in parameters.try_iter()? {
+            let (name, role, index, required, keyword_only, choices): (String, String, usize, bool, bool, Vec<String>) =
+                parameter?.extract()?;
+            let role = match role.as_str() {
+                "input" => Role::Input,
+                "dim" => Role::Dim,
+                "inplace" => Role::Inplace,
+                "absent" => Role::Absent,
+                "ignored" => Role::Ignored,
+                "number" if index >= numbers.len() => return Err(PyValueError::new_err("no such number")),
+                "number" if choices.is_empty() => Role::Number(index),
+                "number" => Role::Choice(index, choices),
+                _ => return Err(PyValueError::new_err(format!("role {role:?} unknown"))),
+            };
+            let name = PyString::intern(name_py(parameters), &name).unbind();
+            signature.parameters.push(Parameter {
+                name,
+                role,
+                required,
+                keyword_only,
+            });
+        }
+        let first = signature.parameters.first();
+        if signature.parameters.len() > MAX_PARAMETERS || !first.is_some_and(|p| matches!(p.role, Role::Input)) {
+            return Err(PyValueError::new_err(
+                "the first of up to eight parameters is the input",
+            ));
+        }
+        signature.simple = signature.parameters[1..].iter().all(|parameter| !parameter.required);
+        Ok(signature)
+    }
+
+    /// Binds the arguments of a vectorcall.
+    ///
+    /// # Errors
+    /// Where they do not fit, which is for stock torch to judge, or ask for what kernels do not do.
+    ///
+    /// # Safety
+    /// `args` holds `positional` objects, then as many as `names`, a tuple or null, has. The GIL is held.
+    pub(crate) unsafe fn bind(
+        &self,
+        py: Python<'_>,
+        args: *const *mut ffi::PyObject,
+        positional: usize,
+        names: *mut ffi::PyObject,
+    ) -> Result<Arguments, Decline> {
+        let mut bound = Arguments {
+            input: std::ptr::null_mut(),
+            dim: self.dim,
+            inplace: false,
+            numbers: self.numbers,
+            count: self.count,
+        };
+        if positional == 1 && names.is_null() && self.simple {
+            // SAFETY: there is one argument.
+            bound.input = unsafe { *args };
+            return Ok(bound);
+        }
+        if positional > self.parameters.len() {
+            return Err(Decline::Arguments);
+        }
+        let mut given = [false; MAX_PARAMETERS];
+        for (index, parameter) in self.parameters[..positional].iter().enumerate() {
+            if parameter.keyword_only {
+                return Err(Decline::Arguments);
+            }
+            given[index] = true;
+            // SAFETY: `index` is below the number of arguments, which are alive.
+            set(&mut bound, &parameter.role, &unsafe {
+                Bound::from_borrowed_ptr(py, *args.add(index))
+            })?;
+        }
+        if !names.is_null() {
+            // SAFETY: a tuple of strings, by the vectorcall protocol.
+            let names = unsafe { Bound::from_borrowed_ptr(py, names).cast_into_unchecked::<PyTuple>() };
+            for (offset, name) in names.iter_borrowed().enumerate() {
+                let index = self.position(py, name.as_ptr()).ok_or(Decline::Arguments)?;
+                if given[index] {
+                    return Err(Decline::Arguments);
+                }
+                given[index] = true;
+                // SAFETY: as above.
+                let value = unsafe { Bound::from_borrowed_ptr(py, *args.add(positional + offset)) };
+                set(&mut bound, &self.parameters[index].role, &value)?;
+            }
+        }
+        let missing = self
+            .parameters
+            .iter()
+            .zip(given)
+            .any(|(parameter, given)| parameter.required && !given);
+        if missing || bound.input.is_null() {
+            Err(Decline::Arguments)
+        } else {
+            Ok(bound)
+        }
+    }
+
+    /// Names are interned nearly always, so that identity finds them.
+    fn position(&self, py: Python<'_>, name: *mut ffi::PyObject) -> Option<usize> {
+        self.parameters
+            .iter()
+            .position(|parameter| parameter.name.as_ptr() == name)
+            .or_else(|| {
+                // SAFETY: the name is alive.
+                let name = unsafe { Bound::from_borrowed_ptr(py, name) };
+                self.parameters
+                    .iter()
+                    .position(|parameter| name.eq(&parameter.name).unwrap_or(false))
+            })
+    }
+}
+
+fn name_py<'py>(object: &Bound<'py, PyAny>) -> Python<'py> {
+    object.py()
+}
+
+/// Puts one argument in its place.
+fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(), Decline> {
+    match role {
+        Role::Input => bound.input = value.as_ptr(),
+        Role::Ignored => {}
+        Role::Absent if value.is_none() => {}
+        Role::Absent => return Err(Decline::Keyword),
+        Role::Dim if value.is_none() => bound.dim = None,
+        Role::Dim if value.is_exact_instance_of::<PyInt>() => {
+            bound.dim = Some(value.extract().map_err(|_| Decline::Dim)?);
+        }
+        Role::Dim => return Err(Decline::Dim),
+        Role::Inplace => bound.inplace = boolean(value)?,
+        Role::Number(index) => bound.numbers[*index] = number(value)?,
+        Role::Choice(index, choices) => {
+            let text: &str = value.extract().map_err(|_| Decline::Arguments)?;
+            bound.numbers[*index] = choices
+                .iter()
+                .position(|choice| choice == text)
+                .ok_or(Decline::Arguments)? as f64;
+        }
+    }
+    Ok(())
+}
+
+fn boolean(value: &Bound<'_, PyAny>) -> Result<bool, Decline> {
+    value
+        .cast_exact::<PyBool>()
+        .map(pyo3::types::PyBoolMethods::is_true)
+        .map_err(|_| Decline::Arguments)
+}
+
+/// A Python number; a `NumPy` scalar or a tensor is stock torch's to convert.
+fn number(value: &Bound<'_, PyAny>) -> Result<f64, Decline> {
+    if let Ok(float) = value.cast_exact::<PyFloat>() {
+        return Ok(float.value());
+    }
+    if let Ok(flag) = value.cast_exact::<PyBool>() {
+        return Ok(f64::from(u8::from(flag.is_true())));
+    }
+    if value.is_exact_instance_of::<PyInt>() {
+        let integer: i64 = value.extract().map_err(|_| Decline::Arguments)?;
+        if integer.unsigned_abs() < 1 << 53 {
+            return Ok(integer as f64);
+        }
+    }
+    Err(Decline::Arguments)
+}

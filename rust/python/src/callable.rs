@@ -1,0 +1,614 @@
+//! The object that stands in for a torch function.
+//!
+//! A C-level callable: a Python function in front of torch's costs more than torch's own for small tensors. It looks
+//! like the stock function to whoever asks (name, signature, class, hash, equality, pickling), is itself to `is`, and
+//! lives as long as the process: callers keep references.
+
+use std::{
+    cell::Cell,
+    ffi::{CStr, c_char, c_int, c_ulong, c_void},
+    mem::offset_of,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use pyo3::{
+    exceptions::{PyRuntimeError, PyTypeError},
+    ffi,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyCFunction, PyDict, PyTuple},
+};
+use rusttorch_torch::{decline::Decline, doors::Held, state::State};
+
+use crate::{
+    bind::{Arguments, Signature},
+    op::{Failure, Mode, Op, OpState, hold},
+    runtime::{Runtime, runtime},
+};
+
+// Exported by every CPython since 3.9, and part of its stable ABI since 3.12.
+unsafe extern "C" {
+    fn PyObject_Vectorcall(
+        callable: *mut ffi::PyObject,
+        args: *const *mut ffi::PyObject,
+        nargsf: usize,
+        names: *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
+    fn PyVectorcall_Call(
+        callable: *mut ffi::PyObject,
+        args: *mut ffi::PyObject,
+        kwargs: *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
+}
+
+type Vectorcall = unsafe extern "C" fn(
+    *mut ffi::PyObject,
+    *const *mut ffi::PyObject,
+    usize,
+    *mut ffi::PyObject,
+) -> *mut ffi::PyObject;
+
+const HAVE_VECTORCALL: c_ulong = 1 << 11;
+const METHOD_DESCRIPTOR: c_ulong = 1 << 17;
+const ARGUMENTS_OFFSET: usize = 1 << (usize::BITS - 1);
+
+/// The object's memory.
+#[repr(C)]
+struct Callable {
+    base: ffi::PyObject,
+    vectorcall: Vectorcall,
+    dict: *mut ffi::PyObject,
+    weak_references: *mut ffi::PyObject,
+    /// Leaked: lives as long as the process.
+    data: *const Data,
+}
+
+struct Data {
+    stock: Py<PyAny>,
+    op: Arc<OpState>,
+    signature: Signature,
+    /// Whether the entrance always works in place.
+    inplace: bool,
+    active: AtomicBool,
+    /// Whether the stock function is written in C, and not a method.
+    builtin: bool,
+    /// `module:attribute`, for pickling.
+    path: String,
+    /// What the profiler calls it.
+    label: String,
+}
+
+thread_local! {
+    /// Set while stock torch runs a call that was declined for its tensors: what it calls in turn would be declined too.
+    static DECLINING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// # Safety
+/// `object` is a live callable of this module.
+unsafe fn data<'a>(object: *mut ffi::PyObject) -> &'a Data {
+    // SAFETY: the caller's; the data is never freed.
+    unsafe { &*(*object.cast::<Callable>()).data }
+}
+
+unsafe extern "C" fn vectorcall(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: Python calls with the GIL held, a live callable and arguments as the vectorcall protocol says.
+    unsafe {
+        let data = data(callable);
+        if !data.active.load(Relaxed) || DECLINING.get() {
+            return PyObject_Vectorcall(data.stock.as_ptr(), args, nargsf, names);
+        }
+        let py = Python::assume_attached();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let arguments = data.signature.bind(py, args, nargsf & !ARGUMENTS_OFFSET, names)?;
+            data.call(py, &arguments)
+        }));
+        match outcome {
+            Ok(Ok(result)) => result.into_ptr(),
+            Ok(Err(Failure::Decline(reason))) => {
+                data.op.count_decline(reason);
+                if data.builtin && matches!(reason, Decline::FunctionMode | Decline::NotPlain) {
+                    if let Some(redirect) = REDIRECT.get(py) {
+                        return redirected(py, redirect, callable, args, nargsf & !ARGUMENTS_OFFSET, names);
+                    }
+                }
+                let nested = is_about_tensors(reason);
+                DECLINING.set(nested);
+                let result = PyObject_Vectorcall(data.stock.as_ptr(), args, nargsf, names);
+                if nested {
+                    DECLINING.set(false);
+                }
+                result
+            }
+            Ok(Err(Failure::Raise(error))) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+            Err(_) => {
+                PyRuntimeError::new_err("rusttorch: internal error").restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// `redirect(callable, args, kwargs)`: see [`set_redirect`].
+static REDIRECT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// # Safety
+/// As for a vectorcall.
+unsafe fn redirected(
+    py: Python<'_>,
+    redirect: &Py<PyAny>,
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    positional: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the caller's; the references are borrowed.
+    let value = |index: usize| unsafe { Bound::from_borrowed_ptr(py, *args.add(index)) };
+    let call = || -> PyResult<Py<PyAny>> {
+        let kwargs = PyDict::new(py);
+        if !names.is_null() {
+            // SAFETY: a tuple of strings, by the vectorcall protocol.
+            let names = unsafe { Bound::from_borrowed_ptr(py, names).cast_into_unchecked::<PyTuple>() };
+            for (offset, name) in names.iter().enumerate() {
+                kwargs.set_item(name, value(positional + offset))?;
+            }
+        }
+        // SAFETY: alive during its own call.
+        let callable = unsafe { Bound::from_borrowed_ptr(py, callable) };
+        redirect.call1(py, (callable, PyTuple::new(py, (0..positional).map(value))?, kwargs))
+    };
+    // SAFETY: the result is a new reference.
+    unsafe { returned(py, call()) }
+}
+
+/// Sets what a builtin's callable does under a function mode or for a tensor subclass: `redirect(callable, args, kwargs)`
+/// hands the call to `__torch_function__` with the function that the program sees, as torch's own Python functions do.
+#[pyfunction]
+pub(crate) fn set_redirect(py: Python<'_>, redirect: Py<PyAny>) {
+    // Set once, to one function.
+    drop(REDIRECT.set(py, redirect));
+}
+
+/// Whether a reason holds for whatever stock torch does with the same tensors, so that its inner calls need no look.
+fn is_about_tensors(reason: Decline) -> bool {
+    matches!(
+        reason,
+        Decline::Dtype | Decline::Device | Decline::Empty | Decline::Threshold | Decline::Training | Decline::Negative
+    )
+}
+
+impl Data {
+    /// The guards that every call passes, in the order of their cost; then the mode of the call.
+    #[inline]
+    fn guard<'a>(
+        &self,
+        py: Python<'_>,
+        runtime: &'a Runtime,
+        arguments: &Arguments,
+    ) -> Result<(State, Mode, Held<'a>), Decline> {
+        // SAFETY: the input is alive during the call, and the GIL held.
+        if !unsafe { runtime.doors.is_plain(arguments.input) } {
+            return Err(Decline::NotPlain);
+        }
+        if runtime.state.function_mode() {
+            return Err(Decline::FunctionMode);
+        }
+        // SAFETY: as above; what is held does not outlive the call.
+        let held = unsafe { runtime.doors.hold(py, arguments.input) }?;
+        let inplace = self.inplace || arguments.inplace;
+        let mode = match (runtime.state.grad() && held.requires_grad(py)?, inplace) {
+            (true, true) => return Err(Decline::TrainingInplace),
+            (true, false) => Mode::Training,
+            (false, true) => Mode::Inplace,
+            (false, false) => Mode::Forward,
+        };
+        self.op.takes_any(mode, held.numel(py)?)?;
+        Ok((runtime.state.read()?, mode, held))
+    }
+
+    fn call(&self, py: Python<'_>, arguments: &Arguments) -> Result<Py<PyAny>, Failure> {
+        let runtime = runtime().ok_or(Decline::Failed)?;
+        let (state, mode, held) = self.guard(py, runtime, arguments)?;
+        let numbers = arguments.numbers();
+        let view = held.view(py, mode == Mode::Inplace, state.profiled)?;
+        self.op.takes(mode, &view)?;
+        if runtime.team.is_orphaned() {
+            return Err(Decline::Forked.into());
+        }
+        // SAFETY: the input is alive during the call.
+        let input = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
+        let plan = match self.op.plan(&view.layout, arguments.dim, numbers) {
+            Err(Decline::Layout) if mode != Mode::Inplace && view.layout.dense_order().is_some() => {
+                // Stock torch begins with a row-major copy as well.
+                return self.run_contiguous(py, runtime, &input, arguments, mode);
+            }
+            plan => plan?,
+        };
+        let _record = if state.profiled {
+            Record::start(py, &self.label).ok()
+        } else {
+            None
+        };
+        match mode {
+            Mode::Training => self.op.train(py, &input, arguments.dim, numbers),
+            Mode::Forward => self.op.forward(py, runtime, &view, &plan, numbers),
+            Mode::Inplace => {
+                if held.is_inference(py)? {
+                    if !state.inference {
+                        return Err(Decline::Inference.into());
+                    }
+                } else {
+                    held.bump_version(py)?;
+                }
+                self.op.inplace(runtime, &view, numbers)?;
+                Ok(input.unbind())
+            }
+        }
+    }
+
+    /// Runs on a row-major copy of the input.
+    fn run_contiguous(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        input: &Bound<'_, PyAny>,
+        arguments: &Arguments,
+        mode: Mode,
+    ) -> Result<Py<PyAny>, Failure> {
+        if mode == Mode::Training {
+            return Err(Decline::Layout.into());
+        }
+        let copy = input
+            .call_method0(pyo3::intern!(py, "contiguous"))
+            .map_err(Failure::Raise)?;
+        let view = hold(runtime, &copy)?.view(py, false, false)?;
+        let plan = self.op.plan(&view.layout, arguments.dim, arguments.numbers())?;
+        self.op.forward(py, runtime, &view, &plan, arguments.numbers())
+    }
+
+    /// What a call would do, without doing it.
+    fn explain(&self, py: Python<'_>, arguments: &Arguments) -> Result<(), Decline> {
+        let runtime = runtime().ok_or(Decline::Failed)?;
+        let (state, mode, held) = self.guard(py, runtime, arguments)?;
+        let view = held.view(py, false, state.profiled)?;
+        self.op.takes(mode, &view)?;
+        if runtime.team.is_orphaned() {
+            return Err(Decline::Forked);
+        }
+        match self.op.plan(&view.layout, arguments.dim, arguments.numbers()) {
+            Err(Decline::Layout) if mode == Mode::Forward && view.layout.dense_order().is_some() => Ok(()),
+            plan => plan.map(drop),
+        }?;
+        if mode == Mode::Inplace && held.is_inference(py)? && !state.inference {
+            return Err(Decline::Inference);
+        }
+        Ok(())
+    }
+}
+
+/// A range that the profiler sees.
+struct Record<'py>(Bound<'py, PyAny>);
+
+impl<'py> Record<'py> {
+    fn start(py: Python<'py>, label: &str) -> PyResult<Self> {
+        let record = py
+            .import("torch.autograd.profiler")?
+            .getattr("record_function")?
+            .call1((label,))?;
+        record.call_method0("__enter__")?;
+        Ok(Self(record))
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        let none = self.0.py().None();
+        // A profiler that was stopped meanwhile is no reason to fail the call.
+        drop(self.0.call_method1("__exit__", (&none, &none, &none)));
+    }
+}
+
+// What the object shows to whoever looks at it.
+
+/// # Safety
+/// `object` is null or a new reference.
+unsafe fn returned(py: Python<'_>, result: PyResult<Py<PyAny>>) -> *mut ffi::PyObject {
+    match result {
+        Ok(object) => object.into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            ptr::null_mut()
+        }
+    }
+}
+
+unsafe extern "C" fn get_attribute(object: *mut ffi::PyObject, name: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: Python calls with the GIL held and live objects; an AttributeError is replaced by the stock function's.
+    unsafe {
+        let own = ffi::PyObject_GenericGetAttr(object, name);
+        if own.is_null() && ffi::PyErr_ExceptionMatches(ffi::PyExc_AttributeError) != 0 {
+            ffi::PyErr_Clear();
+            return ffi::PyObject_GetAttr(data(object).stock.as_ptr(), name);
+        }
+        own
+    }
+}
+
+/// A getter of the attribute of the stock function whose name is the closure.
+unsafe extern "C" fn get_stock(object: *mut ffi::PyObject, name: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: as above; the closure is one of the C strings below.
+    unsafe { ffi::PyObject_GetAttrString(data(object).stock.as_ptr(), name.cast::<c_char>()) }
+}
+
+unsafe extern "C" fn get_wrapped(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: as above.
+    unsafe { data(object).stock.clone_ref(Python::assume_attached()).into_ptr() }
+}
+
+unsafe extern "C" fn get_repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: as above.
+    unsafe {
+        let py = Python::assume_attached();
+        let text = format!("<rusttorch {}>", data(object).path.replace(':', "."));
+        returned(
+            py,
+            text.into_pyobject(py)
+                .map(|text| text.into_any().unbind())
+                .map_err(Into::into),
+        )
+    }
+}
+
+unsafe extern "C" fn get_hash(object: *mut ffi::PyObject) -> ffi::Py_hash_t {
+    // SAFETY: as above.
+    unsafe { ffi::PyObject_Hash(data(object).stock.as_ptr()) }
+}
+
+/// Equal to the stock function, so that tables which have it as a key know this one.
+unsafe extern "C" fn compare(object: *mut ffi::PyObject, other: *mut ffi::PyObject, op: c_int) -> *mut ffi::PyObject {
+    // SAFETY: as above.
+    unsafe {
+        let other = if is_ours(other) {
+            data(other).stock.as_ptr()
+        } else {
+            other
+        };
+        ffi::PyObject_RichCompare(data(object).stock.as_ptr(), other, op)
+    }
+}
+
+/// Pickles and copies as what the name stands for when it is loaded: this, or the stock function.
+unsafe extern "C" fn reduce(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: as above.
+    unsafe {
+        let py = Python::assume_attached();
+        let reduced = || -> PyResult<Py<PyAny>> {
+            let resolve = py.import("pkgutil")?.getattr("resolve_name")?;
+            Ok((resolve, (data(object).path.as_str(),))
+                .into_pyobject(py)?
+                .into_any()
+                .unbind())
+        };
+        returned(py, reduced())
+    }
+}
+
+unsafe extern "C" fn bind_method(
+    object: *mut ffi::PyObject,
+    instance: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: as above; `instance` is null for access through the class.
+    unsafe {
+        let py = Python::assume_attached();
+        let object = Bound::from_borrowed_ptr(py, object);
+        if instance.is_null() || instance == ffi::Py_None() {
+            return object.into_ptr();
+        }
+        let bound = || -> PyResult<Py<PyAny>> {
+            let method = py.import("types")?.getattr("MethodType")?;
+            Ok(method.call1((object, Bound::from_borrowed_ptr(py, instance)))?.unbind())
+        };
+        returned(py, bound())
+    }
+}
+
+/// The two types: functions, and those that bind to an instance as Python's functions and method descriptors do.
+static TYPES: [PyOnceLock<Py<PyAny>>; 2] = [PyOnceLock::new(), PyOnceLock::new()];
+
+fn callable_type(py: Python<'_>, binds: bool) -> PyResult<&Py<PyAny>> {
+    TYPES[usize::from(binds)].get_or_try_init(py, || {
+        let offset = |name: &'static CStr, offset: usize| ffi::PyMemberDef {
+            name: name.as_ptr(),
+            type_code: ffi::Py_T_PYSSIZET,
+            offset: offset as ffi::Py_ssize_t,
+            flags: ffi::Py_READONLY,
+            doc: ptr::null(),
+        };
+        // SAFETY: all-zero ends the tables below.
+        let members = Box::leak(Box::new([
+            offset(c"__vectorcalloffset__", offset_of!(Callable, vectorcall)),
+            offset(c"__dictoffset__", offset_of!(Callable, dict)),
+            offset(c"__weaklistoffset__", offset_of!(Callable, weak_references)),
+            unsafe { std::mem::zeroed() },
+        ]));
+        let getter = |name: &'static CStr, get: ffi::getter| ffi::PyGetSetDef {
+            name: name.as_ptr(),
+            get: Some(get),
+            set: None,
+            doc: ptr::null(),
+            closure: name.as_ptr().cast_mut().cast(),
+        };
+        let getters = Box::leak(Box::new([
+            getter(c"__class__", get_stock),
+            getter(c"__doc__", get_stock),
+            getter(c"__module__", get_stock),
+            getter(c"__name__", get_stock),
+            getter(c"__qualname__", get_stock),
+            getter(c"__wrapped__", get_wrapped),
+            // SAFETY: as above.
+            unsafe { std::mem::zeroed() },
+        ]));
+        let methods = Box::leak(Box::new([
+            ffi::PyMethodDef {
+                ml_name: c"__reduce__".as_ptr(),
+                ml_meth: ffi::PyMethodDefPointer { PyCFunction: reduce },
+                ml_flags: ffi::METH_NOARGS,
+                ml_doc: ptr::null(),
+            },
+            // SAFETY: as above.
+            unsafe { std::mem::zeroed() },
+        ]));
+        let slot = |slot: c_int, pfunc: *mut c_void| ffi::PyType_Slot { slot, pfunc };
+        let mut slots = vec![
+            slot(ffi::Py_tp_call, PyVectorcall_Call as *mut c_void),
+            slot(ffi::Py_tp_members, members.as_mut_ptr().cast()),
+            slot(ffi::Py_tp_getset, getters.as_mut_ptr().cast()),
+            slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
+            slot(ffi::Py_tp_getattro, get_attribute as *mut c_void),
+            slot(ffi::Py_tp_repr, get_repr as *mut c_void),
+            slot(ffi::Py_tp_hash, get_hash as *mut c_void),
+            slot(ffi::Py_tp_richcompare, compare as *mut c_void),
+        ];
+        if binds {
+            slots.push(slot(ffi::Py_tp_descr_get, bind_method as *mut c_void));
+        }
+        slots.push(slot(0, ptr::null_mut()));
+        let mut spec = ffi::PyType_Spec {
+            name: if binds {
+                c"rusttorch.Method".as_ptr()
+            } else {
+                c"rusttorch.Function".as_ptr()
+            },
+            basicsize: size_of::<Callable>() as c_int,
+            itemsize: 0,
+            flags: (ffi::Py_TPFLAGS_DEFAULT | HAVE_VECTORCALL | if binds { METHOD_DESCRIPTOR } else { 0 }) as _,
+            slots: slots.as_mut_ptr(),
+        };
+        // SAFETY: the tables are complete, and those that the type keeps are leaked.
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec)).map(Bound::unbind) }
+    })
+}
+
+/// Whether the object is a callable of this module.
+fn is_ours(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: the GIL is held wherever a type is read.
+    unsafe {
+        let py = Python::assume_attached();
+        let kind = ffi::Py_TYPE(object).cast::<ffi::PyObject>();
+        TYPES.iter().any(|of| of.get(py).is_some_and(|of| of.as_ptr() == kind))
+    }
+}
+
+/// Makes the callable that stands in for `stock`.
+///
+/// `parameters`, `dim` and `numbers` describe its signature (see `Signature`), `inplace` whether it always works in
+/// place, `path` (`module:attribute`) where it stands. It is inactive until `set_active`, and never freed.
+#[pyfunction]
+#[pyo3(signature = (op, stock, path, parameters, *, dim=None, numbers=vec![], inplace=false, label=String::new()))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn make(
+    op: &Bound<'_, Op>,
+    stock: &Bound<'_, PyAny>,
+    path: String,
+    parameters: &Bound<'_, PyAny>,
+    dim: Option<i64>,
+    numbers: Vec<f64>,
+    inplace: bool,
+    label: String,
+) -> PyResult<Py<PyAny>> {
+    let py = stock.py();
+    // Whether a class attribute binds is decided by what the type of the stock function does.
+    let binds = stock.get_type().hasattr("__get__")?;
+    let data = Box::leak(Box::new(Data {
+        stock: stock.clone().unbind(),
+        op: op.get().0.clone(),
+        signature: Signature::new(parameters, dim, &numbers)?,
+        inplace,
+        active: AtomicBool::new(false),
+        builtin: stock.is_instance_of::<PyCFunction>(),
+        path,
+        label,
+    }));
+    let kind = callable_type(py, binds)?;
+    // SAFETY: the type's instances are of the struct's size; its fields are set before anyone sees the object.
+    unsafe {
+        let object = ffi::PyType_GenericAlloc(kind.as_ptr().cast(), 0);
+        let object = Bound::from_owned_ptr_or_err(py, object)?;
+        let callable = object.as_ptr().cast::<Callable>();
+        (*callable).vectorcall = vectorcall;
+        (*callable).data = data;
+        // Never freed, and so never in need of a destructor.
+        std::mem::forget(object.clone());
+        Ok(object.unbind())
+    }
+}
+
+/// Whether the object is a callable of this module.
+#[pyfunction]
+pub(crate) fn is_callable(object: &Bound<'_, PyAny>) -> bool {
+    is_ours(object.as_ptr())
+}
+
+fn ours<'a>(object: &Bound<'_, PyAny>) -> PyResult<&'a Data> {
+    if !is_ours(object.as_ptr()) {
+        return Err(PyTypeError::new_err(
+            "callable: not a function that rusttorch has replaced",
+        ));
+    }
+    // SAFETY: checked above.
+    Ok(unsafe { data(object.as_ptr()) })
+}
+
+/// The types of the callables.
+#[pyfunction]
+pub(crate) fn callable_types(py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+    [false, true]
+        .into_iter()
+        .map(|binds| callable_type(py, binds).map(|kind| kind.clone_ref(py)))
+        .collect()
+}
+
+/// Switches a callable between kernels and the stock function.
+#[pyfunction]
+pub(crate) fn set_active(callable: &Bound<'_, PyAny>, active: bool) -> PyResult<()> {
+    ours(callable)?.active.store(active, Relaxed);
+    Ok(())
+}
+
+/// `None` if the call would be accelerated, else the reason why not.
+#[pyfunction]
+pub(crate) fn explain(
+    callable: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    kwargs: &Bound<'_, PyDict>,
+) -> PyResult<Option<&'static str>> {
+    let (py, data) = (callable.py(), ours(callable)?);
+    let mut values: Vec<*mut ffi::PyObject> = args.iter_borrowed().map(pyo3::Borrowed::as_ptr).collect();
+    let names = PyTuple::new(py, kwargs.keys())?;
+    let keywords = kwargs.values();
+    values.extend(keywords.iter().map(|value| value.as_ptr()));
+    let names = if names.is_empty() {
+        ptr::null_mut()
+    } else {
+        names.as_ptr()
+    };
+    // SAFETY: the values are alive, and as many as the arguments and names.
+    let bound = unsafe { data.signature.bind(py, values.as_ptr(), args.len(), names) };
+    Ok(bound
+        .and_then(|arguments| data.explain(py, &arguments))
+        .err()
+        .map(Decline::text))
+}

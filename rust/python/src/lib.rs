@@ -1,0 +1,21 @@
+//! The extension module `rusttorch._rusttorch`: operations, the callables that stand in for torch's functions, and the
+//! allocator policy.
+
+mod bind;
+mod callable;
+mod op;
+mod runtime;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _rusttorch {
+    #[pymodule_export]
+    use super::callable::{callable_types, explain, is_callable, make, set_active, set_redirect};
+    #[pymodule_export]
+    use super::op::{Op, kernels};
+    #[pymodule_export]
+    use super::runtime::{
+        available_isas, memory_available, memory_keep, memory_kept, memory_restore, memory_trim, open,
+    };
+}

@@ -1,0 +1,471 @@
+//! Operations: a kernel with its size windows and counters, and its runs on torch tensors.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use pyo3::{
+    exceptions::{PyRuntimeError, PyValueError},
+    ffi,
+    prelude::*,
+    types::PyDict,
+};
+use rusttorch_core::{
+    dtype::{DType, Target, View, ViewMut},
+    kernel::{Exec, Geometry, Kernel, Shape},
+    layout::Layout,
+    ops,
+};
+use rusttorch_torch::{
+    decline::Decline,
+    doors::{Held, TensorView},
+};
+
+use crate::runtime::{Runtime, runtime};
+
+/// Elements from which a kernel runs without the GIL: before, giving it up costs more than others gain.
+const RELEASE_GIL: usize = 32_768;
+
+/// Elements from which a kernel's time is taken: before, the clock would cost as much as the kernel.
+const TIMED: usize = 4096;
+
+/// How a call uses its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Mode {
+    Forward,
+    Inplace,
+    Training,
+}
+
+impl Mode {
+    pub(crate) const NAMES: [&'static str; 3] = ["forward", "inplace", "training"];
+
+    /// Why a number of elements is not taken.
+    fn outside(self) -> Decline {
+        if self == Self::Training {
+            Decline::Training
+        } else {
+            Decline::Threshold
+        }
+    }
+}
+
+/// The numbers of elements, inclusive, between which the kernel takes a call.
+struct Window {
+    low: AtomicUsize,
+    high: AtomicUsize,
+}
+
+impl Window {
+    const fn always() -> Self {
+        Self {
+            low: AtomicUsize::new(0),
+            high: AtomicUsize::new(usize::MAX),
+        }
+    }
+
+    #[inline]
+    fn contains(&self, numel: usize) -> bool {
+        self.low.load(Relaxed) <= numel && numel <= self.high.load(Relaxed)
+    }
+}
+
+/// What an operation's callables share.
+pub(crate) struct OpState {
+    name: String,
+    kernel: &'static dyn Kernel,
+    /// Whether the result is row-major whatever the input is.
+    contiguous: bool,
+    windows: [[Window; 4]; 3],
+    calls: AtomicU64,
+    elements: AtomicU64,
+    nanoseconds: AtomicU64,
+    declined: [AtomicU64; Decline::ALL.len()],
+    /// `apply` of the autograd function: `(input, dim, *numbers)`.
+    apply: Mutex<Option<Py<PyAny>>>,
+}
+
+/// A panic of a kernel, to be raised.
+pub(crate) struct Panicked(String);
+
+impl From<Panicked> for PyErr {
+    fn from(panic: Panicked) -> Self {
+        PyRuntimeError::new_err(format!("rusttorch: internal error: {}", panic.0))
+    }
+}
+
+/// Why a run gave no result.
+pub(crate) enum Failure {
+    /// Stock torch takes the call.
+    Decline(Decline),
+    /// The call raises.
+    Raise(PyErr),
+}
+
+impl From<Decline> for Failure {
+    fn from(reason: Decline) -> Self {
+        Self::Decline(reason)
+    }
+}
+
+/// What a kernel works on.
+pub(crate) struct Plan {
+    geometry: Geometry,
+    result: Layout,
+}
+
+impl OpState {
+    pub(crate) fn count_decline(&self, reason: Decline) {
+        self.declined[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Whether the kernel takes this number of elements of any type: spares a closer look at the tensor.
+    #[inline]
+    pub(crate) fn takes_any(&self, mode: Mode, numel: usize) -> Result<(), Decline> {
+        let taken = self.windows[mode as usize].iter().any(|window| window.contains(numel));
+        if taken { Ok(()) } else { Err(mode.outside()) }
+    }
+
+    /// Whether the kernel takes this tensor.
+    #[inline]
+    pub(crate) fn takes(&self, mode: Mode, view: &TensorView) -> Result<(), Decline> {
+        let taken = self.windows[mode as usize][view.dtype as usize].contains(view.layout.numel());
+        if taken { Ok(()) } else { Err(mode.outside()) }
+    }
+
+    /// How the kernel would see this tensor; [`Decline::Layout`] where a row-major copy would do.
+    pub(crate) fn plan(&self, layout: &Layout, dim: Option<i64>, numbers: &[f64]) -> Result<Plan, Decline> {
+        let shape = self.kernel.shape();
+        let plan = if shape == Shape::Pointwise {
+            let result = layout.elementwise_result().ok_or(Decline::Layout)?;
+            if self.contiguous && !layout.is_contiguous() {
+                return Err(Decline::Layout);
+            }
+            Plan {
+                geometry: Geometry::flat(layout.numel()),
+                result,
+            }
+        } else {
+            let dim = layout.wrap_dim(dim.ok_or(Decline::Dim)?).ok_or(Decline::Dim)?;
+            if shape == Shape::Glu && !layout.is_contiguous() {
+                let (geometry, result) = layout.halved(dim).ok_or(Decline::Kernel)?;
+                self.kernel.accepts(geometry, numbers).map_err(|_| Decline::Kernel)?;
+                return Ok(Plan { geometry, result });
+            }
+            if !layout.is_contiguous() {
+                return Err(Decline::Layout);
+            }
+            let geometry = layout.along(dim);
+            let result = match shape {
+                Shape::Rows => *layout,
+                Shape::Reduce if numbers.first().is_some_and(|&keepdim| keepdim != 0.0) => layout.with_size(dim, 1),
+                Shape::Reduce => layout.without(dim),
+                Shape::Glu if layout.sizes().is_empty() => return Err(Decline::Dim),
+                Shape::Glu => layout.with_size(dim, layout.sizes()[dim] / 2),
+                Shape::Pointwise => unreachable!("handled above"),
+            };
+            Plan {
+                geometry,
+                result: Layout::contiguous(result.sizes()).ok_or(Decline::Layout)?,
+            }
+        };
+        self.kernel
+            .accepts(plan.geometry, numbers)
+            .map_err(|_| Decline::Kernel)?;
+        Ok(plan)
+    }
+
+    /// Runs `work` over `numel` elements, without the GIL where that pays, and counts it.
+    fn run(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
+        let start = (numel >= TIMED).then(Instant::now);
+        // SAFETY: the GIL is held here and taken back on the same thread before Python is touched again.
+        let saved = (numel >= RELEASE_GIL).then(|| unsafe { ffi::PyEval_SaveThread() });
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        if let Some(saved) = saved {
+            // SAFETY: as above.
+            unsafe { ffi::PyEval_RestoreThread(saved) };
+        }
+        self.calls.fetch_add(1, Relaxed);
+        self.elements.fetch_add(numel as u64, Relaxed);
+        if let Some(start) = start {
+            self.nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+        }
+        outcome.map_err(|panic| Failure::Raise(Panicked(message(&*panic)).into()))
+    }
+
+    /// The result of `view`, as a new tensor.
+    pub(crate) fn forward(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        view: &TensorView,
+        plan: &Plan,
+        numbers: &[f64],
+    ) -> Result<Py<PyAny>, Failure> {
+        let numel = view.layout.numel();
+        let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
+        self.run(numel, || {
+            // SAFETY: the caller holds the tensors; the new one is nobody else's; both are dense of these lengths.
+            let (src, dst) = unsafe {
+                (
+                    View::from_raw(view.dtype, view.data, numel),
+                    Target::from_raw(view.dtype, target.data, plan.result.numel()),
+                )
+            };
+            self.kernel
+                .forward(&Exec::new(runtime.isa, &runtime.team), src, dst, plan.geometry, numbers);
+        })?;
+        Ok(runtime.doors.finish(py, target)?)
+    }
+
+    /// Replaces the elements of `view` by the result.
+    pub(crate) fn inplace(&self, runtime: &Runtime, view: &TensorView, numbers: &[f64]) -> Result<(), Failure> {
+        let numel = view.layout.numel();
+        self.run(numel, || {
+            // SAFETY: the caller holds the tensor, which is dense of this length; races with other threads of Python
+            // are the program's, as in stock torch.
+            let buf = unsafe { ViewMut::from_raw(view.dtype, view.data, numel) };
+            self.kernel
+                .inplace(&Exec::new(runtime.isa, &runtime.team), buf, numbers);
+        })
+    }
+
+    fn backward(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        grad: &TensorView,
+        saved: &TensorView,
+        dim: Option<i64>,
+        numbers: &[f64],
+    ) -> Result<Py<PyAny>, Failure> {
+        if grad.dtype != saved.dtype {
+            return Err(Decline::Dtype.into());
+        }
+        let plan = self.plan(&saved.layout, dim, numbers)?;
+        let shape = self.kernel.shape();
+        // The gradient lies in memory as the result does.
+        let matches = match shape {
+            Shape::Pointwise | Shape::Rows => same_order(&grad.layout, &saved.layout),
+            Shape::Reduce | Shape::Glu => same_order(&grad.layout, &plan.result),
+        };
+        if !matches {
+            return Err(Decline::Layout.into());
+        }
+        let numel = saved.layout.numel();
+        let result = saved.layout.elementwise_result().ok_or(Decline::Layout)?;
+        let target = runtime.doors.empty(py, saved.dtype, &result)?;
+        self.run(numel, || {
+            // SAFETY: as in `forward`.
+            let (grad, saved, dst) = unsafe {
+                (
+                    View::from_raw(grad.dtype, grad.data, grad.layout.numel()),
+                    View::from_raw(saved.dtype, saved.data, numel),
+                    Target::from_raw(saved.dtype, target.data, numel),
+                )
+            };
+            self.kernel.backward(
+                &Exec::new(runtime.isa, &runtime.team),
+                grad,
+                saved,
+                dst,
+                plan.geometry,
+                numbers,
+            );
+        })?;
+        Ok(runtime.doors.finish(py, target)?)
+    }
+
+    /// Calls the autograd function.
+    pub(crate) fn train(
+        &self,
+        py: Python<'_>,
+        input: &Bound<'_, PyAny>,
+        dim: Option<i64>,
+        numbers: &[f64],
+    ) -> Result<Py<PyAny>, Failure> {
+        let apply = self
+            .apply
+            .lock()
+            .ok()
+            .and_then(|apply| apply.as_ref().map(|apply| apply.clone_ref(py)));
+        let apply = apply.ok_or(Decline::Training)?;
+        let call = || -> PyResult<Py<PyAny>> {
+            let mut arguments = vec![input.clone(), dim.into_pyobject(py)?];
+            for &number in numbers {
+                arguments.push(number.into_pyobject(py)?.into_any());
+            }
+            apply.call1(py, pyo3::types::PyTuple::new(py, arguments)?)
+        };
+        call().map_err(Failure::Raise)
+    }
+}
+
+/// Whether two dense tensors have the same sizes and lie in memory in the same order, dimensions of size 1 included: the
+/// order of a result follows from all of them.
+fn same_order(a: &Layout, b: &Layout) -> bool {
+    a.sizes() == b.sizes() && (a.strides() == b.strides() || a.is_contiguous() && b.is_contiguous())
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic".to_owned())
+}
+
+/// An operation: a kernel of the registry, its size windows and its counters.
+#[pyclass(frozen, module = "rusttorch._rusttorch")]
+pub(crate) struct Op(pub(crate) Arc<OpState>);
+
+#[pymethods]
+impl Op {
+    /// `kernel` is a name of `kernels()`; `contiguous` says that results are row-major whatever the input is.
+    #[new]
+    #[pyo3(signature = (name, kernel, contiguous=false))]
+    fn new(name: String, kernel: &str, contiguous: bool) -> PyResult<Self> {
+        let kernel = ops::find(kernel).ok_or_else(|| PyValueError::new_err(format!("no kernel {kernel:?}")))?;
+        Ok(Self(Arc::new(OpState {
+            name,
+            kernel,
+            contiguous,
+            windows: std::array::from_fn(|_| std::array::from_fn(|_| Window::always())),
+            calls: AtomicU64::new(0),
+            elements: AtomicU64::new(0),
+            nanoseconds: AtomicU64::new(0),
+            declined: std::array::from_fn(|_| AtomicU64::new(0)),
+            apply: Mutex::new(None),
+        })))
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Sets the sizes, inclusive, at which the kernel takes calls of a mode ("forward", "inplace", "training") and a
+    /// dtype; `None` for `low` means never, for `high` no limit.
+    #[pyo3(signature = (mode, dtype, low, high=None))]
+    fn set_window(&self, mode: &str, dtype: &str, low: Option<usize>, high: Option<usize>) -> PyResult<()> {
+        let mode = Mode::NAMES.iter().position(|name| *name == mode);
+        let dtype = DType::ALL.iter().position(|known| known.name() == dtype);
+        let (Some(mode), Some(dtype)) = (mode, dtype) else {
+            return Err(PyValueError::new_err("mode or dtype unknown"));
+        };
+        let window = &self.0.windows[mode][dtype];
+        window.low.store(low.unwrap_or(usize::MAX), Relaxed);
+        window
+            .high
+            .store(if low.is_none() { 0 } else { high.unwrap_or(usize::MAX) }, Relaxed);
+        Ok(())
+    }
+
+    /// Sets the autograd function's `apply`, called as `(input, dim, *numbers)`.
+    fn set_apply(&self, apply: Py<PyAny>) {
+        if let Ok(mut slot) = self.0.apply.lock() {
+            *slot = Some(apply);
+        }
+    }
+
+    /// `calls`, `elements`, `seconds`, and `declined` by reason.
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (counters, declined) = (PyDict::new(py), PyDict::new(py));
+        counters.set_item("calls", self.0.calls.load(Relaxed))?;
+        counters.set_item("elements", self.0.elements.load(Relaxed))?;
+        counters.set_item("seconds", self.0.nanoseconds.load(Relaxed) as f64 / 1e9)?;
+        for (reason, count) in Decline::ALL.iter().zip(&self.0.declined) {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                declined.set_item(reason.text(), count)?;
+            }
+        }
+        counters.set_item("declined", declined)?;
+        Ok(counters)
+    }
+
+    /// Sets the counters to zero.
+    fn reset(&self) {
+        for counter in [&self.0.calls, &self.0.elements, &self.0.nanoseconds]
+            .into_iter()
+            .chain(&self.0.declined)
+        {
+            counter.store(0, Relaxed);
+        }
+    }
+
+    /// The result of `input`, without guards: for the autograd function, which has passed them; `None` if declined.
+    fn forward(&self, input: &Bound<'_, PyAny>, dim: Option<i64>, numbers: Vec<f64>) -> PyResult<Option<Py<PyAny>>> {
+        let py = input.py();
+        let Some(runtime) = runtime() else { return Ok(None) };
+        let run = || -> Result<Py<PyAny>, Failure> {
+            let view = hold(runtime, input)?.view(py, false, false)?;
+            let plan = self.0.plan(&view.layout, dim, &numbers)?;
+            self.0.forward(py, runtime, &view, &plan, &numbers)
+        };
+        or_declined(run())
+    }
+
+    /// The gradient of the input, or `None` if declined.
+    fn backward(
+        &self,
+        grad: &Bound<'_, PyAny>,
+        saved: &Bound<'_, PyAny>,
+        dim: Option<i64>,
+        numbers: Vec<f64>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let py = grad.py();
+        let Some(runtime) = runtime() else { return Ok(None) };
+        let run = || -> Result<Py<PyAny>, Failure> {
+            if !is_plain(runtime, grad) || !is_plain(runtime, saved) {
+                return Err(Decline::NotPlain.into());
+            }
+            runtime.state.read()?;
+            if runtime.state.function_mode() {
+                return Err(Decline::FunctionMode.into());
+            }
+            if runtime.state.grad() {
+                // Under create_graph, stock torch's formula is recorded.
+                return Err(Decline::Training.into());
+            }
+            let saved = hold(runtime, saved)?.view(py, false, false)?;
+            let grad = hold(runtime, grad)?.view(py, false, false)?;
+            if runtime.team.is_orphaned() {
+                return Err(Decline::Forked.into());
+            }
+            self.0.backward(py, runtime, &grad, &saved, dim, &numbers)
+        };
+        or_declined(run())
+    }
+}
+
+/// See [`Doors::is_plain`](rusttorch_torch::doors::Doors::is_plain).
+fn is_plain(runtime: &Runtime, object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: the reference keeps the object alive, and says that the GIL is held.
+    unsafe { runtime.doors.is_plain(object.as_ptr()) }
+}
+
+/// See [`Doors::hold`](rusttorch_torch::doors::Doors::hold).
+pub(crate) fn hold<'a>(runtime: &'a Runtime, tensor: &'a Bound<'_, PyAny>) -> Result<Held<'a>, Decline> {
+    // SAFETY: the reference outlives what is held; whoever is no tensor is refused by the door.
+    unsafe { runtime.doors.hold(tensor.py(), tensor.as_ptr()) }
+}
+
+fn or_declined(result: Result<Py<PyAny>, Failure>) -> PyResult<Option<Py<PyAny>>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Failure::Decline(_)) => Ok(None),
+        Err(Failure::Raise(error)) => Err(error),
+    }
+}
+
+/// The names of the kernels.
+#[pyfunction]
+pub(crate) fn kernels() -> Vec<&'static str> {
+    ops::KERNELS.iter().map(|kernel| kernel.name()).collect()
+}

@@ -1,0 +1,746 @@
+//! Tensors: reading one that a Python object holds, and making one that Python gets.
+
+use core::ffi::{CStr, c_void};
+use std::{os::raw::c_int, ptr};
+
+use pyo3::{ffi, intern, prelude::*, types::PyTuple};
+use rusttorch_core::{
+    dtype::DType,
+    layout::{Layout, MAX_DIMS},
+};
+
+use crate::{decline::Decline, symbol::Library};
+
+/// How native code reaches a tensor, fastest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// libtorch's stable C functions take and give Python objects (torch >= 2.14).
+    Stable = 1,
+    /// Tensors are read through the `DLPack` exchange table (torch >= 2.10).
+    DlPack = 2,
+    /// Tensors are read and made by Python calls (torch >= 2.0).
+    Python = 3,
+}
+
+type Aten = *mut c_void;
+
+/// Fills its last argument and returns 0, or returns another number.
+type Get<T> = unsafe extern "C" fn(Aten, *mut T) -> i32;
+/// Takes a reference to a tensor, which is what a handle is.
+type Ask<R> = unsafe extern "C" fn(Aten) -> R;
+
+/// torch's C functions that make tensors, from `torch/csrc/inductor/aoti_torch/c/shim.h` (torch >= 2.2) and
+/// `torch/csrc/stable/c/shim.h`.
+#[derive(Clone, Copy)]
+struct Maker {
+    empty_strided: unsafe extern "C" fn(i64, *const i64, *const i64, i32, i32, i32, *mut Aten) -> i32,
+    data: Get<*mut u8>,
+    delete: Ask<i32>,
+    wrap: Wrap,
+    /// The numbers of the CPU, and of the four types in the order of [`DType::ALL`].
+    cpu: i32,
+    dtypes: [i32; 4],
+}
+
+/// How a handle becomes a Python object.
+#[derive(Clone, Copy)]
+enum Wrap {
+    /// `torch_tensor_to_pyobject`, torch >= 2.14.
+    Stable(unsafe extern "C" fn(Aten, *mut c_void, *mut *mut c_void) -> i32),
+    /// `THPVariable_Wrap(const at::TensorBase&)`, before.
+    Internal(Ask<*mut c_void>),
+}
+
+impl Maker {
+    fn open(cpu: Library) -> Option<Self> {
+        type Number = unsafe extern "C" fn() -> i32;
+        // SAFETY: the types are those of torch's headers.
+        unsafe {
+            let number = |name: &CStr| cpu.function::<Number>(name).map(|number| number());
+            let stable = cpu.function(c"torch_tensor_to_pyobject").map(Wrap::Stable);
+            let internal = || {
+                Library::with_prefix("libtorch_python.so")?
+                    .function(c"_Z16THPVariable_WrapRKN2at10TensorBaseE")
+                    .map(Wrap::Internal)
+            };
+            Some(Self {
+                empty_strided: cpu.function(c"aoti_torch_empty_strided")?,
+                data: cpu
+                    .function(c"torch_get_mutable_data_ptr")
+                    .or_else(|| cpu.function(c"aoti_torch_get_data_ptr"))?,
+                delete: cpu.function(c"aoti_torch_delete_tensor_object")?,
+                wrap: stable.or_else(internal)?,
+                cpu: number(c"aoti_torch_device_type_cpu")?,
+                dtypes: [
+                    number(c"aoti_torch_dtype_float32")?,
+                    number(c"aoti_torch_dtype_float64")?,
+                    number(c"aoti_torch_dtype_bfloat16")?,
+                    number(c"aoti_torch_dtype_float16")?,
+                ],
+            })
+        }
+    }
+}
+
+/// torch's C functions that read tensors (torch >= 2.14), and three of its C++ functions that spare a Python call each.
+#[derive(Clone, Copy)]
+struct Reader {
+    from_pyobject: unsafe extern "C" fn(*mut c_void, *mut Aten) -> i32,
+    delete: Ask<i32>,
+    dtype: Get<i32>,
+    device: Get<i32>,
+    layout: Get<i32>,
+    dim: Get<i64>,
+    numel: Get<i64>,
+    sizes: Get<*const i64>,
+    strides: Get<*const i64>,
+    const_data: Get<*mut u8>,
+    mutable_data: Get<*mut u8>,
+    strided: i32,
+    cpu: i32,
+    dtypes: [i32; 4],
+    is_neg: Option<Ask<bool>>,
+    is_inference: Option<Ask<bool>>,
+    bump_version: Option<Ask<()>>,
+    /// Takes what a handle points to: a tensor is a pointer to its implementation.
+    requires_grad: Option<Ask<bool>>,
+}
+
+impl Reader {
+    fn open(cpu: Library, maker: &Maker) -> Option<Self> {
+        type Number = unsafe extern "C" fn() -> i32;
+        // SAFETY: as above; the C++ functions cannot throw for a plain CPU tensor.
+        unsafe {
+            let c10 = Library::with_prefix("libc10.so");
+            Some(Self {
+                from_pyobject: cpu.function(c"torch_tensor_from_pyobject")?,
+                delete: cpu.function(c"aoti_torch_delete_tensor_object")?,
+                dtype: cpu.function(c"aoti_torch_get_dtype")?,
+                device: cpu.function(c"aoti_torch_get_device_type")?,
+                layout: cpu.function(c"aoti_torch_get_layout")?,
+                dim: cpu.function(c"aoti_torch_get_dim")?,
+                numel: cpu.function(c"aoti_torch_get_numel")?,
+                sizes: cpu.function(c"aoti_torch_get_sizes")?,
+                strides: cpu.function(c"aoti_torch_get_strides")?,
+                const_data: cpu.function(c"torch_get_const_data_ptr")?,
+                mutable_data: cpu.function(c"torch_get_mutable_data_ptr")?,
+                cpu: maker.cpu,
+                dtypes: maker.dtypes,
+                strided: cpu
+                    .function::<Number>(c"aoti_torch_layout_strided")
+                    .map(|number| number())?,
+                is_neg: cpu.function(c"_ZN2at4_ops6is_neg4callERKNS_6TensorE"),
+                is_inference: cpu.function(c"_ZN2at4_ops12is_inference4callERKNS_6TensorE"),
+                bump_version: cpu.function(c"_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE"),
+                requires_grad: c10.and_then(|c10| c10.function(c"_ZNK3c1010TensorImpl13requires_gradEv")),
+            })
+        }
+    }
+}
+
+impl Reader {
+    /// A handle of its own.
+    fn handle(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<Handle, Decline> {
+        let mut aten = ptr::null_mut();
+        // SAFETY: the object is a live tensor; the handle is filled where 0 is returned.
+        if unsafe { (self.from_pyobject)(object.cast(), &raw mut aten) } != 0 {
+            drop(PyErr::take(py));
+            return Err(Decline::Unreadable);
+        }
+        Ok(Handle {
+            delete: Some(self.delete),
+            aten,
+        })
+    }
+
+    /// Where a Python tensor holds its C++ tensor, a pointer, whose address is as good as a handle and costs nothing:
+    /// the offset at which tensors and parameters have what torch's own handle of them has.
+    fn learn_place(&self, torch: &Bound<'_, PyModule>) -> PyResult<Option<usize>> {
+        let py = torch.py();
+        let parameter = torch.getattr("nn")?.getattr("Parameter")?;
+        let empty = |size: usize| torch.getattr("empty")?.call1((size,));
+        let probes = [
+            empty(1)?,
+            empty(2)?,
+            parameter.call1((empty(3)?,))?,
+            parameter.call1((empty(4)?,))?,
+        ];
+        let mut places: Vec<usize> = (size_of::<ffi::PyObject>()..=40).step_by(8).collect();
+        for probe in &probes {
+            let Ok(handle) = self.handle(py, probe.as_ptr()) else {
+                return Ok(None);
+            };
+            // SAFETY: a tensor's object is larger than what is read here, and a handle points to a pointer.
+            places.retain(|&place| unsafe {
+                *probe.as_ptr().byte_add(place).cast::<*mut c_void>() == *handle.aten.cast::<*mut c_void>()
+            });
+        }
+        Ok(places.first().copied())
+    }
+}
+
+/// A tensor handle of libtorch's: owned, or borrowed from a Python object.
+struct Handle {
+    delete: Option<Ask<i32>>,
+    aten: Aten,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(delete) = self.delete {
+            // SAFETY: the handle is owned and not used afterwards.
+            unsafe { delete(self.aten) };
+        }
+    }
+}
+
+/// `DLTensor` of `DLPack` 1.
+#[repr(C)]
+struct DlTensor {
+    data: *mut u8,
+    device_type: i32,
+    device_id: i32,
+    ndim: i32,
+    code: u8,
+    bits: u8,
+    lanes: u16,
+    shape: *mut i64,
+    strides: *mut i64,
+    byte_offset: u64,
+}
+
+/// `DLPackExchangeAPI` of `DLPack` 1.
+#[repr(C)]
+struct ExchangeTable {
+    version: [u32; 2],
+    previous: *mut c_void,
+    allocator: *mut c_void,
+    from_py_object: *mut c_void,
+    to_py_object: *mut c_void,
+    dltensor_from_py_object: Option<unsafe extern "C" fn(*mut c_void, *mut DlTensor) -> c_int>,
+    current_work_stream: *mut c_void,
+}
+
+type Export = unsafe extern "C" fn(*mut c_void, *mut DlTensor) -> c_int;
+
+/// The way in.
+enum Door {
+    Stable(Reader),
+    DlPack(Export),
+    Python,
+}
+
+/// The doors into torch's tensors.
+pub struct Doors {
+    door: Door,
+    /// See `Reader::learn_place`.
+    place: Option<usize>,
+    maker: Option<Maker>,
+    tensor: Py<PyAny>,
+    parameter: Py<PyAny>,
+    strided: Py<PyAny>,
+    /// `torch.float32` and so on, in the order of [`DType::ALL`].
+    dtypes: [Py<PyAny>; 4],
+    empty_strided: Py<PyAny>,
+    is_neg: Py<PyAny>,
+    /// `Tensor.has_names`, where torch has named tensors.
+    has_names: Option<Py<PyAny>>,
+    numel: Py<PyAny>,
+    is_inference: Py<PyAny>,
+    increment_version: Py<PyAny>,
+}
+
+/// A plain tensor that is being looked at. The Python object outlives it.
+pub struct Held<'a> {
+    doors: &'a Doors,
+    object: *mut ffi::PyObject,
+    native: Option<(Reader, Handle)>,
+}
+
+/// What a kernel needs to know of a tensor. The data stays valid while the Python object lives.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorView {
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes and strides.
+    pub layout: Layout,
+    /// The first element.
+    pub data: *mut u8,
+}
+
+/// A new tensor, uninitialised.
+pub struct NewTensor {
+    /// The first element.
+    pub data: *mut u8,
+    made: Made,
+}
+
+enum Made {
+    Handle(Handle, Wrap),
+    Object(Py<PyAny>),
+}
+
+impl Doors {
+    /// The best doors of this torch, no better than `best`.
+    ///
+    /// # Errors
+    /// Where torch lacks what even the slowest tier needs.
+    pub fn open(torch: &Bound<'_, PyModule>, best: Tier) -> PyResult<Self> {
+        let tensor = torch.getattr("Tensor")?;
+        let cpu = Library::with_prefix("libtorch_cpu.so");
+        let maker = cpu.filter(|_| best <= Tier::DlPack).and_then(Maker::open);
+        let stable = cpu
+            .filter(|_| best <= Tier::Stable)
+            .zip(maker)
+            .and_then(|(cpu, maker)| Reader::open(cpu, &maker));
+        let door = match stable {
+            Some(reader) => Door::Stable(reader),
+            None if best <= Tier::DlPack => Self::exchange_table(&tensor).map_or(Door::Python, Door::DlPack),
+            None => Door::Python,
+        };
+        let dtype = |dtype: DType| torch.getattr(dtype.name()).map(Bound::unbind);
+        let place = match &door {
+            Door::Stable(reader) => reader.learn_place(torch)?,
+            _ => None,
+        };
+        Ok(Self {
+            door,
+            place,
+            maker,
+            parameter: torch.getattr("nn")?.getattr("Parameter")?.unbind(),
+            strided: torch.getattr("strided")?.unbind(),
+            dtypes: [
+                dtype(DType::F32)?,
+                dtype(DType::F64)?,
+                dtype(DType::Bf16)?,
+                dtype(DType::F16)?,
+            ],
+            empty_strided: torch.getattr("empty_strided")?.unbind(),
+            is_neg: tensor.getattr("is_neg")?.unbind(),
+            has_names: tensor.getattr("has_names").ok().map(Bound::unbind),
+            numel: tensor.getattr("numel")?.unbind(),
+            is_inference: tensor.getattr("is_inference")?.unbind(),
+            increment_version: torch
+                .getattr("autograd")?
+                .getattr("graph")?
+                .getattr("increment_version")?
+                .unbind(),
+            tensor: tensor.unbind(),
+        })
+    }
+
+    fn exchange_table(tensor: &Bound<'_, PyAny>) -> Option<Export> {
+        let capsule = tensor.getattr("__dlpack_c_exchange_api__").ok()?;
+        // SAFETY: the name is checked by Python; the table lives as long as the process; version 1 has this layout.
+        unsafe {
+            let table =
+                ffi::PyCapsule_GetPointer(capsule.as_ptr(), c"dlpack_exchange_api".as_ptr()).cast::<ExchangeTable>();
+            if table.is_null() {
+                ffi::PyErr_Clear();
+                return None;
+            }
+            if (*table).version[0] != 1 {
+                return None;
+            }
+            (*table).dltensor_from_py_object
+        }
+    }
+
+    /// Which tier this is.
+    pub fn tier(&self) -> Tier {
+        match self.door {
+            Door::Stable(_) => Tier::Stable,
+            Door::DlPack(_) => Tier::DlPack,
+            Door::Python => Tier::Python,
+        }
+    }
+
+    /// Whether the object is exactly a `torch.Tensor` or a `torch.nn.Parameter`.
+    ///
+    /// # Safety
+    /// The object is alive, and the GIL held.
+    #[inline]
+    pub unsafe fn is_plain(&self, object: *mut ffi::PyObject) -> bool {
+        // SAFETY: the caller's.
+        let kind = unsafe { ffi::Py_TYPE(object) }.cast::<ffi::PyObject>();
+        kind == self.tensor.as_ptr() || kind == self.parameter.as_ptr()
+    }
+
+    /// Takes hold of a plain tensor ([`Doors::is_plain`]), which must live as long as what is returned.
+    ///
+    /// # Errors
+    /// Where torch does not give it.
+    ///
+    /// # Safety
+    /// The object is a plain tensor that outlives the result.
+    #[inline]
+    pub unsafe fn hold(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<Held<'_>, Decline> {
+        let native = match &self.door {
+            Door::Stable(reader) => Some((
+                *reader,
+                match self.place {
+                    Some(place) => Handle {
+                        delete: None,
+                        // SAFETY: learned from objects of this type; what it holds lives as long as the object.
+                        aten: unsafe { object.byte_add(place) }.cast(),
+                    },
+                    None => reader.handle(py, object)?,
+                },
+            )),
+            _ => None,
+        };
+        Ok(Held {
+            doors: self,
+            object,
+            native,
+        })
+    }
+
+    /// Calls a method of `Tensor` without arguments.
+    fn query(py: Python<'_>, method: &Py<PyAny>, object: *mut ffi::PyObject) -> Result<Py<PyAny>, Decline> {
+        // SAFETY: the GIL is held and both objects are alive; the result is a new reference.
+        let result = unsafe {
+            let result = ffi::PyObject_CallFunctionObjArgs(method.as_ptr(), object, ptr::null_mut::<ffi::PyObject>());
+            Bound::from_owned_ptr_or_opt(py, result)
+        };
+        result.map(Bound::unbind).ok_or_else(|| {
+            // An exception here is torch's word that this is no plain tensor.
+            drop(PyErr::take(py));
+            Decline::Unreadable
+        })
+    }
+
+    fn is_true(py: Python<'_>, method: &Py<PyAny>, object: *mut ffi::PyObject) -> Result<bool, Decline> {
+        Ok(Self::query(py, method, object)?.is(pyo3::types::PyBool::new(py, true)))
+    }
+
+    /// # Safety
+    /// `object` is a live tensor, and the GIL is held.
+    unsafe fn read_dlpack(py: Python<'_>, export: Export, object: *mut ffi::PyObject) -> Result<TensorView, Decline> {
+        const CPU: i32 = 1;
+        const FLOAT: u8 = 2;
+        const BFLOAT: u8 = 4;
+        // SAFETY: all-zero is a valid value of the struct; the caller vouches for the object.
+        unsafe {
+            let mut view: DlTensor = std::mem::zeroed();
+            if export(object.cast(), &raw mut view) != 0 {
+                drop(PyErr::take(py));
+                return Err(Decline::Unreadable);
+            }
+            if view.device_type != CPU {
+                return Err(Decline::Device);
+            }
+            let dtype = match (view.code, view.bits, view.lanes) {
+                (FLOAT, 32, 1) => DType::F32,
+                (FLOAT, 64, 1) => DType::F64,
+                (FLOAT, 16, 1) => DType::F16,
+                (BFLOAT, 16, 1) => DType::Bf16,
+                _ => return Err(Decline::Dtype),
+            };
+            let layout = layout_at(view.ndim as usize, view.shape, view.strides)?;
+            let data = if view.data.is_null() {
+                view.data
+            } else {
+                view.data.add(view.byte_offset as usize)
+            };
+            checked(dtype, layout, data)
+        }
+    }
+
+    fn read_python(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<TensorView, Decline> {
+        // SAFETY: the object is alive and the GIL held.
+        let tensor = unsafe { Bound::from_borrowed_ptr(py, object) };
+        let read = || -> PyResult<Result<TensorView, Decline>> {
+            if !tensor.getattr(intern!(py, "layout"))?.is(&self.strided)
+                || tensor.getattr(intern!(py, "is_nested"))?.is_truthy()?
+            {
+                return Ok(Err(Decline::Unreadable));
+            }
+            if tensor.getattr(intern!(py, "is_meta"))?.is_truthy()?
+                || !tensor
+                    .getattr(intern!(py, "device"))?
+                    .getattr(intern!(py, "type"))?
+                    .eq("cpu")?
+            {
+                return Ok(Err(Decline::Device));
+            }
+            let dtype = tensor.getattr(intern!(py, "dtype"))?;
+            let Some(index) = self.dtypes.iter().position(|known| dtype.is(known)) else {
+                return Ok(Err(Decline::Dtype));
+            };
+            let sizes: Vec<i64> = tensor.getattr(intern!(py, "shape"))?.extract()?;
+            let strides: Vec<i64> = tensor.call_method0(intern!(py, "stride"))?.extract()?;
+            let data: usize = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
+            let layout = Layout::new(&sizes, &strides).ok_or(Decline::Layout);
+            Ok(layout.and_then(|layout| checked(DType::ALL[index], layout, data as *mut u8)))
+        };
+        read().unwrap_or(Err(Decline::Unreadable))
+    }
+
+    /// A new tensor of this layout.
+    ///
+    /// # Errors
+    /// Where it cannot be had, memory above all.
+    pub fn empty(&self, py: Python<'_>, dtype: DType, layout: &Layout) -> Result<NewTensor, Decline> {
+        if let Some(maker) = &self.maker {
+            let (mut aten, mut data) = (ptr::null_mut(), ptr::null_mut());
+            let (sizes, strides) = (layout.sizes(), layout.strides());
+            // SAFETY: the slices have the stated length; the results are filled where 0 is returned.
+            unsafe {
+                let ndim = sizes.len() as i64;
+                let dtype = maker.dtypes[dtype as usize];
+                let make = maker.empty_strided;
+                if make(
+                    ndim,
+                    sizes.as_ptr(),
+                    strides.as_ptr(),
+                    dtype,
+                    maker.cpu,
+                    0,
+                    &raw mut aten,
+                ) != 0
+                {
+                    return Err(Decline::Failed);
+                }
+                let handle = Handle {
+                    delete: Some(maker.delete),
+                    aten,
+                };
+                if (maker.data)(aten, &raw mut data) != 0 {
+                    return Err(Decline::Failed);
+                }
+                return Ok(NewTensor {
+                    data,
+                    made: Made::Handle(handle, maker.wrap),
+                });
+            }
+        }
+        let make = || -> PyResult<Py<PyAny>> {
+            let kwargs = pyo3::types::PyDict::new(py);
+            kwargs.set_item(intern!(py, "dtype"), &self.dtypes[dtype as usize])?;
+            let (sizes, strides) = (PyTuple::new(py, layout.sizes())?, PyTuple::new(py, layout.strides())?);
+            self.empty_strided.call(py, (sizes, strides), Some(&kwargs))
+        };
+        let object = make().map_err(|_| Decline::Failed)?;
+        let view = match &self.door {
+            // SAFETY: the tensor was just made.
+            Door::DlPack(export) => unsafe { Self::read_dlpack(py, *export, object.as_ptr()) },
+            _ => self.read_python(py, object.as_ptr()),
+        };
+        let data = view.map_err(|_| Decline::Failed)?.data;
+        Ok(NewTensor {
+            data,
+            made: Made::Object(object),
+        })
+    }
+
+    /// The new tensor as a Python object.
+    ///
+    /// # Errors
+    /// Where Python has no memory for it.
+    pub fn finish(&self, py: Python<'_>, tensor: NewTensor) -> Result<Py<PyAny>, Decline> {
+        match tensor.made {
+            Made::Object(object) => Ok(object),
+            Made::Handle(handle, wrap) => {
+                let mut object = ptr::null_mut();
+                // SAFETY: the handle is alive; the result is a new reference, or null with an exception set.
+                unsafe {
+                    match wrap {
+                        Wrap::Stable(to_pyobject) => {
+                            if to_pyobject(handle.aten, ptr::null_mut(), &raw mut object) != 0 {
+                                object = ptr::null_mut();
+                            }
+                        }
+                        Wrap::Internal(wrap) => object = wrap(handle.aten),
+                    }
+                    if object.is_null() {
+                        drop(PyErr::take(py));
+                        return Err(Decline::Failed);
+                    }
+                    Ok(Bound::from_owned_ptr(py, object.cast()).unbind())
+                }
+            }
+        }
+    }
+}
+
+impl Held<'_> {
+    /// Asks natively where the door can, else by the method of `Tensor`.
+    fn ask(
+        &self,
+        py: Python<'_>,
+        native: impl Fn(&Reader) -> Option<Ask<bool>>,
+        method: &Py<PyAny>,
+    ) -> Result<bool, Decline> {
+        if let Some((reader, handle)) = &self.native {
+            if let Some(ask) = native(reader) {
+                // SAFETY: the handle is a plain tensor's.
+                return Ok(unsafe { ask(handle.aten) });
+            }
+        }
+        Doors::is_true(py, method, self.object)
+    }
+
+    /// Whether it asks for a gradient.
+    ///
+    /// # Errors
+    /// Where torch raises.
+    #[inline]
+    pub fn requires_grad(&self, py: Python<'_>) -> Result<bool, Decline> {
+        if let Some((
+            Reader {
+                requires_grad: Some(ask),
+                ..
+            },
+            handle,
+        )) = &self.native
+        {
+            // SAFETY: a tensor is a pointer to its implementation, which is not null here.
+            return Ok(unsafe { ask(*handle.aten.cast::<*mut c_void>()) });
+        }
+        // SAFETY: the object is alive and the GIL held.
+        let tensor = unsafe { Bound::from_borrowed_ptr(py, self.object) };
+        let flag = tensor
+            .getattr(intern!(py, "requires_grad"))
+            .map_err(|_| Decline::Unreadable)?;
+        Ok(flag.is(pyo3::types::PyBool::new(py, true)))
+    }
+
+    /// Number of elements.
+    ///
+    /// # Errors
+    /// Where torch raises.
+    #[inline]
+    pub fn numel(&self, py: Python<'_>) -> Result<usize, Decline> {
+        if let Some((reader, handle)) = &self.native {
+            let mut count = 0;
+            // SAFETY: the handle is alive.
+            return if unsafe { (reader.numel)(handle.aten, &raw mut count) } == 0 {
+                Ok(count as usize)
+            } else {
+                Err(Decline::Unreadable)
+            };
+        }
+        let count = Doors::query(py, &self.doors.numel, self.object)?;
+        count.extract(py).map_err(|_| Decline::Unreadable)
+    }
+
+    /// Whether it was made in inference mode.
+    ///
+    /// # Errors
+    /// Where torch raises.
+    pub fn is_inference(&self, py: Python<'_>) -> Result<bool, Decline> {
+        self.ask(py, |reader| reader.is_inference, &self.doors.is_inference)
+    }
+
+    /// Tells autograd that it was changed in place.
+    ///
+    /// # Errors
+    /// Where torch raises.
+    pub fn bump_version(&self, py: Python<'_>) -> Result<(), Decline> {
+        if let Some((
+            Reader {
+                bump_version: Some(bump),
+                ..
+            },
+            handle,
+        )) = &self.native
+        {
+            // SAFETY: the handle is a plain tensor's, and no inference tensor's.
+            unsafe { bump(handle.aten) };
+            return Ok(());
+        }
+        Doors::query(py, &self.doors.increment_version, self.object).map(drop)
+    }
+
+    /// Reads it, to look at or to change (`mutable`); `profiled` avoids what a profiler would show.
+    ///
+    /// # Errors
+    /// The reason why it is not for kernels.
+    pub fn view(&self, py: Python<'_>, mutable: bool, profiled: bool) -> Result<TensorView, Decline> {
+        let doors = self.doors;
+        if let Some(has_names) = &doors.has_names {
+            if Doors::is_true(py, has_names, self.object)? {
+                return Err(Decline::NotPlain);
+            }
+        }
+        let view = match (&doors.door, &self.native) {
+            // SAFETY: the handle is alive, and the GIL held.
+            (_, Some((reader, handle))) => unsafe { read_stable(reader, handle.aten, mutable) },
+            // SAFETY: the object is a live tensor; what the table points to lives until control returns.
+            (Door::DlPack(export), _) => unsafe { Doors::read_dlpack(py, *export, self.object) },
+            _ => doors.read_python(py, self.object),
+        }?;
+        if self.ask(py, |reader| reader.is_neg.filter(|_| !profiled), &doors.is_neg)? {
+            Err(Decline::Negative)
+        } else {
+            Ok(view)
+        }
+    }
+}
+
+/// # Safety
+/// `aten` is a live handle, and the GIL is held.
+unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<TensorView, Decline> {
+    let ok = |code: i32| if code == 0 { Ok(()) } else { Err(Decline::Unreadable) };
+    // SAFETY: each function fills its result where it returns 0, and sizes and strides live as long as the tensor.
+    unsafe {
+        let (mut device, mut layout, mut dtype, mut ndim) = (0, 0, 0, 0);
+        ok((reader.dtype)(aten, &raw mut dtype))?;
+        let index = reader
+            .dtypes
+            .iter()
+            .position(|&known| known == dtype)
+            .ok_or(Decline::Dtype)?;
+        ok((reader.device)(aten, &raw mut device))?;
+        if device != reader.cpu {
+            return Err(Decline::Device);
+        }
+        ok((reader.layout)(aten, &raw mut layout))?;
+        if layout != reader.strided {
+            return Err(Decline::Unreadable);
+        }
+        ok((reader.dim)(aten, &raw mut ndim))?;
+        let (mut sizes, mut strides, mut data) = (ptr::null(), ptr::null(), ptr::null_mut());
+        ok((reader.sizes)(aten, &raw mut sizes))?;
+        ok((reader.strides)(aten, &raw mut strides))?;
+        let layout = layout_at(ndim as usize, sizes, strides)?;
+        ok((if mutable {
+            reader.mutable_data
+        } else {
+            reader.const_data
+        })(aten, &raw mut data))?;
+        checked(DType::ALL[index], layout, data)
+    }
+}
+
+/// # Safety
+/// `sizes` and `strides` point to `ndim` values each.
+unsafe fn layout_at(ndim: usize, sizes: *const i64, strides: *const i64) -> Result<Layout, Decline> {
+    if ndim == 0 {
+        return Layout::new(&[], &[]).ok_or(Decline::Layout);
+    }
+    if ndim > MAX_DIMS || sizes.is_null() || strides.is_null() {
+        return Err(Decline::Layout);
+    }
+    // SAFETY: the caller's.
+    let (sizes, strides) = unsafe {
+        (
+            std::slice::from_raw_parts(sizes, ndim),
+            std::slice::from_raw_parts(strides, ndim),
+        )
+    };
+    Layout::new(sizes, strides).ok_or(Decline::Layout)
+}
+
+/// The view, if there is data and it is aligned.
+fn checked(dtype: DType, layout: Layout, data: *mut u8) -> Result<TensorView, Decline> {
+    if layout.numel() == 0 {
+        return Err(Decline::Empty);
+    }
+    // Fake tensors and wrapper subclasses have none; a view of bytes may start anywhere.
+    if data.is_null() || !(data as usize).is_multiple_of(dtype.size()) {
+        return Err(Decline::Unreadable);
+    }
+    Ok(TensorView { dtype, layout, data })
+}

@@ -1,0 +1,236 @@
+//! What torch is doing on this thread: modes under which only stock torch may take a call, and the grad mode.
+
+use std::{cell::Cell, ffi::CStr, ptr};
+
+use pyo3::{ffi, prelude::*};
+
+use crate::{decline::Decline, symbol::Library};
+
+/// The dispatcher's thread-local key sets, as differences from their defaults: included, excluded.
+type KeySets = [u64; 2];
+
+/// `torch::autograd::ForwardADLevel::has_any_level()`.
+const HAS_ANY_LEVEL: &CStr = c"_ZN5torch8autograd14ForwardADLevel13has_any_levelEv";
+
+/// How the dispatcher's state is read.
+enum Dispatcher {
+    /// Its own thread-local variable: every dispatch mode, functorch level, autocast, tracer and guard shows in it.
+    Keys { library: Library, inference: KeySets },
+    /// Python's queries, each false or `None` when off.
+    Queries(Vec<Py<PyAny>>),
+}
+
+/// How a flag is read.
+enum Flag {
+    Native(unsafe extern "C" fn() -> bool),
+    Query(Py<PyAny>),
+}
+
+impl Flag {
+    fn is_on(&self) -> bool {
+        match self {
+            // SAFETY: takes nothing and returns a bool.
+            Self::Native(function) => unsafe { function() },
+            Self::Query(query) => truth(query),
+        }
+    }
+}
+
+/// The value of a query; one that fails counts as on, which declines.
+fn truth(query: &Py<PyAny>) -> bool {
+    // SAFETY: the GIL is held wherever a state is read; the reference is owned.
+    unsafe {
+        let value = ffi::PyObject_CallNoArgs(query.as_ptr());
+        if value.is_null() {
+            ffi::PyErr_Clear();
+            return true;
+        }
+        let on = ffi::PyObject_IsTrue(value) != 0;
+        ffi::Py_DECREF(value);
+        on
+    }
+}
+
+/// Readers of torch's thread-local state.
+pub struct StateReader {
+    dispatcher: Dispatcher,
+    function_mode: Flag,
+    callbacks: Flag,
+    grad_mode: Flag,
+    forward_ad: ForwardAd,
+}
+
+/// How the level of forward-mode differentiation is read.
+enum ForwardAd {
+    Native(unsafe extern "C" fn() -> bool),
+    /// `torch.autograd.forward_ad.__dict__`, `"_current_level"` and the level of no differentiation, -1.
+    Python(Py<PyAny>, Py<PyAny>, Py<PyAny>),
+}
+
+impl ForwardAd {
+    fn is_on(&self) -> bool {
+        match self {
+            // SAFETY: takes nothing and returns a bool.
+            Self::Native(has_any_level) => unsafe { has_any_level() },
+            // SAFETY: the GIL is held; the dictionary is a module's; the result is borrowed and only compared.
+            Self::Python(dict, name, off) => unsafe {
+                ffi::PyDict_GetItem(dict.as_ptr(), name.as_ptr()) != off.as_ptr()
+            },
+        }
+    }
+}
+
+/// torch's state on this thread, where no mode is on that only stock torch knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Whether inference mode is on.
+    pub inference: bool,
+    /// Whether a profiler wants to hear of operations.
+    pub profiled: bool,
+}
+
+/// The calling thread's key sets.
+fn key_sets(library: Library) -> Option<KeySets> {
+    thread_local!(static ADDRESS: Cell<*const KeySets> = const { Cell::new(ptr::null()) });
+    let mut address = ADDRESS.get();
+    if address.is_null() {
+        address = library.address(c"_ZN3c104impl26raw_local_dispatch_key_setE")?.cast();
+        ADDRESS.set(address);
+    }
+    // SAFETY: the variable is two words and lives as long as its thread.
+    Some(unsafe { ptr::read(address) })
+}
+
+impl StateReader {
+    /// Readers for the torch that is loaded.
+    ///
+    /// # Errors
+    /// Where torch lacks what even the slowest reader needs.
+    pub fn open(torch: &Bound<'_, PyModule>) -> PyResult<Self> {
+        let py = torch.py();
+        let c10 = Library::with_prefix("libc10.so");
+        let cpu = Library::with_prefix("libtorch_cpu.so");
+        let c = torch.getattr("_C")?;
+        let forward_ad = py.import("torch.autograd.forward_ad")?;
+        let native = |library: Option<Library>, name| {
+            // SAFETY: the mangled names say that they take nothing; they return bool.
+            unsafe { library?.function(name) }.map(Flag::Native)
+        };
+        let flag = |native: Option<Flag>, query: PyResult<Bound<'_, PyAny>>| {
+            native.map_or_else(|| query.map(|query| Flag::Query(query.unbind())), Ok)
+        };
+        Ok(Self {
+            dispatcher: match c10
+                .map(|library| Self::learn_keys(torch, library))
+                .transpose()?
+                .flatten()
+            {
+                Some(keys) => keys,
+                None => Dispatcher::Queries(Self::queries(torch)),
+            },
+            function_mode: flag(
+                native(cpu, c"_ZN2at4impl27torch_function_mode_enabledEv"),
+                c.getattr("_is_torch_function_mode_enabled"),
+            )?,
+            callbacks: flag(
+                native(cpu, c"_ZN2at12hasCallbacksEv"),
+                torch
+                    .getattr("autograd")
+                    .and_then(|autograd| autograd.getattr("_profiler_enabled")),
+            )?,
+            grad_mode: flag(
+                native(cpu, c"aoti_torch_grad_mode_is_enabled"),
+                torch.getattr("is_grad_enabled"),
+            )?,
+            // SAFETY: as above.
+            forward_ad: match unsafe { cpu.and_then(|cpu| cpu.function(HAS_ANY_LEVEL)) } {
+                Some(function) => ForwardAd::Native(function),
+                None => ForwardAd::Python(
+                    forward_ad.dict().into_any().unbind(),
+                    pyo3::types::PyString::intern(py, "_current_level").into_any().unbind(),
+                    (-1_i32).into_pyobject(py)?.into_any().unbind(),
+                ),
+            },
+        })
+    }
+
+    /// Trusts the dispatcher's variable only if it reads as the default now, and changes in inference mode and back.
+    fn learn_keys(torch: &Bound<'_, PyModule>, library: Library) -> PyResult<Option<Dispatcher>> {
+        let Some(before) = key_sets(library) else {
+            return Ok(None);
+        };
+        let mode = torch.getattr("inference_mode")?.call0()?;
+        mode.call_method0("__enter__")?;
+        let inference = key_sets(library);
+        let none = torch.py().None();
+        mode.call_method1("__exit__", (&none, &none, &none))?;
+        let trusted = before == [0, 0] && key_sets(library) == Some(before) && inference != Some(before);
+        Ok(inference
+            .filter(|_| trusted)
+            .map(|inference| Dispatcher::Keys { library, inference }))
+    }
+
+    fn queries(torch: &Bound<'_, PyModule>) -> Vec<Py<PyAny>> {
+        [
+            "_C._len_torch_dispatch_stack",
+            "_C._functorch.peek_interpreter_stack",
+            "_C._get_tracing_state",
+            "_C._is_any_autocast_enabled",
+            "is_autocast_enabled",
+            "is_autocast_cpu_enabled",
+        ]
+        .into_iter()
+        .filter_map(|path| {
+            path.split('.')
+                .try_fold(torch.clone().into_any(), |object, name| object.getattr(name))
+                .ok()
+                .map(Bound::unbind)
+        })
+        .collect()
+    }
+
+    /// Whether the dispatcher's own variable is read, rather than Python's queries.
+    pub fn is_native(&self) -> bool {
+        matches!(self.dispatcher, Dispatcher::Keys { .. })
+    }
+
+    /// Whether operations are recorded for gradients on this thread. The GIL is held, as below.
+    #[inline]
+    pub fn grad(&self) -> bool {
+        self.grad_mode.is_on()
+    }
+
+    /// Whether a torch-function mode is on.
+    #[inline]
+    pub fn function_mode(&self) -> bool {
+        self.function_mode.is_on()
+    }
+
+    /// torch's state on this thread.
+    ///
+    /// # Errors
+    /// The mode under which only stock torch may take a call.
+    #[inline]
+    pub fn read(&self) -> Result<State, Decline> {
+        let inference = match &self.dispatcher {
+            Dispatcher::Keys { library, inference } => match key_sets(*library) {
+                Some([0, 0]) => false,
+                Some(keys) if keys == *inference => true,
+                _ => return Err(Decline::Mode),
+            },
+            Dispatcher::Queries(queries) => {
+                if queries.iter().any(truth) {
+                    return Err(Decline::Mode);
+                }
+                false
+            }
+        };
+        if self.forward_ad.is_on() {
+            return Err(Decline::ForwardAd);
+        }
+        Ok(State {
+            inference,
+            profiled: self.callbacks.is_on(),
+        })
+    }
+}
