@@ -1,0 +1,47 @@
+"""The parts of the documentation that the catalogue generates.
+
+``python -m rusttorch._docs README.md`` brings the table of a file up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .catalog import CATALOG, Op
+
+BEGIN, END = "<!-- ops:begin -->", "<!-- ops:end -->"
+
+_SHORT = {"float32": "f32", "float64": "f64", "bfloat16": "bf16", "float16": "f16"}
+_EXACTNESS = {"bits": "same bits", "ulp": "error <= stock's"}
+
+
+def ops_table() -> str:
+    """The catalogue as a Markdown table."""
+    lines = ["| op | replaces | dtypes | result |", "| --- | --- | --- | --- |"]
+    lines += [_row(op) for op in CATALOG.values()]
+    return "\n".join(lines)
+
+
+def _row(op: Op) -> str:
+    replaces = ", ".join(f"`{entrance.path}`" for entrance in op.parsed())
+    dtypes = " ".join(_SHORT.get(dtype, dtype) for dtype in op.dtypes)
+    return f"| {op.name} | {replaces} | {dtypes} | {_EXACTNESS[op.exactness]} |"
+
+
+def with_table(text: str) -> str:
+    """A document with the table between its markers replaced."""
+    pattern = re.compile(f"{BEGIN}.*?{END}", re.DOTALL)
+    return pattern.sub(lambda _: f"{BEGIN}\n{ops_table()}\n{END}", text)
+
+
+def main(paths: Sequence[str]) -> None:
+    """Bring the files up to date."""
+    for path in map(Path, paths):
+        path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,455 @@
+"""The catalogue: one row an operation, and the only place that knows it.
+
+Patching, argument binding, gradients, tests, benches, the report and the documentation's table are derived from these
+rows. A row names a kernel of the Rust registry; everything the kernel computes is in ``rust/core/src/ops``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FLOATS = ("float32", "float64", "bfloat16", "float16")
+
+#: What an argument that is not a number of the kernel means, by its name in the stock signature.
+ROLES = {
+    "input": "input",
+    "self": "input",
+    "dim": "dim",
+    "inplace": "inplace",
+    "dtype": "absent",  # anything but None goes to stock torch
+    "out": "absent",
+    "_stacklevel": "ignored",
+}
+
+#: Where an entrance lives: its prefix, the module, the attribute that owns it.
+OWNERS = {"F": ("torch.nn.functional", None), "torch": ("torch", None), "Tensor": ("torch", "Tensor")}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a stock signature."""
+
+    name: str
+    #: "input", "dim", "inplace", "absent", "ignored" or "number"
+    role: str
+    #: index among the kernel's numbers (role "number")
+    index: int = 0
+    #: whether the caller must give it
+    required: bool = False
+    keyword_only: bool = False
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """One stock function that an operation replaces, such as ``F.relu``.
+
+    ``path`` is how users write it, ``module`` and ``owner`` where the attribute sits, ``inplace`` whether it always
+    writes to its input.
+    """
+
+    path: str
+    module: str
+    owner: str | None
+    attribute: str
+    parameters: tuple[Parameter, ...]
+    inplace: bool
+
+    def holder(self) -> Any:
+        """The object that holds the attribute: a module, or ``torch.Tensor``."""
+        module = importlib.import_module(self.module)
+        return getattr(module, self.owner) if self.owner else module
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation.
+
+    ``entrances``
+        stock signatures, such as ``"F.elu(input, alpha=1.0, inplace=False)"``; a name that ends in ``_`` works in place.
+    ``numbers``
+        the parameters that the kernel takes as numbers, in its order, with the value where an entrance lacks them.
+    ``choices``
+        string parameters and their values; the kernel gets the index.
+    ``exactness``
+        ``"bits"``: the same bits as stock torch; ``"ulp"``: maximum error against float64 no larger than stock's.
+    ``saves``
+        what the gradient needs: the ``"input"`` or the ``"result"``, as in stock torch.
+    ``backward``
+        stock torch's own formula, differentiable, from ``(grad, saved, dim, *numbers)``; it serves double backward and
+        what the backward kernel declines.
+    ``node``
+        the name of stock torch's autograd node.
+    ``calls``
+        representative calls, over ``x``, for tests and benches.
+    ``domain``
+        the values that tests and benches draw: any, or positive ones.
+    ``flops``
+        floating-point instructions of the kernel for one element (a fused multiply-add is one), for the roofline.
+    ``contiguous``
+        whether the result is row-major whatever the input's strides are.
+    """
+
+    name: str
+    entrances: tuple[str, ...]
+    calls: tuple[str, ...]
+    saves: Literal["input", "result"]
+    backward: Callable[..., Any]
+    node: str
+    flops: int
+    kernel: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+    fixed: tuple[float, ...] = ()
+    choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    shape: Literal["pointwise", "rows", "reduce", "glu"] = "pointwise"
+    exactness: Literal["bits", "ulp"] = "ulp"
+    domain: Literal["any", "positive"] = "any"
+    dtypes: tuple[str, ...] = FLOATS
+    contiguous: bool = False
+
+    def parsed(self) -> tuple[Entrance, ...]:
+        """The entrances, parsed."""
+        return tuple(self._parse(signature) for signature in self.entrances)
+
+    def _parse(self, signature: str) -> Entrance:
+        path, _, rest = signature.partition("(")
+        prefix, _, attribute = path.partition(".")
+        module, owner = OWNERS[prefix]
+        parameters, keyword_only = [], False
+        for text in filter(None, (part.strip() for part in rest.rstrip(")").split(","))):
+            if text == "*":
+                keyword_only = True
+                continue
+            name, equals, default = (part.strip() for part in text.partition("="))
+            names = list(self.numbers)
+            role = "number" if name in names else ROLES[name]
+            parameters.append(
+                Parameter(
+                    name=name,
+                    role=role,
+                    index=names.index(name) if role == "number" else 0,
+                    required=not equals,
+                    keyword_only=keyword_only,
+                    default=eval(default, {}) if equals else None,
+                )
+            )
+        inplace = attribute.endswith("_") and not attribute.endswith("__")
+        return Entrance(path, module, owner, attribute, tuple(parameters), inplace)
+
+
+def _aten() -> Any:
+    import torch
+
+    return torch.ops.aten
+
+
+def _erf_backward(grad: Any, saved: Any, dim: int) -> Any:
+    return (2.0 / 3.141592653589793**0.5) * saved.square().neg().exp() * grad
+
+
+def _pow_backward(grad: Any, saved: Any, dim: int, exponent: float) -> Any:
+    if exponent == 0.0:
+        return grad.new_zeros(()).expand_as(grad) * 1
+    return grad * (exponent * saved.pow(exponent - 1))
+
+
+def _logsigmoid_backward(grad: Any, saved: Any, dim: int) -> Any:
+    return _aten().log_sigmoid_backward(grad, saved, _aten().log_sigmoid_forward(saved.detach())[1])
+
+
+def _elu_backward(grad: Any, saved: Any, dim: int, alpha: float, scale: float = 1.0, slope: float = 1.0) -> Any:
+    return _aten().elu_backward(grad, alpha, scale, slope, False, saved)
+
+
+def _silu_backward(grad: Any, saved: Any, dim: int) -> Any:
+    if not grad.requires_grad and not saved.requires_grad:
+        return _aten().silu_backward(grad, saved)
+    gate = saved.sigmoid()
+    return grad * gate * (1 + saved * (1 - gate))
+
+
+def _mish_backward(grad: Any, saved: Any, dim: int) -> Any:
+    if not grad.requires_grad and not saved.requires_grad:
+        return _aten().mish_backward(grad, saved)
+    bend = _aten().softplus(saved).tanh()
+    return grad * (bend + saved * saved.sigmoid() * (1 - bend * bend))
+
+
+def _softsign_backward(grad: Any, saved: Any, dim: int) -> Any:
+    return grad / (1 + saved.abs()).square()
+
+
+def _unary(name: str, *aliases: str, inplace: bool = True) -> tuple[str, ...]:
+    """``torch.name(input, *, out=None)``, ``Tensor.name()`` and their in-place forms."""
+    forms = (f"torch.{name}(input, *, out=None)", f"Tensor.{name}(self)")
+    return forms + ((f"torch.{name}_(input)", f"Tensor.{name}_(self)") if inplace else ()) + aliases
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+ROWS: tuple[Op, ...] = (
+    Op(
+        "relu",
+        ("F.relu(input, inplace=False)", "F.relu_(input)", "torch.relu(input)", "Tensor.relu(self)",
+         "torch.relu_(input)", "Tensor.relu_(self)"),
+        calls=("F.relu(x)",),
+        saves="result",
+        backward=lambda grad, saved, dim: _aten().threshold_backward(grad, saved, 0),
+        node="ReluBackward0",
+        flops=1,
+        exactness="bits",
+    ),
+    Op(
+        "relu6",
+        ("F.relu6(input, inplace=False)",),
+        calls=("F.relu6(x)",),
+        kernel="hardtanh",
+        fixed=(0.0, 6.0),
+        saves="input",
+        backward=lambda grad, saved, dim: _aten().hardtanh_backward(grad, saved, 0.0, 6.0),
+        node="HardtanhBackward0",
+        flops=2,
+        exactness="bits",
+    ),
+    Op(
+        "hardtanh",
+        ("F.hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False)",
+         "F.hardtanh_(input, min_val=-1.0, max_val=1.0)"),
+        calls=("F.hardtanh(x)", "F.hardtanh(x, -0.5, 2.0)"),
+        numbers={"min_val": -1.0, "max_val": 1.0},
+        saves="input",
+        backward=lambda grad, saved, dim, low, high: _aten().hardtanh_backward(grad, saved, low, high),
+        node="HardtanhBackward0",
+        flops=2,
+        exactness="bits",
+    ),
+    Op(
+        "leaky_relu",
+        ("F.leaky_relu(input, negative_slope=0.01, inplace=False)", "F.leaky_relu_(input, negative_slope=0.01)"),
+        calls=("F.leaky_relu(x)", "F.leaky_relu(x, 0.2)"),
+        numbers={"negative_slope": 0.01},
+        saves="input",
+        backward=lambda grad, saved, dim, slope: _aten().leaky_relu_backward(grad, saved, slope, False),
+        node="LeakyReluBackward0",
+        flops=2,
+        exactness="bits",
+    ),
+    Op(
+        "hardswish",
+        ("F.hardswish(input, inplace=False)",),
+        calls=("F.hardswish(x)",),
+        saves="input",
+        backward=lambda grad, saved, dim: _aten().hardswish_backward(grad, saved),
+        node="HardswishBackward0",
+        flops=5,
+    ),
+    Op(
+        "hardsigmoid",
+        ("F.hardsigmoid(input, inplace=False)",),
+        calls=("F.hardsigmoid(x)",),
+        saves="input",
+        backward=lambda grad, saved, dim: _aten().hardsigmoid_backward(grad, saved),
+        node="HardsigmoidBackward0",
+        flops=4,
+    ),
+    Op(
+        "elu",
+        ("F.elu(input, alpha=1.0, inplace=False)", "F.elu_(input, alpha=1.0)"),
+        calls=("F.elu(x)", "F.elu(x, 0.5)"),
+        numbers={"alpha": 1.0},
+        saves="input",
+        backward=_elu_backward,
+        node="EluBackward0",
+        flops=20,
+    ),
+    Op(
+        "selu",
+        ("F.selu(input, inplace=False)", "F.selu_(input)", "torch.selu(input)", "torch.selu_(input)"),
+        calls=("F.selu(x)",),
+        kernel="elu",
+        fixed=(_SELU_ALPHA, _SELU_SCALE),
+        saves="input",
+        backward=lambda grad, saved, dim: _elu_backward(grad, saved, dim, _SELU_ALPHA, _SELU_SCALE),
+        node="EluBackward0",
+        flops=21,
+    ),
+    Op(
+        "celu",
+        ("F.celu(input, alpha=1.0, inplace=False)", "F.celu_(input, alpha=1.0)", "torch.celu(input, alpha=1.0)",
+         "torch.celu_(input, alpha=1.0)"),
+        calls=("F.celu(x)", "F.celu(x, 0.5)"),
+        numbers={"alpha": 1.0},
+        saves="input",
+        backward=lambda grad, saved, dim, alpha: _elu_backward(grad, saved, dim, alpha, 1.0, 1.0 / alpha),
+        node="CeluBackward0",
+        flops=21,
+    ),
+    Op(
+        "gelu",
+        ("F.gelu(input, *, approximate='none')",),
+        calls=("F.gelu(x)", "F.gelu(x, approximate='tanh')"),
+        numbers={"approximate": 0.0},
+        choices={"approximate": ("none", "tanh")},
+        saves="input",
+        backward=lambda grad, saved, dim, tanh: _aten().gelu_backward(
+            grad, saved, approximate="tanh" if tanh else "none"
+        ),
+        node="GeluBackward0",
+        flops=30,
+    ),
+    Op(
+        "silu",
+        ("F.silu(input, inplace=False)",),
+        calls=("F.silu(x)",),
+        saves="input",
+        backward=_silu_backward,
+        node="SiluBackward0",
+        flops=18,
+    ),
+    Op(
+        "mish",
+        ("F.mish(input, inplace=False)",),
+        calls=("F.mish(x)",),
+        saves="input",
+        backward=_mish_backward,
+        node="MishBackward0",
+        flops=20,
+    ),
+    Op(
+        "sigmoid",
+        ("F.sigmoid(input)", *_unary("sigmoid")),
+        calls=("torch.sigmoid(x)",),
+        saves="result",
+        backward=lambda grad, saved, dim: _aten().sigmoid_backward(grad, saved),
+        node="SigmoidBackward0",
+        flops=17,
+    ),
+    Op(
+        "tanh",
+        ("F.tanh(input)", *_unary("tanh")),
+        calls=("torch.tanh(x)",),
+        saves="result",
+        backward=lambda grad, saved, dim: _aten().tanh_backward(grad, saved),
+        node="TanhBackward0",
+        flops=22,
+    ),
+    Op(
+        "softplus",
+        ("F.softplus(input, beta=1.0, threshold=20.0)",),
+        calls=("F.softplus(x)", "F.softplus(x, 2.0, 10.0)"),
+        numbers={"beta": 1.0, "threshold": 20.0},
+        saves="input",
+        backward=lambda grad, saved, dim, beta, threshold: _aten().softplus_backward(grad, saved, beta, threshold),
+        node="SoftplusBackward0",
+        flops=32,
+    ),
+    Op(
+        "softsign",
+        ("F.softsign(input)",),
+        calls=("F.softsign(x)",),
+        saves="input",
+        backward=_softsign_backward,
+        node="DivBackward0",
+        flops=3,
+    ),
+    Op(
+        "logsigmoid",
+        ("F.logsigmoid(input)",),
+        calls=("F.logsigmoid(x)",),
+        saves="input",
+        backward=_logsigmoid_backward,
+        node="LogSigmoidBackward0",
+        flops=31,
+        contiguous=True,
+    ),
+    Op(
+        "exp",
+        _unary("exp"),
+        calls=("torch.exp(x)",),
+        saves="result",
+        backward=lambda grad, saved, dim: grad * saved,
+        node="ExpBackward0",
+        flops=12,
+    ),
+    Op(
+        "log",
+        _unary("log"),
+        calls=("torch.log(x)",),
+        saves="input",
+        backward=lambda grad, saved, dim: grad / saved,
+        node="LogBackward0",
+        flops=16,
+        domain="positive",
+    ),
+    Op(
+        "erf",
+        _unary("erf"),
+        calls=("torch.erf(x)",),
+        saves="input",
+        backward=_erf_backward,
+        node="ErfBackward0",
+        flops=22,
+    ),
+    Op(
+        "pow",
+        ("torch.pow(input, exponent, *, out=None)", "Tensor.pow(self, exponent)", "Tensor.pow_(self, exponent)",
+         "Tensor.__pow__(self, exponent)"),
+        calls=("torch.pow(x, 1.7)", "torch.pow(x, -0.3)", "torch.pow(x, 3)", "x ** 2"),
+        numbers={"exponent": 2.0},
+        saves="input",
+        backward=_pow_backward,
+        node="PowBackward0",
+        flops=40,
+        domain="positive",
+    ),
+    Op(
+        "softmax",
+        ("F.softmax(input, dim=None, _stacklevel=3, dtype=None)", "torch.softmax(input, dim, dtype=None, *, out=None)",
+         "Tensor.softmax(self, dim, dtype=None)"),
+        calls=("F.softmax(x, -1)", "F.softmax(x, 0)"),
+        shape="rows",
+        saves="result",
+        backward=lambda grad, saved, dim: _aten()._softmax_backward_data(grad, saved, dim, saved.dtype),
+        node="SoftmaxBackward0",
+        flops=16,
+    ),
+    Op(
+        "log_softmax",
+        ("F.log_softmax(input, dim=None, _stacklevel=3, dtype=None)",
+         "torch.log_softmax(input, dim, dtype=None, *, out=None)", "Tensor.log_softmax(self, dim, dtype=None)"),
+        calls=("F.log_softmax(x, -1)", "F.log_softmax(x, 0)"),
+        shape="rows",
+        saves="result",
+        backward=lambda grad, saved, dim: _aten()._log_softmax_backward_data(grad, saved, dim, saved.dtype),
+        node="LogSoftmaxBackward0",
+        flops=16,
+    ),
+    Op(
+        "logsumexp",
+        ("torch.logsumexp(input, dim, keepdim=False, *, out=None)", "Tensor.logsumexp(self, dim, keepdim=False)"),
+        calls=("torch.logsumexp(x, -1)", "torch.logsumexp(x, 0, keepdim=True)"),
+        shape="reduce",
+        numbers={"keepdim": 0.0},
+        saves="input",
+        backward=lambda grad, saved, dim, keepdim: (
+            (grad if keepdim else grad.unsqueeze(dim)) * saved.softmax(dim)
+        ),
+        node="LogsumexpBackward0",
+        flops=15,
+    ),
+    Op(
+        "glu",
+        ("F.glu(input, dim=-1)",),
+        calls=("F.glu(x, -1)", "F.glu(x, 0)"),
+        shape="glu",
+        saves="input",
+        backward=lambda grad, saved, dim: _aten().glu_backward(grad, saved, dim),
+        node="GluBackward0",
+        flops=9,
+    ),
+)
+
+CATALOG: dict[str, Op] = {row.name: row for row in ROWS}

@@ -1,0 +1,372 @@
+"""Switching on and off: which functions of torch are replaced, for whom, and how they are put back."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import wrapt
+
+from . import _rusttorch, compat, memory, thresholds
+from .autograd import make_apply
+from .catalog import CATALOG, Entrance, Op
+from .log import logger, warn
+from .runtime import UnavailableError, announce, open_runtime
+from .selfcheck import failures
+from .settings import SettingError, check_names
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_MISSING = object()
+
+#: Guards everything below; re-entrant, for a signal handler or a finalizer may patch.
+_lock = threading.RLock()
+
+
+@dataclass
+class Site:
+    """One attribute of torch that an operation replaces."""
+
+    op: Op
+    entrance: Entrance
+    holder: Any
+    stock: Any
+    callable: Any
+    #: whether the holder itself had the attribute, rather than a base class
+    own: bool
+
+    def current(self) -> Any:
+        """What the holder's own dictionary has now."""
+        return vars(self.holder).get(self.entrance.attribute, _MISSING)
+
+    def install(self) -> None:
+        """Puts the callable in place, unless somebody else's wrapper stands there."""
+        _rusttorch.set_active(self.callable, True)
+        current = self.current()
+        if current is (self.stock if self.own else _MISSING):
+            wrapt.apply_patch(self.holder, self.entrance.attribute, self.callable)
+        elif current is not self.callable:
+            logger.info("%s is wrapped by another: left as it is", self.entrance.path)
+
+    def uninstall(self) -> None:
+        """Puts the stock function back; under somebody else's wrapper the callable stays, and passes calls on."""
+        _rusttorch.set_active(self.callable, False)
+        if self.current() is not self.callable:
+            return
+        if self.own:
+            wrapt.apply_patch(self.holder, self.entrance.attribute, self.stock)
+        else:
+            delattr(self.holder, self.entrance.attribute)
+
+
+@dataclass
+class Operation:
+    """A row of the catalogue at work: its native side and its sites."""
+
+    row: Op
+    native: Any
+    sites: list[Site]
+    #: what `set_window` was last called with
+    min_numel: Any = _MISSING
+
+
+@dataclass
+class _Registry:
+    operations: dict[str, Operation] = field(default_factory=dict)
+    handles: list[Handle] = field(default_factory=list)
+    active: set[str] = field(default_factory=set)
+    unavailable: str | None = None
+
+
+_registry = _Registry()
+
+
+def _is_stock(function: Any) -> bool:
+    """Whether this is torch's own, and not somebody's wrapper, whose work a kernel would skip."""
+    if isinstance(function, types.FunctionType) and type(function) is types.FunctionType:
+        import torch
+
+        return function.__code__.co_filename.startswith(os.path.dirname(torch.__file__))
+    return type(function) in (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
+
+
+def _build(row: Op) -> Operation:
+    native = _rusttorch.Op(row.name, row.kernel or row.name, row.contiguous)
+    native.set_apply(make_apply(row, native))
+    sites = []
+    for entrance in row.parsed():
+        holder = entrance.holder()
+        stock = getattr(holder, entrance.attribute, None)
+        if stock is None:
+            continue  # an older torch
+        if not _is_stock(stock):
+            logger.info("%s is wrapped by another: not accelerated", entrance.path)
+            continue
+        parameters = [
+            (p.name, p.role, p.index, p.required, p.keyword_only, list(row.choices.get(p.name, ())))
+            for p in entrance.parameters
+        ]
+        dims = [p.default for p in entrance.parameters if p.role == "dim"]
+        path = f"{entrance.module}:{entrance.owner + '.' if entrance.owner else ''}{entrance.attribute}"
+        function = _rusttorch.make(
+            native,
+            stock,
+            path,
+            parameters,
+            dim=dims[0] if dims else None,
+            numbers=[*row.numbers.values(), *row.fixed],
+            inplace=entrance.inplace,
+            label=f"rusttorch::{row.name}",
+        )
+        compat.register(function, stock)
+        own = entrance.attribute in vars(holder)
+        sites.append(Site(row, entrance, holder, stock, function, own))
+    return Operation(row, native, sites)
+
+
+def operations() -> dict[str, Operation]:
+    """Every operation, built when first asked for; raises `UnavailableError` where there can be none."""
+    with _lock:
+        if _registry.unavailable is not None:
+            raise UnavailableError(_registry.unavailable)
+        if not _registry.operations:
+            open_runtime()
+            built = {name: _build(row) for name, row in CATALOG.items()}
+            wrong = failures(built)
+            if wrong:
+                _registry.unavailable = f"the self-check failed ({', '.join(wrong)}); stock torch is used"
+                raise UnavailableError(_registry.unavailable)
+            for operation in built.values():
+                operation.native.reset()
+            _registry.operations = built
+            compat.watch()
+        return _registry.operations
+
+
+def built() -> dict[str, Operation]:
+    """The operations built so far."""
+    return _registry.operations
+
+
+def _refresh() -> None:
+    """Makes torch's attributes what the open handles ask for; the latest handle that names an op decides its sizes."""
+    wanted: dict[str, Handle] = {}
+    for handle in _registry.handles:
+        for name in handle.ops:
+            wanted[name] = handle
+    if not wanted and not _registry.operations:
+        return
+    every = operations()
+    found = open_runtime()
+    for name, handle in wanted.items():
+        operation = every[name]
+        if operation.min_numel != handle.min_numel or operation.min_numel is _MISSING:
+            sizes = thresholds.windows(operation.row, found["isa"], found["door"], handle.min_numel)
+            for (mode, dtype), (low, high) in sizes.items():
+                operation.native.set_window(mode, dtype, low, high)
+            operation.min_numel = handle.min_numel
+    for name in _registry.active - wanted.keys():
+        for site in every[name].sites:
+            site.uninstall()
+    for name in wanted.keys() - _registry.active:
+        for site in every[name].sites:
+            site.install()
+    _registry.active = set(wanted)
+
+
+def _select(ops: str | Iterable[str] | None, exclude: str | Iterable[str]) -> tuple[str, ...]:
+    names = [ops] if isinstance(ops, str) else list(CATALOG) if ops is None else list(ops)
+    without = [exclude] if isinstance(exclude, str) else list(exclude)
+    check_names(names)
+    check_names(without)
+    return tuple(name for name in CATALOG if name in set(names) - set(without))
+
+
+def _check_sizes(min_numel: int | None, limit: bool | int) -> None:
+    if min_numel is not None and (isinstance(min_numel, bool) or not isinstance(min_numel, int) or min_numel < 0):
+        raise ValueError(f"min_numel must be a whole number of elements, not {min_numel!r}")
+    if not isinstance(limit, (bool, int)) or limit < 0:
+        raise ValueError(f"memory must be True, False or a number of bytes, not {limit!r}")
+
+
+class Handle:
+    """A patch of torch. A context manager and a decorator; `undo` takes it back, in any order with others."""
+
+    def __init__(self, ops: tuple[str, ...], min_numel: int | None, memory: bool | int) -> None:
+        self.ops = ops
+        self.min_numel = min_numel
+        self._limit = memory
+        self._policy: Any = None
+        self._applied = False
+
+    def __repr__(self) -> str:
+        return f"<rusttorch.Handle {'on' if self._applied else 'off'}: {len(self.ops)} ops>"
+
+    def apply(self) -> Handle:
+        """Switches on; does nothing when on."""
+        with _lock:
+            if not self._applied:
+                _registry.handles.append(self)
+                self._applied = True
+                try:
+                    _refresh()
+                except SettingError as error:
+                    self._applied = False
+                    _registry.handles.remove(self)
+                    warn(f"{error}; stock torch is used")
+                    return self
+                except UnavailableError as error:
+                    _registry.handles.remove(self)
+                    warn(f"{error}")
+                except BaseException:
+                    self.undo()
+                    raise
+                if self._limit is not False and self._limit != 0:
+                    self._policy = memory.policy(self._limit)
+                    self._policy.__enter__()
+                announce()
+        return self
+
+    def undo(self) -> None:
+        """Switches off; does nothing when off."""
+        with _lock:
+            if not self._applied:
+                return
+            self._applied = False
+            if self in _registry.handles:
+                _registry.handles.remove(self)
+            policy, self._policy = self._policy, None
+            try:
+                _refresh()
+            finally:
+                if policy is not None:
+                    policy.__exit__(None, None, None)
+
+    def __enter__(self) -> Handle:
+        return self.apply()
+
+    def __exit__(self, *_: object) -> None:
+        self.undo()
+
+    def __call__(self, function: _F) -> _F:
+        """Decorates a function: on while it runs, and only then."""
+        self.undo()
+        return _around(function, lambda: Handle(self.ops, self.min_numel, self._limit))
+
+
+def _around(function: _F, manager: Callable[[], Handle]) -> _F:
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def run_async(*args: Any, **kwargs: Any) -> Any:
+            with manager():
+                return await function(*args, **kwargs)
+
+        return run_async  # type: ignore[return-value]
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def run_generator(*args: Any, **kwargs: Any) -> Any:
+            with manager():
+                return (yield from function(*args, **kwargs))
+
+        return run_generator  # type: ignore[return-value]
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with manager():
+            return function(*args, **kwargs)
+
+    return run  # type: ignore[return-value]
+
+
+class _Accelerate:
+    """What `accelerate` returns: each ``with`` is a handle of its own, so that it nests and is safe with threads."""
+
+    def __init__(self, ops: tuple[str, ...], min_numel: int | None, memory: bool | int) -> None:
+        self._make = lambda: Handle(ops, min_numel, memory)
+        self._open: list[Handle] = []
+
+    def __enter__(self) -> Handle:
+        handle = self._make().apply()
+        self._open.append(handle)
+        return handle
+
+    def __exit__(self, *_: object) -> None:
+        self._open.pop().undo()
+
+    def __call__(self, function: _F) -> _F:
+        return _around(function, self._make)
+
+
+def patch(
+    ops: str | Iterable[str] | None = None,
+    *,
+    exclude: str | Iterable[str] = (),
+    min_numel: int | None = None,
+    memory: bool | int = False,
+) -> Handle:
+    """Replaces functions of torch by accelerated ones, at once and for the whole process.
+
+    ``ops`` names operations of the catalogue (``None``: all), ``exclude`` some to leave out. ``min_numel`` replaces the
+    measured thresholds by one number of elements for all. ``memory`` is as in `accelerate`, off here.
+
+    Returns a handle: a context manager, a decorator, and ``undo()``. Raises ``ValueError`` for a name that is not in
+    the catalogue. Where nothing can be accelerated it warns, and torch stays as it is.
+    """
+    _check_sizes(min_numel, memory)
+    return Handle(_select(ops, exclude), min_numel, memory).apply()
+
+
+def accelerate(
+    ops: str | Iterable[str] | None = None,
+    *,
+    exclude: str | Iterable[str] = (),
+    min_numel: int | None = None,
+    memory: bool | int = True,
+) -> Any:
+    """A context manager and decorator inside which torch is accelerated; parameters as in `patch`.
+
+    ``memory`` keeps large freed blocks for reuse while inside (see `rusttorch.memory`): ``True``, ``False``, or the
+    most bytes to keep.
+    """
+    _check_sizes(min_numel, memory)
+    return _Accelerate(_select(ops, exclude), min_numel, memory)
+
+
+def is_patched(op: str | None = None) -> bool:
+    """Whether any operation, or the one named, is switched on."""
+    if op is not None:
+        check_names([op])
+        return op in _registry.active
+    return bool(_registry.active)
+
+
+def ops() -> list[str]:
+    """The operations of the catalogue."""
+    return list(CATALOG)
+
+
+def active_ops() -> list[str]:
+    """The operations that are switched on."""
+    return [name for name in CATALOG if name in _registry.active]
+
+
+def stale_references() -> list[str]:
+    """Names in loaded modules that hold a stock function which is replaced in torch: they were imported before."""
+    stock = {id(site.stock): site.entrance.path for name in _registry.active for site in built()[name].sites}
+    found = []
+    for name, module in list(sys.modules.items()):
+        if name == "torch" or name.startswith(("torch.", "rusttorch")) or not isinstance(module, types.ModuleType):
+            continue
+        for attribute, value in list(vars(module).items()):
+            path = stock.get(id(value))
+            if path is not None:
+                found.append(f"{name}.{attribute} is stock {path}")
+    return sorted(found)

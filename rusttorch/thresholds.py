@@ -1,0 +1,46 @@
+"""The sizes at which each kernel wins, as measured by the bench: ``thresholds.json``."""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+from typing import Any
+
+from .catalog import Op
+
+MODES = ("forward", "inplace", "training")
+
+#: Where the bench has no entry: from how many elements, by mode; never for double precision, whose functions cost
+#: several times as much.
+DEFAULT: dict[str, list[int | None] | None] = {"forward": [0, None], "inplace": [0, None], "training": [262144, None]}
+MEASURED_ONLY = ("float64",)
+
+#: Elements below which the slower doors cost more than a kernel gains, by tier.
+DOOR_FLOOR = {1: 0, 2: 8192, 3: 32768}
+
+
+@functools.lru_cache(maxsize=1)
+def measured() -> dict[str, Any]:
+    """The shipped file: instruction set, op, dtype, mode, then ``[low, high]`` or null for never."""
+    return json.loads(resources.files("rusttorch").joinpath("thresholds.json").read_text("utf-8"))
+
+
+def windows(op: Op, isa: str, door: int, min_numel: int | None) -> dict[tuple[str, str], tuple[int | None, int | None]]:
+    """``(mode, dtype)`` to the sizes, inclusive, at which the kernel takes the call; low ``None`` means never."""
+    table = measured().get(isa, {}).get(op.name, {})
+    result: dict[tuple[str, str], tuple[int | None, int | None]] = {}
+    for mode in MODES:
+        for dtype in op.dtypes:
+            if min_numel is not None:
+                result[mode, dtype] = (min_numel, None)
+                continue
+            fallback = None if dtype in MEASURED_ONLY else DEFAULT[mode]
+            window = table.get(dtype, {}).get(mode, fallback)
+            low, high = window if window is not None else (None, None)
+            if low is not None:
+                low = max(low, DOOR_FLOOR[door])
+                if high is not None and low > high:
+                    low = None
+            result[mode, dtype] = (low, high)
+    return result
