@@ -1,0 +1,103 @@
+"""From measurements to ``rusttorch/thresholds.json``: the sizes at which each kernel wins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .cases import MODES
+from .results import BENCH, Record
+from .stats import Spread
+
+PATH = BENCH.parent / "rusttorch" / "thresholds.json"
+
+#: A median up to this is no harm, but noise: stock torch's own repeats differ by as much.
+HARMLESS = 1.01
+#: Results up to this size say nothing of the sizes beyond them.
+ENOUGH = 2**20
+
+Window = list[int | None] | None
+
+
+def window(spreads: dict[int, Sequence[Spread]]) -> Window:
+    """The sizes to give to the kernel, from what was measured at each: ``[low, high]``, or ``None`` for never.
+
+    A size wins where every measurement of it (calls, numbers of threads) is a gain beyond noise, and does no harm where
+    none is slower. The window is the one with the most wins among those that begin with a win and hold nothing
+    harmful; what comes after its last win stays in if it does no harm, and all larger sizes do if nothing harmful
+    follows. One size alone, with nothing to be said of its neighbours, is not worth a window.
+    """
+    sizes = sorted(spreads)
+    wins = [all(spread.gain for spread in spreads[size]) for size in sizes]
+    harmless = [all(spread.median <= HARMLESS for spread in spreads[size]) for size in sizes]
+    best: tuple[int, int, int] | None = None
+    start = 0
+    while start < len(sizes):
+        if not wins[start]:
+            start += 1
+            continue
+        end = start
+        while end < len(sizes) and harmless[end]:
+            end += 1
+        count = sum(wins[start:end])
+        if best is None or count > best[0]:
+            best = (count, start, end)
+        start = end
+    if best is None:
+        return None
+    _, start, end = best
+    open_ended = end == len(sizes) and sizes[-1] >= ENOUGH
+    if end - start == 1 and not open_ended:
+        return None
+    return [sizes[start], None if open_ended else sizes[end - 1]]
+
+
+def derive(records: Iterable[Record]) -> dict[str, Any]:
+    """Windows by instruction set, op, dtype and mode, from records of forced sizes without the memory policy."""
+    groups: dict[tuple[str, str, str, str], dict[int, list[Spread]]] = {}
+    for record in records:
+        if record.sizes != "forced" or record.policy:
+            continue
+        case = record.case
+        sizes = groups.setdefault((record.isa, case.op, case.dtype, case.mode), {})
+        # What the kernel declines by itself needs no threshold.
+        if record.taken:
+            sizes.setdefault(case.size, []).append(record.ratio)
+    table: dict[str, Any] = {}
+    for (isa, op, dtype, mode), sizes in groups.items():
+        table.setdefault(isa, {}).setdefault(op, {}).setdefault(dtype, {})[mode] = window(sizes)
+    return table
+
+
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The old windows, each that was measured anew replaced."""
+    merged = dict(old)
+    for name, value in new.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merge(merged[name], value) if both else value
+    return merged
+
+
+def dump(table: dict[str, Any]) -> str:
+    """The file's text: one dtype a line."""
+    blocks = []
+    for isa in sorted(table):
+        ops = []
+        for op, dtypes in table[isa].items():
+            lines = [
+                f'      "{dtype}": {json.dumps({mode: modes[mode] for mode in MODES if mode in modes})}'
+                for dtype, modes in dtypes.items()
+            ]
+            ops.append(f'    "{op}": {{\n' + ",\n".join(lines) + "\n    }")
+        blocks.append(f'  "{isa}": {{\n' + ",\n".join(ops) + "\n  }")
+    return "{\n" + ",\n".join(blocks) + "\n}\n" if blocks else "{}\n"
+
+
+def update(records: Iterable[Record], path: Path = PATH) -> dict[str, Any]:
+    """Brings the file up to date and gives back what was derived."""
+    new = derive(records)
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(dump(merge(old, new)), encoding="utf-8")
+    return new

@@ -1,0 +1,94 @@
+"""Every door into torch and every instruction set gives the same results, bit for bit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support import CALLS, ROOT, output
+
+import rusttorch
+from rusttorch import _rusttorch
+
+DIGESTS = """
+import hashlib, json, sys
+sys.path.insert(0, sys.argv[1])
+import torch, torch.nn.functional as F
+import rusttorch
+from support import CALLS, evaluate, sample
+from rusttorch.catalog import CATALOG
+
+def digest(*tensors):
+    data = (t.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for t in tensors)
+    return hashlib.sha1(b"".join(data)).hexdigest()
+
+rusttorch.patch(min_numel=0)
+torch.manual_seed(0)
+found = {}
+for name, text in CALLS:
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        x = sample(CATALOG[name], 48, 1000, dtype=dtype)
+        y = evaluate(text, x)
+        leaf = x.clone().requires_grad_()
+        z = evaluate(text, leaf)
+        z.backward(torch.linspace(-1, 1, z.numel()).view(z.shape).to(dtype))
+        assert torch.equal(y, z.detach())
+        found[f"{text} {dtype}"] = digest(y, leaf.grad)
+h = torch.linspace(-3, 3, 999)
+v = h[1:]
+assert F.relu_(v) is v and h._version == 1
+F.elu(h, 0.7, True); h.view(3, 333).t().sigmoid_(); h.tanh_()
+found["in place"] = digest(h), h._version
+found["views"] = digest(F.gelu(torch.randn(8, 9, 10).permute(2, 0, 1)), F.softmax(torch.randn(8, 90).t(), 0))
+import pytest
+for bad in (lambda: F.relu(None), lambda: F.softmax(x, 9), lambda: F.relu(3)):
+    with pytest.raises((TypeError, IndexError, AttributeError)):
+        bad()
+with torch.inference_mode():
+    assert F.relu(torch.ones(3)).is_inference()
+with torch.no_grad():
+    assert not F.relu(torch.ones(3, requires_grad=True)).requires_grad
+torch.func.vmap(torch.func.grad(lambda v: F.silu(v).sum()))(torch.randn(2, 3))
+with torch.autocast("cpu", torch.bfloat16):
+    assert rusttorch.explain(F.softmax, torch.ones(3), 0) != "accelerated"
+assert torch.jit.trace(torch.relu, torch.ones(3)).code.count("relu")
+rows = rusttorch.report().as_dict()["ops"]
+found["calls"] = {name: row["calls"] for name, row in rows.items()}
+facts = rusttorch.system()
+print(json.dumps([facts["door"], facts["isa"], found]))
+"""
+
+
+@pytest.fixture(scope="module")
+def usual() -> tuple[int, str, dict[str, object]]:
+    return digests()
+
+
+def digests(**environment: str) -> tuple[int, str, dict[str, object]]:
+    text = output(DIGESTS, str(ROOT / "tests"), timeout=200, PYTHONWARNINGS="ignore", **environment)
+    return tuple(json.loads(text.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("door", ["2", "3"])
+def test_doors_agree(door: str, usual: tuple[int, str, dict[str, object]]) -> None:
+    tier, isa, found = digests(RUSTTORCH_DOOR=door)
+    assert tier >= int(door) and isa == usual[1]
+    differ = {key for key in usual[2] if usual[2][key] != found[key]}
+    assert differ == set()
+    assert len(found) == 4 * len(CALLS) + 3
+
+
+@pytest.mark.skipif("avx512" not in _rusttorch.available_isas(), reason="this machine has one instruction set")
+def test_instruction_sets_agree(usual: tuple[int, str, dict[str, object]]) -> None:
+    assert usual[1] == "avx512"
+    _, isa, found = digests(RUSTTORCH_ISA="avx2")
+    assert isa == "avx2"
+    assert {key for key in usual[2] if usual[2][key] != found[key]} == set()
+
+
+def test_threads_agree(usual: tuple[int, str, dict[str, object]]) -> None:
+    assert digests(OMP_NUM_THREADS="1")[2] == usual[2]
+
+
+def test_every_op_was_taken(usual: tuple[int, str, dict[str, object]]) -> None:
+    assert set(usual[2]["calls"]) >= set(rusttorch.ops())
