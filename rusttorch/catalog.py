@@ -89,8 +89,9 @@ class Op:
         the values that tests and benches draw: any, or positive ones.
     ``flops``
         floating-point instructions of the kernel for one element (a fused multiply-add is one), for the roofline.
-    ``contiguous``
-        whether the result is row-major whatever the input's strides are.
+    ``strides``
+        which ones an elementwise result has: those that torch's iterator chooses, row-major ones (``"contiguous"``), or
+        the ``"input"``'s own, odd ones of dimensions of size 1 included.
     """
 
     name: str
@@ -108,7 +109,7 @@ class Op:
     exactness: Literal["bits", "ulp"] = "ulp"
     domain: Literal["any", "positive"] = "any"
     dtypes: tuple[str, ...] = FLOATS
-    contiguous: bool = False
+    strides: Literal["iterator", "contiguous", "input"] = "iterator"
 
     def parsed(self) -> tuple[Entrance, ...]:
         """The entrances, parsed."""
@@ -146,6 +147,13 @@ def _aten() -> Any:
     return torch.ops.aten
 
 
+def _recording() -> bool:
+    """Whether a second derivative may be asked for."""
+    import torch
+
+    return torch.is_grad_enabled()
+
+
 def _erf_backward(grad: Any, saved: Any, dim: int) -> Any:
     return (2.0 / 3.141592653589793**0.5) * saved.square().neg().exp() * grad
 
@@ -165,14 +173,14 @@ def _elu_backward(grad: Any, saved: Any, dim: int, alpha: float, scale: float = 
 
 
 def _silu_backward(grad: Any, saved: Any, dim: int) -> Any:
-    if not grad.requires_grad and not saved.requires_grad:
+    if not _recording():
         return _aten().silu_backward(grad, saved)
     gate = saved.sigmoid()
     return grad * gate * (1 + saved * (1 - gate))
 
 
 def _mish_backward(grad: Any, saved: Any, dim: int) -> Any:
-    if not grad.requires_grad and not saved.requires_grad:
+    if not _recording():
         return _aten().mish_backward(grad, saved)
     bend = _aten().softplus(saved).tanh()
     return grad * (bend + saved * saved.sigmoid() * (1 - bend * bend))
@@ -213,6 +221,7 @@ ROWS: tuple[Op, ...] = (
         node="HardtanhBackward0",
         flops=2,
         exactness="bits",
+        strides="input",
     ),
     Op(
         "hardtanh",
@@ -225,6 +234,7 @@ ROWS: tuple[Op, ...] = (
         node="HardtanhBackward0",
         flops=2,
         exactness="bits",
+        strides="input",
     ),
     Op(
         "leaky_relu",
@@ -363,7 +373,7 @@ ROWS: tuple[Op, ...] = (
         backward=_logsigmoid_backward,
         node="LogSigmoidBackward0",
         flops=31,
-        contiguous=True,
+        strides="contiguous",
     ),
     Op(
         "exp",

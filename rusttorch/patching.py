@@ -97,7 +97,7 @@ def _is_stock(function: Any) -> bool:
 
 
 def _build(row: Op) -> Operation:
-    native = _rusttorch.Op(row.name, row.kernel or row.name, row.contiguous)
+    native = _rusttorch.Op(row.name, row.kernel or row.name, row.strides)
     native.set_apply(make_apply(row, native))
     sites = []
     for entrance in row.parsed():

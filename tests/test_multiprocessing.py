@@ -199,8 +199,9 @@ DDP = """
     dist.all_gather(gathered, ours[0])
     assert torch.equal(*gathered)
     assert rows["gelu"]["calls"] == 10 and rows["relu"]["calls"] == 10, rows
-    dist.destroy_process_group()
     open(os.path.join(sys.argv[1], f"rank{os.environ['RANK']}"), "w").close()
+    dist.barrier()
+    os._exit(0)  # gloo's threads abort a process that ends in the ordinary way now and then, with stock torch as well
 """
 
 

@@ -34,7 +34,7 @@ pub trait Float:
     fn is_infinite(self) -> bool;
     /// The exponential.
     fn exp(self) -> Self;
-    /// The exponential within 1.5 ulp, results below the normal numbers being 0 in `f32`.
+    /// The exponential of a number that is not large, within 1.1 ulp in `f32`.
     fn exp_fast(self) -> Self;
     /// `exp(x) - 1`.
     fn expm1(self) -> Self;
@@ -46,6 +46,8 @@ pub trait Float:
     fn erf(self) -> Self;
     /// `1 / (1 + exp(-x))`.
     fn sigmoid(self) -> Self;
+    /// `1 / (1 + exp(-x))` and `1 / (1 + exp(x))`, which add up to 1 and are both without cancellation.
+    fn sigmoid_pair(self) -> (Self, Self);
     /// `ln(1 + exp(x))`.
     fn softplus(self) -> Self;
     /// The standard normal distribution function.
@@ -66,7 +68,7 @@ pub trait Float:
 
 macro_rules! float {
     ($float:ident, $exp:path, $exp_fast:path, $expm1:path, $ln:path, $tanh:path, $erf:path, $sigmoid:path,
-     $softplus:path, $cdf:path, $cdf_pdf:path, $tanh_softplus:path, $pow:path) => {
+     $sigmoid_pair:path, $softplus:path, $cdf:path, $cdf_pdf:path, $tanh_softplus:path, $pow:path) => {
         impl Float for $float {
             const NEG_INFINITY: Self = $float::NEG_INFINITY;
 
@@ -115,6 +117,10 @@ macro_rules! float {
                 $sigmoid(self)
             }
             #[inline(always)]
+            fn sigmoid_pair(self) -> (Self, Self) {
+                $sigmoid_pair(self)
+            }
+            #[inline(always)]
             fn softplus(self) -> Self {
                 $softplus(self)
             }
@@ -146,6 +152,11 @@ fn tanh_softplus_f64(x: f64) -> (f64, f64, f64) {
     (n / (n + 2.0), e, n)
 }
 
+#[inline(always)]
+fn sigmoid_pair_f64(x: f64) -> (f64, f64) {
+    (math::f64::sigmoid(x), math::f64::sigmoid(-x))
+}
+
 float!(
     f32,
     math::f32::exp,
@@ -155,6 +166,7 @@ float!(
     math::f32::tanh,
     math::f32::erf,
     math::fast::sigmoid_f32,
+    math::fast::sigmoid_pair_f32,
     math::f32::softplus0,
     math::fast::normal_cdf_f32,
     math::fast::normal_cdf_pdf_f32,
@@ -170,6 +182,7 @@ float!(
     math::f64::tanh,
     math::f64::erf,
     math::f64::sigmoid,
+    sigmoid_pair_f64,
     math::f64::softplus0,
     math::f64::normal_cdf,
     math::f64::normal_cdf_pdf,

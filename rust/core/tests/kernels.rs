@@ -114,7 +114,8 @@ fn slope(name: &str, numbers: &[f64], saved: f64) -> f64 {
         }
         "hardswish" if x.abs() < 3.0 => x / 3.0 + 0.5,
         "hardswish" => f64::from(x > 0.0),
-        "hardsigmoid" => f64::from(x.abs() < 3.0) / 6.0,
+        // torch's sixth is single precision in every type.
+        "hardsigmoid" => f64::from(x.abs() < 3.0) * f64::from(1.0_f32 / 6.0),
         "elu" => number(1, 1.0) * if x > 0.0 { 1.0 } else { number(0, 1.0) * x.exp() },
         "celu" => {
             if x > 0.0 {

@@ -224,9 +224,6 @@ impl Data {
         let numbers = arguments.numbers();
         let view = held.view(py, mode == Mode::Inplace, state.profiled)?;
         self.op.takes(mode, &view)?;
-        if runtime.team.is_orphaned() {
-            return Err(Decline::Forked.into());
-        }
         // SAFETY: the input is alive during the call.
         let input = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
         let plan = match self.op.plan(&view.layout, arguments.dim, numbers) {
@@ -284,9 +281,6 @@ impl Data {
         let (state, mode, held) = self.guard(py, runtime, arguments)?;
         let view = held.view(py, false, state.profiled)?;
         self.op.takes(mode, &view)?;
-        if runtime.team.is_orphaned() {
-            return Err(Decline::Forked);
-        }
         match self.op.plan(&view.layout, arguments.dim, arguments.numbers()) {
             Err(Decline::Layout) if mode == Mode::Forward && view.layout.dense_order().is_some() => Ok(()),
             plan => plan.map(drop),

@@ -77,12 +77,22 @@ impl Window {
     }
 }
 
+/// The strides of an elementwise result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strides {
+    /// As torch's iterator chooses them: see [`Layout::elementwise_result`].
+    Iterator,
+    /// Row-major whatever the input's are.
+    Contiguous,
+    /// The input's own, as of `torch.empty_like`.
+    Input,
+}
+
 /// What an operation's callables share.
 pub(crate) struct OpState {
     name: String,
     kernel: &'static dyn Kernel,
-    /// Whether the result is row-major whatever the input is.
-    contiguous: bool,
+    strides: Strides,
     windows: [[Window; 4]; 3],
     calls: AtomicU64,
     elements: AtomicU64,
@@ -144,13 +154,13 @@ impl OpState {
     pub(crate) fn plan(&self, layout: &Layout, dim: Option<i64>, numbers: &[f64]) -> Result<Plan, Decline> {
         let shape = self.kernel.shape();
         let plan = if shape == Shape::Pointwise {
-            let result = layout.elementwise_result().ok_or(Decline::Layout)?;
-            if self.contiguous && !layout.is_contiguous() {
+            let dense = layout.elementwise_result().ok_or(Decline::Layout)?;
+            if self.strides == Strides::Contiguous && !layout.is_contiguous() {
                 return Err(Decline::Layout);
             }
             Plan {
                 geometry: Geometry::flat(layout.numel()),
-                result,
+                result: if self.strides == Strides::Input { *layout } else { dense },
             }
         } else {
             let dim = layout.wrap_dim(dim.ok_or(Decline::Dim)?).ok_or(Decline::Dim)?;
@@ -251,6 +261,10 @@ impl OpState {
         }
         let plan = self.plan(&saved.layout, dim, numbers)?;
         let shape = self.kernel.shape();
+        if shape == Shape::Glu && !saved.layout.is_contiguous() {
+            // Stock torch's gradient is row-major.
+            return Err(Decline::Layout.into());
+        }
         // The gradient lies in memory as the result does.
         let matches = match shape {
             Shape::Pointwise | Shape::Rows => same_order(&grad.layout, &saved.layout),
@@ -326,15 +340,22 @@ pub(crate) struct Op(pub(crate) Arc<OpState>);
 
 #[pymethods]
 impl Op {
-    /// `kernel` is a name of `kernels()`; `contiguous` says that results are row-major whatever the input is.
+    /// `kernel` is a name of `kernels()`; `strides` says which ones an elementwise result has: "iterator" (as torch's
+    /// iterator chooses them), "contiguous", or "input" (the input's own).
     #[new]
-    #[pyo3(signature = (name, kernel, contiguous=false))]
-    fn new(name: String, kernel: &str, contiguous: bool) -> PyResult<Self> {
+    #[pyo3(signature = (name, kernel, strides="iterator"))]
+    fn new(name: String, kernel: &str, strides: &str) -> PyResult<Self> {
+        let strides = match strides {
+            "iterator" => Strides::Iterator,
+            "contiguous" => Strides::Contiguous,
+            "input" => Strides::Input,
+            _ => return Err(PyValueError::new_err(format!("strides: {strides:?} is not known"))),
+        };
         let kernel = ops::find(kernel).ok_or_else(|| PyValueError::new_err(format!("no kernel {kernel:?}")))?;
         Ok(Self(Arc::new(OpState {
             name,
             kernel,
-            contiguous,
+            strides,
             windows: std::array::from_fn(|_| std::array::from_fn(|_| Window::always())),
             calls: AtomicU64::new(0),
             elements: AtomicU64::new(0),
@@ -435,9 +456,6 @@ impl Op {
             }
             let saved = hold(runtime, saved)?.view(py, false, false)?;
             let grad = hold(runtime, grad)?.view(py, false, false)?;
-            if runtime.team.is_orphaned() {
-                return Err(Decline::Forked.into());
-            }
             self.0.backward(py, runtime, &grad, &saved, dim, &numbers)
         };
         or_declined(run())

@@ -56,8 +56,6 @@ reasons! {
     Dim = "dim",
     /// This kernel's own limits.
     Kernel = "shape or parameters outside the kernel's limits",
-    /// A forked child that would need the parent's threads.
-    Forked = "forked child",
     /// Memory could not be had, or another failure that stock torch will name.
     Failed = "could not run",
 }

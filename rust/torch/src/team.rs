@@ -8,7 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     ptr,
     sync::{
-        Mutex, Once,
+        Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -21,6 +21,7 @@ type RangeFn = unsafe extern "C" fn(i64, i64, *mut c_void);
 type ParallelFor = unsafe extern "C" fn(i64, i64, i64, RangeFn, *mut c_void) -> i32;
 type GompParallel = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, u32, u32);
 type GetInt = unsafe extern "C" fn() -> i32;
+type Pause = unsafe extern "C" fn(i32) -> i32;
 
 #[derive(Clone, Copy)]
 enum Region {
@@ -44,9 +45,14 @@ impl TorchTeam {
     /// The team of the torch that this process has loaded.
     pub fn open() -> Self {
         let torch = Library::loaded(c"libtorch_cpu.so").or_else(|| Library::with_prefix("libtorch_cpu"));
-        let openmp = ["libgomp", "libiomp5", "libomp"]
-            .into_iter()
-            .find_map(Library::with_prefix);
+        // Looked up through torch, which finds the OpenMP library that it is linked to: a process may have several.
+        let openmp = torch
+            .filter(|torch| torch.address(c"omp_get_max_threads").is_some())
+            .or_else(|| {
+                ["libgomp", "libiomp5", "libomp"]
+                    .into_iter()
+                    .find_map(Library::with_prefix)
+            });
         // SAFETY: the types are those of torch's stable C header and of the OpenMP runtime.
         unsafe {
             let region = torch
@@ -60,7 +66,7 @@ impl TorchTeam {
                         threads: openmp.function(c"omp_get_num_threads")?,
                     })
                 });
-            watch_forks();
+            watch_forks(openmp.and_then(|openmp| openmp.function(c"omp_pause_resource_all")));
             Self {
                 region,
                 max_threads: openmp.and_then(|openmp| openmp.function(c"omp_get_max_threads")),
@@ -73,25 +79,41 @@ impl TorchTeam {
         // SAFETY: takes nothing and returns a count.
         self.max_threads.map_or(1, |count| unsafe { count() }.max(1) as usize)
     }
-
-    /// Whether this process is a fork whose parent's threads it would need.
-    pub fn is_orphaned(&self) -> bool {
-        FORKED.load(Ordering::Relaxed) && self.configured() > 1
-    }
 }
 
-static FORKED: AtomicBool = AtomicBool::new(false);
+/// Whether this process is a fork whose parent's threads it would wait for in vain.
+static ORPHANED: AtomicBool = AtomicBool::new(false);
 
-/// An OpenMP team does not survive a fork: waiting for it would hang the child.
-fn watch_forks() {
-    static ONCE: Once = Once::new();
-    extern "C" fn child() {
-        FORKED.store(true, Ordering::Relaxed);
+/// Whether the forking thread has let go of its team.
+static RELEASED: AtomicBool = AtomicBool::new(false);
+
+static PAUSE: OnceLock<Option<Pause>> = OnceLock::new();
+
+/// `omp_pause_soft`: the threads end, the settings stay.
+const PAUSE_SOFT: i32 = 1;
+
+/// A team of OpenMP threads does not survive a fork, and a child that waits for it hangs, in stock torch's kernels as well.
+/// So the forking thread lets its team go before; the next parallel region, in parent and child, makes a new one. Where
+/// that cannot be had, the child's kernels run on one thread.
+fn watch_forks(pause: Option<Pause>) {
+    extern "C" fn prepare() {
+        // SAFETY: a function of the OpenMP runtime, which refuses inside a parallel region.
+        let released = PAUSE
+            .get()
+            .copied()
+            .flatten()
+            .is_some_and(|pause| unsafe { pause(PAUSE_SOFT) } == 0);
+        RELEASED.store(released, Ordering::Relaxed);
     }
-    // SAFETY: the handler only stores to an atomic.
-    ONCE.call_once(|| unsafe {
-        libc::pthread_atfork(None, None, Some(child));
-    });
+    extern "C" fn child() {
+        if !RELEASED.load(Ordering::Relaxed) {
+            ORPHANED.store(true, Ordering::Relaxed);
+        }
+    }
+    if PAUSE.set(pause).is_ok() {
+        // SAFETY: the handlers call nothing but the OpenMP runtime, and store to atomics.
+        unsafe { libc::pthread_atfork(Some(prepare), None, Some(child)) };
+    }
 }
 
 type Body<'a> = &'a (dyn Fn(Range<usize>) + Sync);
@@ -137,7 +159,7 @@ unsafe extern "C" fn openmp_share(job: *mut c_void) {
 
 impl Team for TorchTeam {
     fn threads(&self) -> usize {
-        if self.region.is_none() || FORKED.load(Ordering::Relaxed) {
+        if self.region.is_none() || ORPHANED.load(Ordering::Relaxed) {
             1
         } else {
             self.configured()

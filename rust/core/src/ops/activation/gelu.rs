@@ -95,8 +95,8 @@ impl Function for GeluTanh {
     #[inline(always)]
     fn backward<F: Float>(self, grad: F, x: F) -> F {
         let square = x * x;
-        let sigmoid = (x * F::of(TWO_BETA) * square.mul_add(F::of(KAPPA), F::of(1.0))).sigmoid();
+        let (sigmoid, complement) = (x * F::of(TWO_BETA) * square.mul_add(F::of(KAPPA), F::of(1.0))).sigmoid_pair();
         let slope = square.mul_add(F::of(3.0 * KAPPA * TWO_BETA), F::of(TWO_BETA));
-        grad * (x * slope * (sigmoid * (F::of(1.0) - sigmoid)) + sigmoid)
+        grad * (x * slope * (sigmoid * complement) + sigmoid)
     }
 }

@@ -121,9 +121,9 @@ impl<T: Element> Program for GateBackward<'_, T> {
                 T::widen(simd, &value[range.clone()], values);
                 T::widen(simd, &gate[range.clone()], gates);
                 for ((grad, value), gate) in grads.iter_mut().zip(&mut *values).zip(&*gates) {
-                    let sigmoid = gate.sigmoid();
+                    let (sigmoid, complement) = gate.sigmoid_pair();
                     let d_value = *grad * sigmoid;
-                    *value = d_value * (T::Lane::of(1.0) - sigmoid) * *value;
+                    *value = d_value * complement * *value;
                     *grad = d_value;
                 }
                 T::narrow(simd, grads, &mut d_value[range.clone()]);

@@ -16,11 +16,13 @@ impl Function for Logsigmoid {
 
     #[inline(always)]
     fn forward<F: Float>(self, x: F) -> F {
-        -(-x).softplus()
+        // Not a negation: torch's result for a large `x` is 0, not -0.
+        F::of(0.0) - (-x).softplus()
     }
 
     #[inline(always)]
     fn backward<F: Float>(self, grad: F, x: F) -> F {
-        grad * (-x).sigmoid()
+        let (_, complement) = x.sigmoid_pair();
+        grad * complement
     }
 }

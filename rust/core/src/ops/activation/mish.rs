@@ -24,6 +24,7 @@ impl Function for Mish {
         let (tanh, e, n) = x.tanh_softplus();
         let two = n + F::of(2.0);
         let sech2 = F::of(4.0) * (n + F::of(1.0)) / (two * two);
-        grad * (x * (e / (e + F::of(1.0))) * sech2 + tanh)
+        // The last term is NaN for an infinity, as torch's product of infinity and zero.
+        grad * (x * (e / (e + F::of(1.0))) * sech2 + tanh + x * F::of(0.0))
     }
 }

@@ -21,7 +21,7 @@ impl Function for Silu {
 
     #[inline(always)]
     fn backward<F: Float>(self, grad: F, x: F) -> F {
-        let sigmoid = x.sigmoid();
-        grad * sigmoid * (x * (F::of(1.0) - sigmoid) + F::of(1.0))
+        let (sigmoid, complement) = x.sigmoid_pair();
+        grad * sigmoid * x.mul_add(complement, F::of(1.0))
     }
 }

@@ -21,8 +21,8 @@ impl Function for Softsign {
 
     #[inline(always)]
     fn backward<F: Float>(self, grad: F, x: F) -> F {
-        let reciprocal = F::of(1.0) / (x.abs() + F::of(1.0));
+        let d = x.abs() + F::of(1.0);
         // torch's gradient at an infinity is NaN, as is its product with zero.
-        grad * reciprocal * reciprocal + x * F::of(0.0)
+        grad / (d * d) + x * F::of(0.0)
     }
 }

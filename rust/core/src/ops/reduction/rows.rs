@@ -171,6 +171,7 @@ fn long_row<T: Element>(isa: Isa, team: &dyn Team, row: &[T]) -> (T::Lane, T::La
 /// Up to [`STRIP`] neighbouring columns, widened, with their maxima and, once taken, sums of exponentials.
 struct Columns<F> {
     values: Vec<F>,
+    dim: usize,
     width: usize,
     max: [F; STRIP],
     sum: [F; STRIP],
@@ -187,6 +188,7 @@ impl<F: Float> Columns<F> {
     ) -> Self {
         let mut columns = Self {
             values: vec![F::default(); dim * width],
+            dim,
             width,
             max: [F::NEG_INFINITY; STRIP],
             sum: [F::default(); STRIP],
@@ -203,19 +205,30 @@ impl<F: Float> Columns<F> {
     /// Sums the exponentials, which replace the values if `keep`.
     #[inline(always)]
     fn exp_sum(&mut self, keep: bool) {
-        for values in self.values.chunks_exact_mut(self.width) {
-            if keep {
-                for ((x, &max), sum) in values.iter_mut().zip(&self.max).zip(&mut self.sum) {
-                    *x = (*x - max).exp_fast();
-                    *sum += *x;
-                }
-            } else {
-                for ((&x, &max), sum) in values.iter().zip(&self.max).zip(&mut self.sum) {
-                    *sum += (x - max).exp_fast();
+        for block in self.values.chunks_mut(self.width * rows_of_block(self.dim)) {
+            let mut partial = [F::default(); STRIP];
+            for values in block.chunks_exact_mut(self.width) {
+                for ((x, &max), sum) in values.iter_mut().zip(&self.max).zip(&mut partial) {
+                    let exp = (*x - max).exp_fast();
+                    *sum += exp;
+                    if keep {
+                        *x = exp;
+                    }
                 }
             }
+            add_to(&mut self.sum, &partial);
         }
     }
+}
+
+/// Rows whose sum is taken by itself, so that the error of a sum of many rows stays small.
+fn rows_of_block(dim: usize) -> usize {
+    dim.isqrt().max(32)
+}
+
+#[inline(always)]
+fn add_to<F: Float>(sums: &mut [F; STRIP], partial: &[F; STRIP]) {
+    sums.iter_mut().zip(partial).for_each(|(sum, &partial)| *sum += partial);
 }
 
 impl<F: Float> Columns<F> {
@@ -560,12 +573,17 @@ impl<T: Element> Program for BackwardStrip<'_, T> {
         let mut arrays = [[T::Lane::default(); STRIP]; 3];
         let [sums, grads, results] = &mut arrays;
         let (grads, results) = (&mut grads[..width], &mut results[..width]);
-        for d in 0..self.dim {
-            T::widen(simd, &self.grad[strip.row(d)], grads);
-            T::widen(simd, &self.result[strip.row(d)], results);
-            for ((sum, &grad), &result) in sums.iter_mut().zip(&*grads).zip(&*results) {
-                *sum += kind.term(grad, result);
+        let block = rows_of_block(self.dim);
+        for start in (0..self.dim).step_by(block) {
+            let mut partial = [T::Lane::default(); STRIP];
+            for d in start..self.dim.min(start + block) {
+                T::widen(simd, &self.grad[strip.row(d)], grads);
+                T::widen(simd, &self.result[strip.row(d)], results);
+                for ((sum, &grad), &result) in partial.iter_mut().zip(&*grads).zip(&*results) {
+                    *sum += kind.term(grad, result);
+                }
             }
+            add_to(sums, &partial);
         }
         for d in 0..self.dim {
             T::widen(simd, &self.grad[strip.row(d)], grads);
