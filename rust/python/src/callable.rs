@@ -207,6 +207,12 @@ impl Data {
         }
         // SAFETY: as above; what is held does not outlive the call.
         let held = unsafe { runtime.doors.hold(py, arguments.input) }?;
+        // Python's queries of a tensor would be recorded by a tracer.
+        let early = if held.is_native() {
+            None
+        } else {
+            Some(runtime.state.read()?)
+        };
         let inplace = self.inplace || arguments.inplace;
         let mode = match (runtime.state.grad() && held.requires_grad(py)?, inplace) {
             (true, true) => return Err(Decline::TrainingInplace),
@@ -215,7 +221,8 @@ impl Data {
             (false, false) => Mode::Forward,
         };
         self.op.takes_any(mode, held.numel(py)?)?;
-        Ok((runtime.state.read()?, mode, held))
+        let state = early.map_or_else(|| runtime.state.read(), Ok)?;
+        Ok((state, mode, held))
     }
 
     fn call(&self, py: Python<'_>, arguments: &Arguments) -> Result<Py<PyAny>, Failure> {

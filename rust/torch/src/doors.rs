@@ -625,6 +625,12 @@ impl Held<'_> {
         count.extract(py).map_err(|_| Decline::Unreadable)
     }
 
+    /// Whether torch's C functions read it, not Python's.
+    #[inline]
+    pub fn is_native(&self) -> bool {
+        self.native.is_some()
+    }
+
     /// Whether it was made in inference mode.
     ///
     /// # Errors

@@ -74,8 +74,8 @@ pub fn sigmoid_f32(x: f32) -> f32 {
 #[inline(always)]
 pub fn sigmoid_pair_f32(x: f32) -> (f32, f32) {
     let e = exp_fast_f32(-x.abs());
-    let larger = 1.0 / (1.0 + e);
-    let smaller = e * larger;
+    let smaller = e / (1.0 + e);
+    let larger = 1.0 - smaller;
     if x >= 0.0 { (larger, smaller) } else { (smaller, larger) }
 }
 

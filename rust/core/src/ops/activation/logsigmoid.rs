@@ -22,7 +22,8 @@ impl Function for Logsigmoid {
 
     #[inline(always)]
     fn backward<F: Float>(self, grad: F, x: F) -> F {
-        let (_, complement) = x.sigmoid_pair();
-        grad * complement
+        let e = (-x.abs()).exp();
+        let smaller = e / (e + F::of(1.0));
+        grad * if x < F::of(0.0) { F::of(1.0) - smaller } else { smaller }
     }
 }

@@ -791,16 +791,26 @@ impl<T: Element> Program for LogsumexpBackwardRows<'_, T> {
             T::widen(simd, core::slice::from_ref(grad), &mut wide);
             T::widen(simd, src, &mut scratch[..self.dim]);
             pad(&mut scratch, self.dim);
-            let max = finite(max(&scratch));
-            let result = exp_sum(&mut scratch, max).ln() + max;
-            let grad = wide[0];
-            T::map(
-                simd,
-                src,
-                dst,
-                #[inline(always)]
-                |x| grad * (x - result).exp_fast(),
-            );
+            let (grad, max) = (wide[0], max(&scratch));
+            let sum = exp_sum(&mut scratch, finite(max));
+            if max.is_infinite() {
+                let result = sum.ln() + finite(max);
+                T::map(
+                    simd,
+                    src,
+                    dst,
+                    #[inline(always)]
+                    |x| grad * (x - result).exp_fast(),
+                );
+            } else {
+                T::map_lanes(
+                    simd,
+                    &mut scratch[..self.dim],
+                    dst,
+                    #[inline(always)]
+                    |exp| grad * (exp / sum),
+                );
+            }
         }
     }
 }
@@ -820,13 +830,24 @@ impl<T: Element> Program for LogsumexpBackwardStrip<'_, T> {
     fn run<S: Simd>(self, simd: S) {
         let (strip, width, Geometry { dim, inner, .. }) = (self.strip, self.strip.width, self.geometry);
         let mut columns = Columns::new(simd, dim, width, |d| &self.src[strip.row(d)]);
-        columns.logsumexp();
+        let finite = !columns.max[..width].iter().any(|max| max.is_infinite());
+        if finite {
+            columns.exp_sum(true);
+        } else {
+            columns.logsumexp();
+        }
         let start = strip.base / (dim * inner) * inner + strip.base % inner;
         let mut grads = [T::Lane::default(); STRIP];
         T::widen(simd, &self.grad[start..start + width], &mut grads[..width]);
         for (d, values) in columns.values.chunks_exact_mut(width).enumerate() {
-            for ((x, &result), &grad) in values.iter_mut().zip(&columns.sum).zip(&grads) {
-                *x = grad * (*x - result).exp_fast();
+            if finite {
+                for ((exp, &sum), &grad) in values.iter_mut().zip(&columns.sum).zip(&grads) {
+                    *exp = grad * (*exp / sum);
+                }
+            } else {
+                for ((x, &result), &grad) in values.iter_mut().zip(&columns.sum).zip(&grads) {
+                    *x = grad * (*x - result).exp_fast();
+                }
             }
             // SAFETY: strips are disjoint, and so are the rows of one.
             T::narrow(simd, values, unsafe { self.dst.piece(strip.row(d)) });
@@ -834,7 +855,8 @@ impl<T: Element> Program for LogsumexpBackwardStrip<'_, T> {
     }
 }
 
-/// The gradient of [`logsumexp`]: that of the result times `exp(x - result)`.
+/// The gradient of [`logsumexp`]: that of the result times the softmax, which is `exp(x - result)` beside infinities, as
+/// in torch everywhere.
 pub(super) fn logsumexp_backward<T: Element>(
     exec: &Exec,
     grad: &[T],
