@@ -55,6 +55,8 @@ pub trait Element: Copy + Send + Sync + 'static {
 
     /// Widens `src` into `dst`, of the same length.
     fn widen<S: Simd>(simd: S, src: &[Self], dst: &mut [Self::Lane]);
+    /// The values of `src`: itself, or widened into the beginning of `scratch`.
+    fn lanes<'a, S: Simd>(simd: S, src: &'a [Self], scratch: &'a mut [Self::Lane]) -> &'a [Self::Lane];
     /// Rounds `src` into `dst`, of the same length, to nearest even.
     fn narrow<S: Simd>(simd: S, src: &[Self::Lane], dst: &mut [MaybeUninit<Self>]);
     /// `dst[i] = f(src[i])`.
@@ -65,6 +67,14 @@ pub trait Element: Copy + Send + Sync + 'static {
         src: &mut [Self::Lane],
         dst: &mut [MaybeUninit<Self>],
         f: impl Fn(Self::Lane) -> Self::Lane,
+    );
+    /// `dst[i] = f(src[i], with[i])` from lanes; `src` is left in any state.
+    fn zip_lanes<S: Simd>(
+        simd: S,
+        src: &mut [Self::Lane],
+        with: &[Self::Lane],
+        dst: &mut [MaybeUninit<Self>],
+        f: impl Fn(Self::Lane, Self::Lane) -> Self::Lane,
     );
     /// `buf[i] = f(buf[i])`.
     fn map_inplace<S: Simd>(simd: S, buf: &mut [Self], f: impl Fn(Self::Lane) -> Self::Lane);
@@ -90,6 +100,11 @@ macro_rules! lane_element {
             }
 
             #[inline(always)]
+            fn lanes<'a, S: Simd>(_: S, src: &'a [Self], _: &'a mut [Self]) -> &'a [Self] {
+                src
+            }
+
+            #[inline(always)]
             fn narrow<S: Simd>(_: S, src: &[Self], dst: &mut [MaybeUninit<Self>]) {
                 dst.write_copy_of_slice(src);
             }
@@ -104,6 +119,17 @@ macro_rules! lane_element {
             #[inline(always)]
             fn map_lanes<S: Simd>(simd: S, src: &mut [Self], dst: &mut [MaybeUninit<Self>], f: impl Fn(Self) -> Self) {
                 Self::map(simd, src, dst, f);
+            }
+
+            #[inline(always)]
+            fn zip_lanes<S: Simd>(
+                simd: S,
+                src: &mut [Self],
+                with: &[Self],
+                dst: &mut [MaybeUninit<Self>],
+                f: impl Fn(Self, Self) -> Self,
+            ) {
+                Self::zip_map(simd, src, with, dst, f);
             }
 
             #[inline(always)]
@@ -144,6 +170,13 @@ macro_rules! half_element {
             }
 
             #[inline(always)]
+            fn lanes<'a, S: Simd>(simd: S, src: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
+                let widened = &mut scratch[..src.len()];
+                Self::widen(simd, src, widened);
+                widened
+            }
+
+            #[inline(always)]
             fn narrow<S: Simd>(simd: S, src: &[f32], dst: &mut [MaybeUninit<Self>]) {
                 $narrow(simd, src, dst);
             }
@@ -162,6 +195,20 @@ macro_rules! half_element {
             #[inline(always)]
             fn map_lanes<S: Simd>(simd: S, src: &mut [f32], dst: &mut [MaybeUninit<Self>], f: impl Fn(f32) -> f32) {
                 f32::map_inplace(simd, src, f);
+                Self::narrow(simd, src, dst);
+            }
+
+            #[inline(always)]
+            fn zip_lanes<S: Simd>(
+                simd: S,
+                src: &mut [f32],
+                with: &[f32],
+                dst: &mut [MaybeUninit<Self>],
+                f: impl Fn(f32, f32) -> f32,
+            ) {
+                for (x, &with) in src.iter_mut().zip(with) {
+                    *x = f(*x, with);
+                }
                 Self::narrow(simd, src, dst);
             }
 

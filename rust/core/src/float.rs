@@ -36,6 +36,11 @@ pub trait Float:
     fn exp(self) -> Self;
     /// The exponential of a number that is not large, within 1.1 ulp in `f32`.
     fn exp_fast(self) -> Self;
+    /// What [`exp_raised`](Self::exp_raised) multiplies by: raised, the exponentials are normal numbers, so that a
+    /// result computed from them is rounded once.
+    const RAISE: Self;
+    /// `RAISE * exp(x)` for `x <= 0`, within 1.1 ulp in `f32`.
+    fn exp_raised(self) -> Self;
     /// `exp(x) - 1`.
     fn expm1(self) -> Self;
     /// The natural logarithm.
@@ -67,7 +72,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($float:ident, $exp:path, $exp_fast:path, $expm1:path, $ln:path, $tanh:path, $erf:path, $sigmoid:path,
+    ($float:ident, $exp:path, $exp_fast:path, $raise:expr, $exp_raised:path, $expm1:path, $ln:path, $tanh:path, $erf:path, $sigmoid:path,
      $sigmoid_pair:path, $softplus:path, $cdf:path, $cdf_pdf:path, $tanh_softplus:path, $pow:path) => {
         impl Float for $float {
             const NEG_INFINITY: Self = $float::NEG_INFINITY;
@@ -95,6 +100,12 @@ macro_rules! float {
             #[inline(always)]
             fn exp_fast(self) -> Self {
                 $exp_fast(self)
+            }
+            const RAISE: Self = $raise;
+
+            #[inline(always)]
+            fn exp_raised(self) -> Self {
+                $exp_raised(self)
             }
             #[inline(always)]
             fn expm1(self) -> Self {
@@ -161,13 +172,15 @@ float!(
     f32,
     math::f32::exp,
     math::fast::exp_fast_f32,
+    math::fast::RAISE,
+    math::fast::exp_raised_f32,
     math::f32::expm1,
     math::f32::ln,
     math::f32::tanh,
     math::f32::erf,
     math::fast::sigmoid_f32,
     math::fast::sigmoid_pair_f32,
-    math::f32::softplus0,
+    math::f32::softplus,
     math::fast::normal_cdf_f32,
     math::fast::normal_cdf_pdf_f32,
     math::fast::tanh_softplus_f32,
@@ -176,6 +189,8 @@ float!(
 float!(
     f64,
     math::f64::exp,
+    math::f64::exp,
+    1.0,
     math::f64::exp,
     math::f64::expm1,
     math::f64::ln,

@@ -38,17 +38,25 @@ fn at_most(x: f32, high: f32) -> f32 {
     if x > high { high } else { x }
 }
 
+/// Two to the power of [`RAISE_BITS`].
+pub const RAISE: f32 = (1 << RAISE_BITS) as f32;
+/// Enough to make a normal number of the smallest subnormal one.
+const RAISE_BITS: u32 = 24;
+
+/// `RAISE * e^x` within 1.1 ulp for `x <= 0`, or at most 72.
+#[inline(always)]
+pub fn exp_raised_f32(x: f32) -> f32 {
+    let (t, n) = exponent(at_least(x, -104.0));
+    let r = n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, at_least(x, -104.0)));
+    let p = exp_polynomial(r).mul_add(r, 1.0).mul_add(r, 1.0);
+    p * f32::from_bits(t.to_bits().wrapping_add(127 + RAISE_BITS) << 23)
+}
+
 /// `e^x` within 1.1 ulp, subnormal results included; infinite from `2^103` on.
 #[inline(always)]
 pub fn exp_fast_f32(x: f32) -> f32 {
-    // The scale's exponent is raised, so that subnormal results are rounded once, by the last product; at the upper
-    // bound the scale is infinite.
-    const RAISE: u32 = 24;
-    let x = at_most(at_least(x, -104.0), 72.1);
-    let (t, n) = exponent(x);
-    let r = n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, x));
-    let p = exp_polynomial(r).mul_add(r, 1.0).mul_add(r, 1.0);
-    p * f32::from_bits(t.to_bits().wrapping_add(127 + RAISE) << 23) * (1.0 / (1 << RAISE) as f32)
+    // At this bound the scale is infinite.
+    exp_raised_f32(at_most(x, 72.1)) * (1.0 / RAISE)
 }
 
 /// `e^(2x)` within 3 ulp for `-52 <= x <= 0`, subnormal results included: the square of `e^x`, whose exponent stays in

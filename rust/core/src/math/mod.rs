@@ -5,8 +5,9 @@
 //! it does not, unless as a closure marked `#[inline(always)]`. All of them give the same bits on every instruction
 //! set, take NaN to NaN, and are right for subnormal arguments and results.
 //!
-//! The [`mod@f32`] functions other than the logarithms compute in `f64` lanes: the wider significand replaces the
-//! compensated arithmetic that a `f32` result needs, at the same number of instructions and with a single rounding.
+//! The [`mod@f32`] functions other than the logarithms and `softplus` compute in `f64` lanes: the wider significand
+//! replaces the compensated arithmetic that a `f32` result needs, at the same number of instructions and with a single
+//! rounding.
 
 // Special values are compared exactly; `&` and `|` leave no branches.
 #![allow(clippy::float_cmp, clippy::needless_bitwise_bool)]
@@ -19,6 +20,7 @@ mod log;
 mod normal;
 mod pow;
 mod sigmoid;
+mod softplus;
 mod tanh;
 #[cfg(test)]
 mod test;
@@ -30,7 +32,8 @@ pub mod f32 {
     pub use super::log::{ln_1p_f32 as ln_1p, ln_f32 as ln};
     pub use super::normal::{gelu_f32 as gelu, normal_cdf_f32 as normal_cdf, normal_cdf_pdf_f32 as normal_cdf_pdf};
     pub use super::pow::pow_f32 as pow;
-    pub use super::sigmoid::{sigmoid_f32 as sigmoid, softplus0_f32 as softplus0};
+    pub use super::sigmoid::sigmoid_f32 as sigmoid;
+    pub use super::softplus::softplus_f32 as softplus;
     pub use super::tanh::tanh_f32 as tanh;
 }
 

@@ -1,13 +1,13 @@
 //! `torch.nn.functional.glu`.
 
-use core::mem::MaybeUninit;
+use core::{mem::MaybeUninit, ops::Range};
 
 use crate::{
     dtype::{Element, TILE, Target, View, ViewMut},
     float::Float,
     isa::{Program, Simd},
     kernel::{Exec, Geometry, Kernel, Shape, each_type},
-    parallel::split_mut,
+    parallel::{Shared, split_mut},
 };
 
 /// The first half along a dimension times the sigmoid of the second. Saves its input.
@@ -47,9 +47,39 @@ impl Kernel for Glu {
     }
 }
 
+/// A run of elements of the result within one block, and where its two inputs lie.
+struct Piece {
+    /// In the result.
+    result: Range<usize>,
+    /// In the first half of the block.
+    value: Range<usize>,
+    /// In the second half.
+    gate: Range<usize>,
+}
+
+/// Cuts elements of the result, in halves of `half` elements, at the ends of the blocks.
+#[inline(always)]
+fn pieces(range: Range<usize>, half: usize) -> impl Iterator<Item = Piece> {
+    let mut start = range.start;
+    core::iter::from_fn(move || {
+        let offset = start % half;
+        let len = (half - offset).min(range.end - start);
+        let base = start / half * 2 * half + offset;
+        let result = start..start + len;
+        start += len;
+        (len > 0).then_some(Piece {
+            result,
+            value: base..base + len,
+            gate: base + half..base + half + len,
+        })
+    })
+}
+
 struct Gate<'a, T> {
     src: &'a [T],
+    /// Elements from `start` on of the result.
     dst: &'a mut [MaybeUninit<T>],
+    start: usize,
     half: usize,
 }
 
@@ -58,17 +88,13 @@ impl<T: Element> Program for Gate<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        for (src, dst) in self
-            .src
-            .chunks_exact(2 * self.half)
-            .zip(self.dst.chunks_exact_mut(self.half))
-        {
-            let (value, gate) = src.split_at(self.half);
+        let start = self.start;
+        for piece in pieces(start..start + self.dst.len(), self.half) {
             T::zip_map(
                 simd,
-                value,
-                gate,
-                dst,
+                &self.src[piece.value],
+                &self.src[piece.gate],
+                &mut self.dst[piece.result.start - start..piece.result.end - start],
                 #[inline(always)]
                 |value, gate| value * gate.sigmoid(),
             );
@@ -83,19 +109,17 @@ fn forward<T: Element>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], geome
     );
     let half = geometry.dim / 2 * geometry.inner;
     let (team, grain) = exec.team(dst.len(), 3 * size_of::<T>(), 18);
-    split_mut(team, dst, half, grain, &|start, dst| {
-        exec.isa.run(Gate {
-            src: &src[2 * start..2 * (start + dst.len())],
-            dst,
-            half,
-        });
+    split_mut(team, dst, 1, grain, &|start, dst| {
+        exec.isa.run(Gate { src, dst, start, half });
     });
 }
 
 struct GateBackward<'a, T> {
     grad: &'a [T],
     src: &'a [T],
-    dst: &'a mut [MaybeUninit<T>],
+    dst: &'a Shared<'a, MaybeUninit<T>>,
+    /// Of the elements of the result's gradient.
+    range: Range<usize>,
     half: usize,
 }
 
@@ -104,30 +128,32 @@ impl<T: Element> Program for GateBackward<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut tiles = [[T::Lane::default(); TILE]; 3];
-        let [grads, values, gates] = &mut tiles;
-        let blocks = self
-            .src
-            .chunks_exact(2 * self.half)
-            .zip(self.dst.chunks_exact_mut(2 * self.half));
-        for ((src, dst), grad) in blocks.zip(self.grad.chunks_exact(self.half)) {
-            let (value, gate) = src.split_at(self.half);
-            let (d_value, d_gate) = dst.split_at_mut(self.half);
-            for start in (0..self.half).step_by(TILE) {
-                let range = start..self.half.min(start + TILE);
-                let len = range.len();
-                let (grads, values, gates) = (&mut grads[..len], &mut values[..len], &mut gates[..len]);
-                T::widen(simd, &grad[range.clone()], grads);
-                T::widen(simd, &value[range.clone()], values);
-                T::widen(simd, &gate[range.clone()], gates);
-                for ((grad, value), gate) in grads.iter_mut().zip(&mut *values).zip(&*gates) {
+        let mut tiles = [[T::Lane::default(); TILE]; 5];
+        let [grads, values, gates, d_values, d_gates] = &mut tiles;
+        let cut = |range: &Range<usize>, start: usize, len: usize| range.start + start..range.start + start + len;
+        for piece in pieces(self.range, self.half) {
+            for start in (0..piece.result.len()).step_by(TILE) {
+                let len = TILE.min(piece.result.len() - start);
+                let grads = T::lanes(simd, &self.grad[cut(&piece.result, start, len)], grads);
+                let values = T::lanes(simd, &self.src[cut(&piece.value, start, len)], values);
+                let gates = T::lanes(simd, &self.src[cut(&piece.gate, start, len)], gates);
+                let results = d_values[..len].iter_mut().zip(&mut d_gates[..len]);
+                for ((grad, value), (gate, (d_value, d_gate))) in
+                    grads.iter().zip(values).zip(gates.iter().zip(results))
+                {
                     let (sigmoid, complement) = gate.sigmoid_pair();
-                    let d_value = *grad * sigmoid;
-                    *value = d_value * complement * *value;
-                    *grad = d_value;
+                    *d_value = *grad * sigmoid;
+                    *d_gate = *d_value * complement * *value;
                 }
-                T::narrow(simd, grads, &mut d_value[range.clone()]);
-                T::narrow(simd, values, &mut d_gate[range]);
+                // SAFETY: the ranges of two threads are disjoint, and so are the pieces of one.
+                let (to_value, to_gate) = unsafe {
+                    (
+                        self.dst.piece(cut(&piece.value, start, len)),
+                        self.dst.piece(cut(&piece.gate, start, len)),
+                    )
+                };
+                T::narrow(simd, &d_values[..len], to_value);
+                T::narrow(simd, &d_gates[..len], to_gate);
             }
         }
     }
@@ -139,13 +165,14 @@ fn backward<T: Element>(exec: &Exec, grad: &[T], src: &[T], dst: &mut [MaybeUnin
         "the slices differ from the geometry"
     );
     let half = geometry.dim / 2 * geometry.inner;
-    let (team, grain) = exec.team(dst.len(), 3 * size_of::<T>(), 20);
-    split_mut(team, dst, 2 * half, grain, &|start, dst| {
-        let range = start..start + dst.len();
+    let (team, grain) = exec.team(grad.len(), 5 * size_of::<T>(), 20);
+    let dst = Shared::new(dst);
+    team.run(grad.len(), grain, &|range| {
         exec.isa.run(GateBackward {
-            grad: &grad[start / 2..range.end / 2],
-            src: &src[range],
-            dst,
+            grad,
+            src,
+            dst: &dst,
+            range,
             half,
         });
     });

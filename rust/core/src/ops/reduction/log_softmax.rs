@@ -1,6 +1,6 @@
 //! `torch.log_softmax`.
 
-use super::rows::{self, Kind};
+use super::Kind;
 use crate::{
     dtype::{Target, View, ViewMut},
     kernel::{Exec, Geometry, Kernel, Shape, each_type},
@@ -19,11 +19,11 @@ impl Kernel for LogSoftmax {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        rows::accepts(geometry)
+        super::accepts(geometry)
     }
 
     fn forward(&self, exec: &Exec, src: View, dst: Target, geometry: Geometry, _: &[f64]) {
-        each_type!((src: View, dst: Target) => rows::softmax(exec, Kind::LogSoftmax, src, dst, geometry));
+        each_type!((src: View, dst: Target) => super::softmax(exec, Kind::LogSoftmax, src, dst, geometry));
     }
 
     fn inplace(&self, _: &Exec, _: ViewMut, _: &[f64]) {
@@ -32,6 +32,6 @@ impl Kernel for LogSoftmax {
 
     fn backward(&self, exec: &Exec, grad: View, saved: View, dst: Target, geometry: Geometry, _: &[f64]) {
         each_type!((grad: View, saved: View, dst: Target) =>
-            rows::softmax_backward(exec, Kind::LogSoftmax, grad, saved, dst, geometry));
+            super::softmax_backward(exec, Kind::LogSoftmax, grad, saved, dst, geometry));
     }
 }

@@ -1,6 +1,6 @@
 //! `torch.logsumexp`.
 
-use super::rows;
+use super::{columns, rows};
 use crate::{
     dtype::{Target, View, ViewMut},
     kernel::{Exec, Geometry, Kernel, Shape, each_type},
@@ -19,11 +19,22 @@ impl Kernel for Logsumexp {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        rows::accepts(geometry)
+        super::accepts(geometry)
     }
 
     fn forward(&self, exec: &Exec, src: View, dst: Target, geometry: Geometry, _: &[f64]) {
-        each_type!((src: View, dst: Target) => rows::logsumexp(exec, src, dst, geometry));
+        let Geometry { outer, dim, inner } = geometry;
+        each_type!((src: View, dst: Target) => {
+            assert!(
+                src.len() == geometry.len() && dst.len() == outer * inner,
+                "the slices differ from the geometry"
+            );
+            if inner > 1 {
+                columns::logsumexp(exec, src, dst, geometry);
+            } else {
+                rows::logsumexp(exec, src, dst, dim);
+            }
+        });
     }
 
     fn inplace(&self, _: &Exec, _: ViewMut, _: &[f64]) {
@@ -31,7 +42,17 @@ impl Kernel for Logsumexp {
     }
 
     fn backward(&self, exec: &Exec, grad: View, saved: View, dst: Target, geometry: Geometry, _: &[f64]) {
-        each_type!((grad: View, saved: View, dst: Target) =>
-            rows::logsumexp_backward(exec, grad, saved, dst, geometry));
+        let Geometry { outer, dim, inner } = geometry;
+        each_type!((grad: View, saved: View, dst: Target) => {
+            assert!(
+                saved.len() == geometry.len() && dst.len() == saved.len() && grad.len() == outer * inner,
+                "the slices differ from the geometry"
+            );
+            if inner > 1 {
+                columns::logsumexp_backward(exec, grad, saved, dst, geometry);
+            } else {
+                rows::logsumexp_backward(exec, grad, saved, dst, dim);
+            }
+        });
     }
 }
