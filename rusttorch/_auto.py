@@ -35,7 +35,6 @@ def _start(torch: Any) -> None:
         from .patching import patch
         from .settings import SettingError, Settings
 
-        log.configure()
         try:
             settings = Settings.from_environment()
         except SettingError as error:
@@ -47,4 +46,11 @@ def _start(torch: Any) -> None:
 
 
 def _complain(error: Exception) -> None:
-    warnings.warn(f"rusttorch: not switched on, stock torch is used: {error!r}", RuntimeWarning, stacklevel=2)
+    if isinstance(error, Warning):  # where warnings are errors, ours too must not break the import
+        print(error, file=sys.stderr)
+        return
+    message = f"rusttorch: not switched on, stock torch is used: {error!r}"
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+    except RuntimeWarning:
+        print(message, file=sys.stderr)

@@ -354,7 +354,7 @@ ROWS: tuple[Op, ...] = (
         saves="input",
         backward=lambda grad, saved, dim, beta, threshold: _aten().softplus_backward(grad, saved, beta, threshold),
         node="SoftplusBackward0",
-        flops=26,
+        flops=30,
     ),
     Op(
         "softsign",
@@ -372,7 +372,7 @@ ROWS: tuple[Op, ...] = (
         saves="input",
         backward=_logsigmoid_backward,
         node="LogSigmoidBackward0",
-        flops=26,
+        flops=29,
         strides="contiguous",
     ),
     Op(

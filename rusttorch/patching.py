@@ -18,8 +18,8 @@ from . import _rusttorch, compat, memory, thresholds
 from .autograd import make_apply
 from .catalog import CATALOG, Entrance, Op
 from .log import logger, warn
-from .runtime import UnavailableError, announce, open_runtime
-from .selfcheck import failures
+from .runtime import ALL_DTYPES, UnavailableError, announce, open_runtime, torch_version, without_modes
+from .selfcheck import failures, missing
 from .settings import SettingError, check_names
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -72,6 +72,8 @@ class Operation:
     row: Op
     native: Any
     sites: list[Site]
+    #: ``(mode, dtype)`` that stock torch does not have
+    missing: set[tuple[str, str]] = field(default_factory=set)
     #: what `set_window` was last called with
     min_numel: Any = _MISSING
 
@@ -138,12 +140,17 @@ def operations() -> dict[str, Operation]:
         if not _registry.operations:
             open_runtime()
             built = {name: _build(row) for name, row in CATALOG.items()}
-            wrong = failures(built)
+            try:
+                wrong = without_modes(failures, built)
+            except Exception as error:
+                wrong = [repr(error)]
             if wrong:
-                _registry.unavailable = f"the self-check failed ({', '.join(wrong)}); stock torch is used"
+                _registry.unavailable = f"the self-check failed ({', '.join(wrong)})"
                 raise UnavailableError(_registry.unavailable)
             for operation in built.values():
                 operation.native.reset()
+                if torch_version() < ALL_DTYPES:
+                    operation.missing = without_modes(missing, operation.row)
             _registry.operations = built
             compat.watch()
         return _registry.operations
@@ -169,7 +176,8 @@ def _refresh() -> None:
         if operation.min_numel != handle.min_numel or operation.min_numel is _MISSING:
             sizes = thresholds.windows(operation.row, found["isa"], found["door"], handle.min_numel)
             for (mode, dtype), (low, high) in sizes.items():
-                operation.native.set_window(mode, dtype, low, high)
+                never = (mode, dtype) in operation.missing
+                operation.native.set_window(mode, dtype, None if never else low, high)
             operation.min_numel = handle.min_numel
     for name in _registry.active - wanted.keys():
         for site in every[name].sites:
@@ -216,14 +224,11 @@ class Handle:
                 self._applied = True
                 try:
                     _refresh()
-                except SettingError as error:
+                except (SettingError, UnavailableError) as error:
                     self._applied = False
                     _registry.handles.remove(self)
                     warn(f"{error}; stock torch is used")
                     return self
-                except UnavailableError as error:
-                    _registry.handles.remove(self)
-                    warn(f"{error}")
                 except BaseException:
                     self.undo()
                     raise

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import threading
+from collections.abc import Callable
 from typing import Any
 
-from . import _rusttorch, settings
+from . import _rusttorch
 from ._version import __version__
-from .log import logger, warn
+from .log import configure, logger, warn
+from .settings import SettingError, Settings
 
 #: torch versions that the tests run on; others warn once, and run if the self-check passes.
 OLDEST, NEWEST_TESTED = (2, 0), (2, 15)
+
+#: From here on, stock torch has the dtypes of the catalogue on the CPU; before, each is tried.
+ALL_DTYPES = (2, 13)
 
 _lock = threading.Lock()
 _found: dict[str, Any] | None = None
@@ -34,7 +38,7 @@ def torch_version() -> tuple[int, int]:
 def open_runtime() -> dict[str, Any]:
     """Opens the doors into torch, once: ``door``, ``isa``, ``fma``, ``native_state``.
 
-    Raises `UnavailableError` where this torch or this machine is not for RustTorch.
+    Raises `SettingError` for a wrong environment, `UnavailableError` where this torch or machine is not for RustTorch.
     """
     global _found
     import torch
@@ -42,23 +46,47 @@ def open_runtime() -> dict[str, Any]:
     with _lock:
         if _found is not None:
             return _found
+        settings = Settings.from_environment()
+        configure(settings.log)
+        available = _rusttorch.available_isas()
+        if settings.isa is not None and settings.isa not in available:
+            raise SettingError(f"RUSTTORCH_ISA={settings.isa!r}: this machine has {', '.join(available)}")
         version = torch_version()
         if version < OLDEST:
-            raise UnavailableError(f"torch {torch.__version__} is older than {OLDEST[0]}.{OLDEST[1]}")
+            warn(f"torch {torch.__version__} is older than tested ({OLDEST[0]}.{OLDEST[1]})")
         if version > NEWEST_TESTED:
             warn(f"torch {torch.__version__} is newer than tested ({NEWEST_TESTED[0]}.{NEWEST_TESTED[1]})")
-        isa = os.environ.get("RUSTTORCH_ISA", "").strip().lower() or None
-        available = _rusttorch.available_isas()
-        if isa is not None and isa not in available:
-            known = isa in ("avx512", "avx2", "baseline")
-            detail = "this machine does not have it" if known else f"this machine has {', '.join(available)}"
-            raise settings.SettingError(f"RUSTTORCH_ISA={isa!r}: {detail}")
-        tier = settings.integer("RUSTTORCH_DOOR", 1, choices=(1, 2, 3)) or 1
-        found = dict(_rusttorch.open(torch, tier, isa))
+        try:
+            found = dict(without_modes(_rusttorch.open, torch, settings.door, settings.isa))
+        except Exception as error:
+            raise UnavailableError(f"torch {torch.__version__} has no door that fits ({error})") from error
         if not found["fma"]:
             raise UnavailableError("this CPU lacks AVX2 and FMA")
         _found = found
         return found
+
+
+def without_modes(function: Callable[..., Any], *args: Any) -> Any:
+    """Calls where no mode of the caller's holds, such as autocast, inference or a trace: on a new thread."""
+    import torch
+
+    if getattr(torch.__spec__, "_initializing", False):
+        return function(*args)  # no mode can be on yet, and another thread would wait for the lock of torch's import
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.extend((function(*args), None))
+        except Exception as error:
+            outcome.extend((None, error))
+
+    thread = threading.Thread(target=run, name="rusttorch")
+    thread.start()
+    thread.join()
+    value, error = outcome
+    if error is not None:
+        raise error
+    return value
 
 
 def system() -> dict[str, Any]:
@@ -69,7 +97,7 @@ def system() -> dict[str, Any]:
 
     try:
         found = open_runtime()
-    except (UnavailableError, settings.SettingError) as error:
+    except (UnavailableError, SettingError) as error:
         found = {"door": None, "isa": None, "unavailable": str(error)}
     return {
         "version": __version__,

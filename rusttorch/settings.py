@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,37 +17,58 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """``RUSTTORCH_OPS``, ``_EXCLUDE``, ``_MIN_NUMEL`` and ``_MEMORY``."""
+    """``RUSTTORCH_AUTO``, ``_OPS``, ``_EXCLUDE``, ``_MIN_NUMEL``, ``_MEMORY``, ``_LOG``, ``_ISA`` and ``_DOOR``."""
 
+    auto: bool
     ops: tuple[str, ...] | None
     exclude: tuple[str, ...]
     min_numel: int | None
     memory: bool | int
+    log: str | None
+    isa: str | None
+    door: int
 
     @classmethod
     def from_environment(cls) -> Settings:
         """Reads the variables; raises `SettingError`, which names the variable."""
         ops = _names("RUSTTORCH_OPS")
         return cls(
+            auto=bool(integer("RUSTTORCH_AUTO", 0, choices=(0, 1))),
             ops=ops or None,
             exclude=_names("RUSTTORCH_EXCLUDE"),
             min_numel=integer("RUSTTORCH_MIN_NUMEL", None),
             memory=_memory(),
+            log=_word("RUSTTORCH_LOG", ("off", "warn", "info", "debug")),
+            isa=_word("RUSTTORCH_ISA", ("avx2", "avx512")),
+            door=integer("RUSTTORCH_DOOR", 1, choices=(1, 2, 3)) or 1,
         )
 
 
-def integer(variable: str, default: int | None, choices: Iterable[int] | None = None) -> int | None:
-    """A non-negative integer, one of ``choices`` if given."""
+def integer(variable: str, default: int | None, choices: tuple[int, ...] | None = None) -> int | None:
+    """A non-negative integer that the native side can hold, one of ``choices`` if given."""
     text = os.environ.get(variable, "").strip()
     if not text:
         return default
     try:
         value = int(text)
     except ValueError:
-        raise SettingError(f"{variable}={text!r} is not a whole number") from None
-    if value < 0 or (choices is not None and value not in choices):
-        raise SettingError(f"{variable}={text!r} is out of range")
+        value = -1
+    if choices is not None and value not in choices:
+        raise _not_one_of(variable, text, tuple(map(str, choices)))
+    if not 0 <= value <= sys.maxsize:
+        raise SettingError(f"{variable}={text!r} is not a whole number from 0 to {sys.maxsize}")
     return value
+
+
+def _word(variable: str, choices: tuple[str, ...]) -> str | None:
+    text = os.environ.get(variable, "").strip()
+    if text and text.lower() not in choices:
+        raise _not_one_of(variable, text, choices)
+    return text.lower() or None
+
+
+def _not_one_of(variable: str, text: str, choices: tuple[str, ...]) -> SettingError:
+    return SettingError(f"{variable}={text!r} is not {', '.join(choices[:-1])} or {choices[-1]}")
 
 
 def _memory() -> bool | int:

@@ -281,7 +281,7 @@ _DENSE_STRIDE, _DENSE = 521, (103 << 23, 135 << 23)
 @functools.lru_cache
 def sweep(dtype: torch.dtype) -> torch.Tensor:
     """Numbers from all over the type: every one of the halves."""
-    if dtype.itemsize == 2:
+    if torch.finfo(dtype).bits == 16:
         return torch.arange(-(1 << 15), 1 << 15, dtype=torch.int16).view(dtype)
     dense = np.arange(*_DENSE, _DENSE_STRIDE, dtype=np.uint32)
     bits = np.concatenate([np.arange(0, 1 << 32, _STRIDE, dtype=np.uint32), dense, dense | (1 << 31)])
@@ -328,7 +328,7 @@ def _glu_runs(x: torch.Tensor, dim: int) -> bool:
 
 def backward_kernel_runs(call: Call, grad: torch.Tensor, saved: torch.Tensor, result: torch.Tensor) -> bool:
     """Whether the backward kernel, and not stock torch's formula, must have served this gradient."""
-    if not kernel_runs(call, saved, "training") or call.op.shape == "glu" and not saved.is_contiguous():
+    if not kernel_runs(call, saved, "training") or (call.op.shape == "glu" and not saved.is_contiguous()):
         return False
     model = result if call.op.shape in ("reduce", "glu") else saved
     return grad.stride() == model.stride() or (grad.is_contiguous() and model.is_contiguous())

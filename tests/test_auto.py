@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 import textwrap
@@ -14,7 +15,8 @@ import torch
 from support import ROOT, output, python
 
 import rusttorch
-from rusttorch import _auto, log, patching, runtime, settings
+from rusttorch import _auto, log, patching, runtime, selfcheck, settings
+from rusttorch.catalog import CATALOG
 
 SHOW = """
 import torch, rusttorch
@@ -81,7 +83,10 @@ WRONG = {
     "RUSTTORCH_MEMORY": "-1",
     "RUSTTORCH_ISA": "sse9",
     "RUSTTORCH_DOOR": "7",
+    "RUSTTORCH_LOG": "loud",
+    "RUSTTORCH_AUTO": "maybe",
 }
+EXPLICIT = "import torch, rusttorch\nrusttorch.patch()\nrusttorch.patch('relu')\n" + SHOW
 
 
 @pytest.mark.parametrize("variable", WRONG)
@@ -101,17 +106,42 @@ def test_wrong_setting_is_one_warning_and_stock_torch(variable: str, monkeypatch
     assert rusttorch.memory.policy is not kept
 
 
-@pytest.mark.parametrize("variable", ["RUSTTORCH_ISA", "RUSTTORCH_OPS"])
-def test_wrong_setting_in_a_process(variable: str) -> None:
-    done = python("-c", SHOW, RUSTTORCH_AUTO="1", **{variable: WRONG[variable]})
+@pytest.mark.parametrize("program", [SHOW, EXPLICIT], ids=["auto", "explicit"])
+@pytest.mark.parametrize("variable", WRONG)
+def test_wrong_setting_in_a_process(variable: str, program: str, tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(program)
+    auto = {"RUSTTORCH_AUTO": "1"} if program is SHOW else {}
+    done = python("p.py", cwd=tmp_path, **{**auto, variable: WRONG[variable]})
     assert done.returncode == 0 and done.stdout.strip() == "0 0"
-    assert done.stderr.count("Warning") == 1 and variable in done.stderr
+    assert done.stderr.count("Warning") == 1 and variable in done.stderr and "stock torch is used" in done.stderr
+    assert str(tmp_path / "p.py") in done.stderr  # the program's own line
 
 
-def test_wrong_log_level_is_one_warning_and_still_on() -> None:
-    done = python("-c", SHOW, RUSTTORCH_AUTO="1", RUSTTORCH_LOG="loud", RUSTTORCH_MIN_NUMEL="0")
-    assert done.stdout.strip() == f"{len(rusttorch.ops())} 1"
-    assert done.stderr.count("Warning") == 1 and "RUSTTORCH_LOG='loud'" in done.stderr
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RUSTTORCH_OPS", "relu,nonsense"),
+        ("RUSTTORCH_MIN_NUMEL", "-5"),
+        ("RUSTTORCH_MIN_NUMEL", "1.5"),
+        ("RUSTTORCH_MIN_NUMEL", "1" + "0" * 30),
+        ("RUSTTORCH_MEMORY", "1" + "0" * 30),
+        ("RUSTTORCH_MEMORY", "yes"),
+        ("RUSTTORCH_ISA", "baseline"),
+        ("RUSTTORCH_AUTO", "-1"),
+        ("RUSTTORCH_AUTO", "true"),
+        ("RUSTTORCH_LOG", "3"),
+    ],
+)
+def test_wrong_value_names_its_variable(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(settings.SettingError, match=variable):
+        settings.Settings.from_environment()
+
+
+def test_wrong_setting_where_warnings_are_errors() -> None:
+    done = python("-W", "error::RuntimeWarning", "-c", SHOW, RUSTTORCH_AUTO="1", RUSTTORCH_OPS="rleu")
+    assert done.returncode == 0 and done.stdout.strip() == "0 0"
+    assert done.stderr.count("rusttorch:") == 1 and "Traceback" not in done.stderr
 
 
 def test_empty_settings_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +149,7 @@ def test_empty_settings_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(variable, " ")
     found = settings.Settings.from_environment()
     assert (found.ops, found.exclude, found.min_numel, found.memory) == (None, (), None, True)
+    assert (found.auto, found.log, found.isa, found.door) == (False, None, None, 1)
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", False), ("1", True), ("4096", 4096)])
@@ -165,13 +196,51 @@ def test_failed_self_check_is_a_warning_and_stock_torch(monkeypatch: pytest.Monk
 
 
 def test_torch_of_another_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, message in (((1, 13), "older than tested"), ((9, 0), "newer than tested")):
+        monkeypatch.setattr(runtime, "_found", None)
+        monkeypatch.setattr(runtime, "torch_version", lambda version=version: version)
+        monkeypatch.setattr(log, "_warned", set())
+        with pytest.warns(RuntimeWarning, match=message) as caught:
+            assert rusttorch.system()["door"] in (1, 2, 3)
+            rusttorch.system()
+        assert len(caught) == 1
+
+
+def test_torch_without_a_door_is_a_warning_and_stock_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise AttributeError("no such function")
+
+    monkeypatch.setattr(patching, "_registry", patching._Registry())
     monkeypatch.setattr(runtime, "_found", None)
-    monkeypatch.setattr(runtime, "torch_version", lambda: (1, 13))
-    assert "older" in rusttorch.system()["unavailable"]
-    monkeypatch.setattr(runtime, "torch_version", lambda: (9, 0))
+    monkeypatch.setattr(runtime._rusttorch, "open", fail)
     monkeypatch.setattr(log, "_warned", set())
-    with pytest.warns(RuntimeWarning, match="newer than tested"):
-        assert rusttorch.system()["door"] in (1, 2, 3)
+    with pytest.warns(RuntimeWarning, match="no such function.*stock torch is used") as caught:
+        rusttorch.patch(memory=True).undo()
+        rusttorch.patch().undo()
+    assert len(caught) == 1 and "no such function" in rusttorch.explain(torch.relu, torch.ones(2))
+
+
+def test_dtypes_that_stock_torch_lacks_are_left_to_it() -> None:
+    row = dataclasses.replace(CATALOG["relu"], dtypes=("float32", "complex64"))
+    assert selfcheck.missing(row) == {(mode, "complex64") for mode in ("forward", "inplace", "training")}
+    if runtime.torch_version() >= runtime.ALL_DTYPES:
+        assert {name for name, row in CATALOG.items() if selfcheck.missing(row)} == set()
+
+
+MODES = {
+    "autocast": "torch.autocast('cpu', torch.bfloat16)",
+    "inference": "torch.inference_mode()",
+    "device": "torch.device('meta')",
+    "forward ad": "torch.autograd.forward_ad.dual_level()",
+    "fake": "torch._subclasses.FakeTensorMode()",
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_first_use_inside_a_mode(mode: str) -> None:
+    code = f"import torch, rusttorch\nwith {MODES[mode]}:\n    rusttorch.patch()\n"
+    code += "print(len(rusttorch.active_ops()), rusttorch.system()['native_state'])"
+    assert output(code) == f"{len(rusttorch.ops())} True"
 
 
 PROGRAM = """

@@ -247,7 +247,10 @@ pub struct Doors {
     has_names: Option<Py<PyAny>>,
     numel: Py<PyAny>,
     is_inference: Py<PyAny>,
-    increment_version: Py<PyAny>,
+    /// `torch.autograd.graph.increment_version`, which torch 2.0 lacks.
+    increment_version: Option<Py<PyAny>>,
+    /// What torch 2.0 has instead: it takes the new version.
+    set_version: Option<Py<PyAny>>,
 }
 
 /// A plain tensor that is being looked at. The Python object outlives it.
@@ -303,6 +306,16 @@ impl Doors {
             Door::Stable(reader) => reader.learn_place(torch)?,
             _ => None,
         };
+        let attribute = |path: &[&str]| {
+            path.iter()
+                .try_fold(torch.clone().into_any(), |object, name| object.getattr(*name))
+                .map(Bound::unbind)
+        };
+        let increment_version = attribute(&["autograd", "graph", "increment_version"]).ok();
+        let set_version = match &increment_version {
+            Some(_) => None,
+            None => Some(attribute(&["_C", "_autograd", "_unsafe_set_version_counter"])?),
+        };
         Ok(Self {
             door,
             place,
@@ -320,11 +333,8 @@ impl Doors {
             has_names: tensor.getattr("has_names").ok().map(Bound::unbind),
             numel: tensor.getattr("numel")?.unbind(),
             is_inference: tensor.getattr("is_inference")?.unbind(),
-            increment_version: torch
-                .getattr("autograd")?
-                .getattr("graph")?
-                .getattr("increment_version")?
-                .unbind(),
+            increment_version,
+            set_version,
             tensor: tensor.unbind(),
         })
     }
@@ -656,7 +666,17 @@ impl Held<'_> {
             unsafe { bump(handle.aten) };
             return Ok(());
         }
-        Doors::query(py, &self.doors.increment_version, self.object).map(drop)
+        if let Some(increment) = &self.doors.increment_version {
+            return Doors::query(py, increment, self.object).map(drop);
+        }
+        let set = self.doors.set_version.as_ref().ok_or(Decline::Failed)?;
+        // SAFETY: the object is alive and the GIL held.
+        let tensor = unsafe { Bound::from_borrowed_ptr(py, self.object) };
+        let bump = || -> PyResult<()> {
+            let version: i64 = tensor.getattr(intern!(py, "_version"))?.extract()?;
+            set.call1(py, (&tensor, version + 1)).map(drop)
+        };
+        bump().map_err(|_| Decline::Unreadable)
     }
 
     /// Reads it, to look at or to change (`mutable`); `profiled` avoids what a profiler would show.

@@ -15,7 +15,12 @@ const HAS_ANY_LEVEL: &CStr = c"_ZN5torch8autograd14ForwardADLevel13has_any_level
 /// How the dispatcher's state is read.
 enum Dispatcher {
     /// Its own thread-local variable: every dispatch mode, functorch level, autocast, tracer and guard shows in it.
-    Keys { library: Library, inference: KeySets },
+    Keys {
+        library: Library,
+        inference: KeySets,
+        /// What torch excludes while it runs a backward pass and still has named tensors, which the doors refuse.
+        named: u64,
+    },
     /// Python's queries, each false or `None` when off.
     Queries(Vec<Py<PyAny>>),
 }
@@ -165,9 +170,27 @@ impl StateReader {
         let none = torch.py().None();
         mode.call_method1("__exit__", (&none, &none, &none))?;
         let trusted = before == [0, 0] && key_sets(library) == Some(before) && inference != Some(before);
-        Ok(inference
-            .filter(|_| trusted)
-            .map(|inference| Dispatcher::Keys { library, inference }))
+        // Without the bit, a backward pass of such a torch is all stock's.
+        let named = Self::learn_named(torch, library).ok().flatten().unwrap_or(0);
+        let trusted = trusted && key_sets(library) == Some(before);
+        Ok(inference.filter(|_| trusted).map(|inference| Dispatcher::Keys {
+            library,
+            inference,
+            named,
+        }))
+    }
+
+    /// The bit of the key of named tensors, where torch has them: what excluding the key changes.
+    fn learn_named(torch: &Bound<'_, PyModule>, library: Library) -> PyResult<Option<u64>> {
+        if !torch.getattr("Tensor")?.hasattr("has_names")? {
+            return Ok(None);
+        }
+        let c = torch.getattr("_C")?;
+        let key = c.call_method1("_dispatch_key_parse", ("Named",))?;
+        c.call_method1("_dispatch_tls_set_dispatch_key_excluded", (&key, true))?;
+        let excluded = key_sets(library);
+        c.call_method1("_dispatch_tls_set_dispatch_key_excluded", (&key, false))?;
+        Ok(excluded.map(|[_, excluded]| excluded))
     }
 
     fn queries(torch: &Bound<'_, PyModule>) -> Vec<Py<PyAny>> {
@@ -213,7 +236,11 @@ impl StateReader {
     #[inline]
     pub fn read(&self) -> Result<State, Decline> {
         let inference = match &self.dispatcher {
-            Dispatcher::Keys { library, inference } => match key_sets(*library) {
+            Dispatcher::Keys {
+                library,
+                inference,
+                named,
+            } => match key_sets(*library).map(|[included, excluded]| [included, excluded & !named]) {
                 Some([0, 0]) => false,
                 Some(keys) if keys == *inference => true,
                 _ => return Err(Decline::Mode),

@@ -16,7 +16,8 @@ const LN_2_LO: f32 = -2.121_944_4e-4;
 /// `softplus(-∞) = 0`, `softplus(∞) = ∞`.
 #[inline(always)]
 pub fn softplus_f32(x: f32) -> f32 {
-    let y = -x.abs();
+    // -|x|, sharing a comparison with the select below.
+    let y = if x > 0.0 { -x } else { x };
     let y = if y < -104.0 { -104.0 } else { y };
     let t = y.mul_add(core::f32::consts::LOG2_E, SHIFT);
     let n = t - SHIFT;

@@ -8,7 +8,7 @@ pub struct Logsigmoid;
 
 impl Function for Logsigmoid {
     const NAME: &'static str = "logsigmoid";
-    const FLOPS: usize = 26;
+    const FLOPS: usize = 29;
 
     fn new(_: &[f64]) -> Self {
         Self

@@ -14,7 +14,7 @@ pub struct Softplus {
 
 impl Function for Softplus {
     const NAME: &'static str = "softplus";
-    const FLOPS: usize = 26;
+    const FLOPS: usize = 30;
 
     fn new(numbers: &[f64]) -> Self {
         Self {

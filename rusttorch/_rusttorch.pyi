@@ -1,0 +1,83 @@
+"""The native module: operations, the callables that stand in for torch's functions, and the allocator policy."""
+
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any, Literal, final
+
+_Mode = Literal["forward", "inplace", "training"]
+
+#: ``(name, role, index, required, keyword_only, choices)``
+_Parameter = tuple[str, str, int, bool, bool, list[str]]
+
+@final
+class Op:
+    """An operation: a kernel of the registry, its size windows and its counters."""
+
+    def __new__(cls, name: str, kernel: str, strides: Literal["iterator", "contiguous", "input"] = "iterator") -> Op:
+        """``kernel`` is a name of `kernels`; ``strides`` says which ones an elementwise result has."""
+    @property
+    def name(self) -> str: ...
+    def set_window(self, mode: _Mode, dtype: str, low: int | None, high: int | None = None) -> None:
+        """The sizes, inclusive, at which the kernel takes calls; ``low`` ``None`` means never."""
+    def set_apply(self, apply: Callable[..., Any]) -> None:
+        """The autograd function's ``apply``, called as ``(input, dim, *numbers)``."""
+    def counters(self) -> dict[str, Any]:
+        """``calls``, ``elements``, ``seconds``, and ``declined`` by reason."""
+    def reset(self) -> None:
+        """Sets the counters to zero."""
+    def forward(self, input: Any, dim: int | None, numbers: Iterable[float]) -> Any | None:
+        """The result, without guards; ``None`` if declined."""
+    def backward(self, grad: Any, saved: Any, dim: int | None, numbers: Iterable[float]) -> Any | None:
+        """The gradient of the input; ``None`` if declined."""
+
+def kernels() -> list[str]:
+    """The names of the kernels."""
+
+def make(
+    op: Op,
+    stock: Callable[..., Any],
+    path: str,
+    parameters: Iterable[_Parameter],
+    *,
+    dim: int | None = None,
+    numbers: Iterable[float] = ...,
+    inplace: bool = False,
+    label: str = "",
+) -> Any:
+    """The callable that stands in for ``stock``, inactive until `set_active`."""
+
+def set_active(callable: Any, active: bool) -> None:
+    """Switches a callable between kernels and the stock function."""
+
+def set_redirect(redirect: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+    """What a builtin's callable does under a function mode or for a tensor subclass."""
+
+def is_callable(object: Any) -> bool:
+    """Whether the object is a callable of this module."""
+
+def callable_types() -> list[type]:
+    """The types of the callables."""
+
+def explain(callable: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """``None`` if the call would be accelerated, else the reason why not."""
+
+def open(torch: ModuleType, tier: int = 1, isa: str | None = None) -> dict[str, Any]:
+    """Opens the doors into torch: ``door``, ``isa``, ``fma``, ``native_state``. Later calls return the first's."""
+
+def available_isas() -> list[str]:
+    """The names of this machine's instruction sets, widest first."""
+
+def memory_available() -> bool:
+    """Whether the allocator policy has something to act on."""
+
+def memory_keep(bytes: int) -> bool:
+    """Keeps freed memory, up to ``bytes`` at the top of the heap."""
+
+def memory_restore() -> None:
+    """Back to the allocator's defaults."""
+
+def memory_trim() -> None:
+    """Gives free memory back to the system."""
+
+def memory_kept() -> int:
+    """Bytes that the allocator holds and nobody uses."""
