@@ -6,8 +6,8 @@
 /// Adding this to `|n| < 2^22` rounds to an integer and leaves it in the low bits.
 const SHIFT: f32 = 12_582_912.0;
 /// `ln 2` in two parts, the first short enough that its product with an exponent is exact (Cody and Waite).
-const LN_2_HI: f32 = 0.693_359_4;
-const LN_2_LO: f32 = -2.121_944_4e-4;
+pub(super) const LN_2_HI: f32 = 0.693_359_4;
+pub(super) const LN_2_LO: f32 = -2.121_944_4e-4;
 
 /// `P` of `e^r = 1 + r + r^2 P(r)`, to `2^-28` for `|r| <= ln(2) / 2`.
 #[inline(always)]
@@ -21,7 +21,7 @@ fn exp_polynomial(r: f32) -> f32 {
 
 /// Rounds `x log2(e)` to `n`, and returns `n` in the low bits of a number, and as itself.
 #[inline(always)]
-fn exponent(x: f32) -> (f32, f32) {
+pub(super) fn exponent(x: f32) -> (f32, f32) {
     let t = x.mul_add(core::f32::consts::LOG2_E, SHIFT);
     (t, t - SHIFT)
 }
@@ -41,13 +41,14 @@ fn at_most(x: f32, high: f32) -> f32 {
 /// Two to the power of [`RAISE_BITS`].
 pub const RAISE: f32 = (1 << RAISE_BITS) as f32;
 /// Enough to make a normal number of the smallest subnormal one.
-const RAISE_BITS: u32 = 24;
+pub(super) const RAISE_BITS: u32 = 24;
 
 /// `RAISE * e^x` within 1.1 ulp for `x <= 0`, or at most 72.
 #[inline(always)]
 pub fn exp_raised_f32(x: f32) -> f32 {
-    let (t, n) = exponent(at_least(x, -104.0));
-    let r = n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, at_least(x, -104.0)));
+    let x = at_least(x, -104.0);
+    let (t, n) = exponent(x);
+    let r = n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, x));
     let p = exp_polynomial(r).mul_add(r, 1.0).mul_add(r, 1.0);
     p * f32::from_bits(t.to_bits().wrapping_add(127 + RAISE_BITS) << 23)
 }

@@ -1,10 +1,6 @@
 //! The integral of the logistic function in `f32` lanes: `f64` lanes take 1.7 times as long.
 
-/// Adding this to `|n| < 2^22` rounds to an integer and leaves it in the low bits.
-const SHIFT: f32 = 12_582_912.0;
-/// `ln 2` in two parts, the first short enough that its product with an exponent is exact (Cody and Waite).
-const LN_2_HI: f32 = 0.693_359_4;
-const LN_2_LO: f32 = -2.121_944_4e-4;
+use super::fast::{LN_2_HI, LN_2_LO, RAISE, RAISE_BITS, exponent};
 
 /// `ln(1 + e^x) = max(x, 0) + ln(1 + w)` with `w = e^-|x|`. Maximum error 1.433 ulp, subnormal results included.
 /// `logsigmoid(x) = -softplus(-x)`.
@@ -19,8 +15,7 @@ pub fn softplus_f32(x: f32) -> f32 {
     // -|x|, sharing a comparison with the select below.
     let y = if x > 0.0 { -x } else { x };
     let y = if y < -104.0 { -104.0 } else { y };
-    let t = y.mul_add(core::f32::consts::LOG2_E, SHIFT);
-    let n = t - SHIFT;
+    let (t, n) = exponent(y);
     let r = n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, y));
     let r2 = r * r;
     // e^r - 1 = r + r² P(r), to 2^-28.
@@ -28,8 +23,8 @@ pub fn softplus_f32(x: f32) -> f32 {
         .mul_add(r2, 0.008_368_717_f32.mul_add(r, 0.041_668_39))
         .mul_add(r2, 0.166_665_2_f32.mul_add(r, 0.499_999_94))
         .mul_add(r2, r);
-    // The exponent is raised by 24, as it may be that of a subnormal number.
-    let s = f32::from_bits(t.to_bits().wrapping_add(127 + 24) << 23) * (1.0 / (1 << 24) as f32);
+    // The exponent is raised, as it may be that of a subnormal number.
+    let s = f32::from_bits(t.to_bits().wrapping_add(127 + RAISE_BITS) << 23) * (1.0 / RAISE);
     // Only w² is wanted, which is nothing beside a small s, and slow where it is subnormal.
     let w = (1.0 + q) * if s < 1e-9 { 0.0 } else { s };
     let z = w - 1.0;
