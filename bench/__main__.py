@@ -7,14 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
+from . import machine
+
 ROOT = Path(__file__).parent.parent
-if not list((ROOT / "rusttorch").glob("_rusttorch*")):
-    # RustTorch is installed elsewhere; the sources here lack the native module.
-    sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != ROOT.resolve()]
-
-from rich.console import Console  # noqa: E402
-
-from . import machine  # noqa: E402
 
 COMMANDS = ("ops", "programs", "calls", "accuracy", "thresholds", "report", "roof")
 
@@ -71,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     exact = commands.add_parser("accuracy", parents=[common, chosen], help="largest errors against wide references")
     exact.add_argument("--exhaustive", action="store_true", help="every float32 (hours)")
     commands.add_parser("roof", parents=[common], help="the machine's bandwidth and arithmetic")
-    commands.add_parser("thresholds", parents=[common], help="set rusttorch/thresholds.json from the ops' figures")
+    commands.add_parser("thresholds", parents=[common], help="set thresholds.json from the ops' figures")
     report = commands.add_parser("report", parents=[common], help="write PERFORMANCE.md and its plots")
     report.add_argument("--save", action="store_true", help="first keep a short copy of the figures, to be committed")
     return root

@@ -1,4 +1,4 @@
-"""From measurements to ``rusttorch/thresholds.json``: the sizes at which each kernel wins."""
+"""From measurements to ``python/rusttorch/thresholds.json``: the sizes at which each kernel wins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .cases import MODES
 from .results import BENCH, Record
 from .stats import Spread
 
-PATH = BENCH.parent / "rusttorch" / "thresholds.json"
+PATH = BENCH.parent / "python" / "rusttorch" / "thresholds.json"
 
 #: A median up to this is no harm, but noise: stock torch's own repeats differ by as much.
 HARMLESS = 1.01

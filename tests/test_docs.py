@@ -79,6 +79,6 @@ def test_table_is_written_in_place(tmp_path: Path) -> None:
 
 
 def test_environment_variables_are_all_documented() -> None:
-    sources = [*ROOT.glob("rusttorch/**/*.py"), *ROOT.glob("rust/*/src/**/*.rs")]
+    sources = [*ROOT.glob("python/**/*.py"), *ROOT.glob("rust/*/src/**/*.rs")]
     used = {name for path in sources for name in re.findall(r"RUSTTORCH_[A-Z_]+", path.read_text(encoding="utf-8"))}
     assert {name for name in used if f"`{name}=" not in README} == set()
