@@ -52,6 +52,8 @@ pub trait Element: Copy + Send + Sync + 'static {
     type Lane: Float;
     /// The type's name at run time.
     const DTYPE: DType;
+    /// Whether it has half precision.
+    const HALF: bool = size_of::<Self>() < size_of::<f32>();
 
     /// Widens `src` into `dst`, of the same length.
     fn widen<S: Simd>(simd: S, src: &[Self], dst: &mut [Self::Lane]);
@@ -134,8 +136,15 @@ macro_rules! lane_element {
 
             #[inline(always)]
             fn map_inplace<S: Simd>(_: S, buf: &mut [Self], f: impl Fn(Self) -> Self) {
-                for x in buf {
-                    *x = f(*x);
+                // Through a copy: where `f` gives some numbers back as they are, the compiler would store the others only,
+                // with masked stores, which AMD's CPUs are slow at.
+                let mut tile = [0.0; TILE];
+                for buf in buf.chunks_mut(TILE) {
+                    let tile = &mut tile[..buf.len()];
+                    tile.copy_from_slice(buf);
+                    for (x, t) in buf.iter_mut().zip(&*tile) {
+                        *x = f(*t);
+                    }
                 }
             }
 
@@ -183,12 +192,12 @@ macro_rules! half_element {
 
             #[inline(always)]
             fn map<S: Simd>(simd: S, src: &[Self], dst: &mut [MaybeUninit<Self>], f: impl Fn(f32) -> f32) {
-                let mut tile = [0.0; TILE];
+                let (mut wide, mut result) = ([0.0; TILE], [0.0; TILE]);
                 for (src, dst) in src.chunks(TILE).zip(dst.chunks_mut(TILE)) {
-                    let tile = &mut tile[..src.len()];
-                    Self::widen(simd, src, tile);
-                    f32::map_inplace(simd, tile, &f);
-                    Self::narrow(simd, tile, dst);
+                    let (wide, result) = (&mut wide[..src.len()], &mut result[..src.len()]);
+                    Self::widen(simd, src, wide);
+                    f32::map(simd, wide, as_uninit(result), &f);
+                    Self::narrow(simd, result, dst);
                 }
             }
 
@@ -214,12 +223,12 @@ macro_rules! half_element {
 
             #[inline(always)]
             fn map_inplace<S: Simd>(simd: S, buf: &mut [Self], f: impl Fn(f32) -> f32) {
-                let mut tile = [0.0; TILE];
+                let (mut wide, mut result) = ([0.0; TILE], [0.0; TILE]);
                 for buf in buf.chunks_mut(TILE) {
-                    let tile = &mut tile[..buf.len()];
-                    Self::widen(simd, buf, tile);
-                    f32::map_inplace(simd, tile, &f);
-                    Self::narrow(simd, tile, as_uninit(buf));
+                    let (wide, result) = (&mut wide[..buf.len()], &mut result[..buf.len()]);
+                    Self::widen(simd, buf, wide);
+                    f32::map(simd, wide, as_uninit(result), &f);
+                    Self::narrow(simd, result, as_uninit(buf));
                 }
             }
 
@@ -231,15 +240,17 @@ macro_rules! half_element {
                 dst: &mut [MaybeUninit<Self>],
                 f: impl Fn(f32, f32) -> f32,
             ) {
-                let (mut left, mut right) = ([0.0; TILE], [0.0; TILE]);
+                let (mut left, mut right, mut result) = ([0.0; TILE], [0.0; TILE], [0.0; TILE]);
                 for ((a, b), dst) in a.chunks(TILE).zip(b.chunks(TILE)).zip(dst.chunks_mut(TILE)) {
-                    let (left, right) = (&mut left[..a.len()], &mut right[..b.len()]);
+                    let (left, right, result) = (
+                        &mut left[..a.len()],
+                        &mut right[..b.len()],
+                        &mut result[..a.len()],
+                    );
                     Self::widen(simd, a, left);
                     Self::widen(simd, b, right);
-                    for (l, r) in left.iter_mut().zip(&*right) {
-                        *l = f(*l, *r);
-                    }
-                    Self::narrow(simd, left, dst);
+                    f32::zip_map(simd, left, right, as_uninit(result), &f);
+                    Self::narrow(simd, result, dst);
                 }
             }
         }

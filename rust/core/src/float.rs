@@ -34,19 +34,23 @@ pub trait Float:
     fn is_infinite(self) -> bool;
     /// The exponential.
     fn exp(self) -> Self;
-    /// The exponential of a number that is not large, within 1.1 ulp in `f32`.
+    /// The exponential, within 2 ulp in `f32`.
+    fn exp_any(self) -> Self;
+    /// The exponential of a number that is not large, within 1 ulp in `f32`.
     fn exp_fast(self) -> Self;
     /// What [`exp_raised`](Self::exp_raised) multiplies by: raised, the exponentials are normal numbers, so that a
     /// result computed from them is rounded once.
     const RAISE: Self;
-    /// `RAISE * exp(x)` for `x <= 0`, within 1.1 ulp in `f32`.
+    /// `RAISE * exp(x)` for `x <= 0`, within 1 ulp in `f32`.
     fn exp_raised(self) -> Self;
-    /// `exp(x) - 1`.
-    fn expm1(self) -> Self;
+    /// `exp(x) - 1` for `x <= 0`, within 0.92 ulp in `f32`.
+    fn expm1_below(self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
+    /// The hyperbolic tangent, within 4 ulp in `f32`.
+    fn tanh_fast(self) -> Self;
     /// The error function.
     fn erf(self) -> Self;
     /// `1 / (1 + exp(-x))`.
@@ -55,8 +59,8 @@ pub trait Float:
     fn sigmoid_pair(self) -> (Self, Self);
     /// `ln(1 + exp(x))`.
     fn softplus(self) -> Self;
-    /// The standard normal distribution function.
-    fn normal_cdf(self) -> Self;
+    /// `x` times the standard normal distribution function of `x`.
+    fn gelu(self) -> Self;
     /// The standard normal distribution function and density.
     fn normal_cdf_pdf(self) -> (Self, Self);
     /// `tanh(ln(1 + e^x))`, and `e^x` and `e^x (e^x + 2)`, these from where the first is 1 as there.
@@ -71,11 +75,12 @@ pub trait Float:
     }
 }
 
+/// Implements [`Float`] for a type: each function by its name.
 macro_rules! float {
-    ($float:ident, $exp:path, $exp_fast:path, $raise:expr, $exp_raised:path, $expm1:path, $ln:path, $tanh:path, $erf:path, $sigmoid:path,
-     $sigmoid_pair:path, $softplus:path, $cdf:path, $cdf_pdf:path, $tanh_softplus:path, $pow:path) => {
+    ($float:ident, $raise:expr, $($name:ident($($argument:ident)?) -> $result:ty = $function:path;)*) => {
         impl Float for $float {
             const NEG_INFINITY: Self = $float::NEG_INFINITY;
+            const RAISE: Self = $raise;
 
             #[inline(always)]
             fn of(x: f64) -> Self {
@@ -93,64 +98,12 @@ macro_rules! float {
             fn is_infinite(self) -> bool {
                 $float::is_infinite(self)
             }
-            #[inline(always)]
-            fn exp(self) -> Self {
-                $exp(self)
-            }
-            #[inline(always)]
-            fn exp_fast(self) -> Self {
-                $exp_fast(self)
-            }
-            const RAISE: Self = $raise;
-
-            #[inline(always)]
-            fn exp_raised(self) -> Self {
-                $exp_raised(self)
-            }
-            #[inline(always)]
-            fn expm1(self) -> Self {
-                $expm1(self)
-            }
-            #[inline(always)]
-            fn ln(self) -> Self {
-                $ln(self)
-            }
-            #[inline(always)]
-            fn tanh(self) -> Self {
-                $tanh(self)
-            }
-            #[inline(always)]
-            fn erf(self) -> Self {
-                $erf(self)
-            }
-            #[inline(always)]
-            fn sigmoid(self) -> Self {
-                $sigmoid(self)
-            }
-            #[inline(always)]
-            fn sigmoid_pair(self) -> (Self, Self) {
-                $sigmoid_pair(self)
-            }
-            #[inline(always)]
-            fn softplus(self) -> Self {
-                $softplus(self)
-            }
-            #[inline(always)]
-            fn normal_cdf(self) -> Self {
-                $cdf(self)
-            }
-            #[inline(always)]
-            fn normal_cdf_pdf(self) -> (Self, Self) {
-                $cdf_pdf(self)
-            }
-            #[inline(always)]
-            fn tanh_softplus(self) -> (Self, Self, Self) {
-                $tanh_softplus(self)
-            }
-            #[inline(always)]
-            fn powf(self, y: Self) -> Self {
-                $pow(self, y)
-            }
+            $(
+                #[inline(always)]
+                fn $name(self $(, $argument: Self)?) -> $result {
+                    $function(self $(, $argument)?)
+                }
+            )*
         }
     };
 }
@@ -170,37 +123,41 @@ fn sigmoid_pair_f64(x: f64) -> (f64, f64) {
 
 float!(
     f32,
-    math::f32::exp,
-    math::fast::exp_fast_f32,
     math::fast::RAISE,
-    math::fast::exp_raised_f32,
-    math::f32::expm1,
-    math::f32::ln,
-    math::f32::tanh,
-    math::f32::erf,
-    math::fast::sigmoid_f32,
-    math::fast::sigmoid_pair_f32,
-    math::f32::softplus,
-    math::fast::normal_cdf_f32,
-    math::fast::normal_cdf_pdf_f32,
-    math::fast::tanh_softplus_f32,
-    math::f32::pow
+    exp() -> Self = math::f32::exp;
+    exp_any() -> Self = math::fast::exp_any_f32;
+    exp_fast() -> Self = math::fast::exp_fast_f32;
+    exp_raised() -> Self = math::fast::exp_raised_f32;
+    expm1_below() -> Self = math::fast::expm1_below_f32;
+    ln() -> Self = math::f32::ln;
+    tanh() -> Self = math::f32::tanh;
+    tanh_fast() -> Self = math::fast::tanh_fast_f32;
+    erf() -> Self = math::f32::erf;
+    sigmoid() -> Self = math::fast::sigmoid_f32;
+    sigmoid_pair() -> (Self, Self) = math::fast::sigmoid_pair_f32;
+    softplus() -> Self = math::f32::softplus;
+    gelu() -> Self = math::fast::gelu_f32;
+    normal_cdf_pdf() -> (Self, Self) = math::fast::normal_cdf_pdf_f32;
+    tanh_softplus() -> (Self, Self, Self) = math::fast::tanh_softplus_f32;
+    powf(y) -> Self = math::f32::pow;
 );
 float!(
     f64,
-    math::f64::exp,
-    math::f64::exp,
     1.0,
-    math::f64::exp,
-    math::f64::expm1,
-    math::f64::ln,
-    math::f64::tanh,
-    math::f64::erf,
-    math::f64::sigmoid,
-    sigmoid_pair_f64,
-    math::f64::softplus0,
-    math::f64::normal_cdf,
-    math::f64::normal_cdf_pdf,
-    tanh_softplus_f64,
-    math::f64::pow
+    exp() -> Self = math::f64::exp;
+    exp_any() -> Self = math::f64::exp;
+    exp_fast() -> Self = math::f64::exp;
+    exp_raised() -> Self = math::f64::exp;
+    expm1_below() -> Self = math::f64::expm1;
+    ln() -> Self = math::f64::ln;
+    tanh() -> Self = math::f64::tanh;
+    tanh_fast() -> Self = math::f64::tanh;
+    erf() -> Self = math::f64::erf;
+    sigmoid() -> Self = math::f64::sigmoid;
+    sigmoid_pair() -> (Self, Self) = sigmoid_pair_f64;
+    softplus() -> Self = math::f64::softplus0;
+    gelu() -> Self = math::f64::gelu;
+    normal_cdf_pdf() -> (Self, Self) = math::f64::normal_cdf_pdf;
+    tanh_softplus() -> (Self, Self, Self) = tanh_softplus_f64;
+    powf(y) -> Self = math::f64::pow;
 );

@@ -9,21 +9,14 @@ const SHIFT: f32 = 12_582_912.0;
 pub(super) const LN_2_HI: f32 = 0.693_359_4;
 pub(super) const LN_2_LO: f32 = -2.121_944_4e-4;
 
-/// `P` of `e^r = 1 + r + r^2 P(r)`, to `2^-28` for `|r| <= ln(2) / 2`.
+/// `e^r - 1` for `|r| <= ln(2) / 2`, to `2^-27`: `r + r^2 P(r)`.
 #[inline(always)]
-fn exp_polynomial(r: f32) -> f32 {
+fn expm1_polynomial(r: f32) -> f32 {
+    let square = r * r;
     0.001_381_459_8_f32
-        .mul_add(r, 0.008_368_717)
-        .mul_add(r, 0.041_668_39)
-        .mul_add(r, 0.166_665_2)
-        .mul_add(r, 0.499_999_94)
-}
-
-/// Rounds `x log2(e)` to `n`, and returns `n` in the low bits of a number, and as itself.
-#[inline(always)]
-pub(super) fn exponent(x: f32) -> (f32, f32) {
-    let t = x.mul_add(core::f32::consts::LOG2_E, SHIFT);
-    (t, t - SHIFT)
+        .mul_add(square, 0.008_368_717_f32.mul_add(r, 0.041_668_39))
+        .mul_add(square, 0.166_665_2_f32.mul_add(r, 0.499_999_94))
+        .mul_add(square, r)
 }
 
 /// `x` raised to `low` at least; keeps NaN.
@@ -34,58 +27,164 @@ fn at_least(x: f32, low: f32) -> f32 {
 
 /// `x` lowered to `high` at most; keeps NaN.
 #[inline(always)]
-fn at_most(x: f32, high: f32) -> f32 {
+pub(super) fn at_most(x: f32, high: f32) -> f32 {
     if x > high { high } else { x }
 }
 
-/// Two to the power of [`RAISE_BITS`].
+/// Two to the power of 24.
 pub const RAISE: f32 = (1 << RAISE_BITS) as f32;
 /// Enough to make a normal number of the smallest subnormal one.
 pub(super) const RAISE_BITS: u32 = 24;
 
-/// `RAISE * e^x` within 1.1 ulp for `x <= 0`, or at most 72.
+/// `x = n ln 2 + r`: `2^(n + raised)`, and `e^r - 1`.
 #[inline(always)]
-pub fn exp_raised_f32(x: f32) -> f32 {
-    let x = at_least(x, -104.0);
-    let (t, n) = exponent(x);
-    let r = n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, x));
-    let p = exp_polynomial(r).mul_add(r, 1.0).mul_add(r, 1.0);
-    p * f32::from_bits(t.to_bits().wrapping_add(127 + RAISE_BITS) << 23)
+pub(super) fn exp_reduced(x: f32, raised: u32) -> (f32, f32) {
+    // The biased exponent, in the low bits of a number.
+    let shift = SHIFT + (127 + raised) as f32;
+    let t = x.mul_add(core::f32::consts::LOG2_E, shift);
+    let n = t - shift;
+    let q = expm1_polynomial(n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, x)));
+    (f32::from_bits(t.to_bits() << 23), q)
 }
 
-/// `e^x` within 1.1 ulp, subnormal results included; infinite from `2^103` on.
+/// `RAISE * e^x` within 1 ulp for `x <= 0`, or at most 72.
+#[inline(always)]
+pub fn exp_raised_f32(x: f32) -> f32 {
+    let (scale, q) = exp_reduced(at_least(x, -104.0), RAISE_BITS);
+    scale.mul_add(q, scale)
+}
+
+/// `e^x` within 1 ulp, subnormal results included; infinite from `2^103` on.
 #[inline(always)]
 pub fn exp_fast_f32(x: f32) -> f32 {
     // At this bound the scale is infinite.
     exp_raised_f32(at_most(x, 72.1)) * (1.0 / RAISE)
 }
 
+/// `e^x - 1` within 0.92 ulp for `x <= 0`: `2^n (e^r - 1) + (2^n - 1)`, where `n` is so small that one product reduces it.
+///
+/// `r` is between -0.497 and 0.197, as the smaller it is the less its error counts beside `2^n - 1`; a minimax polynomial of
+/// its own.
+#[inline(always)]
+pub fn expm1_below_f32(x: f32) -> f32 {
+    const SHIFT_127: f32 = SHIFT + 127.0;
+    let x = at_least(x, -18.0);
+    let t = (x + 0.15).mul_add(core::f32::consts::LOG2_E, SHIFT_127);
+    let r = (t - SHIFT_127).mul_add(-core::f32::consts::LN_2, x);
+    let square = r * r;
+    let q = 0.001_214_503_5_f32
+        .mul_add(square, 0.008_294_83_f32.mul_add(r, 0.041_670_494))
+        .mul_add(square, 0.166_668_04_f32.mul_add(r, 0.5))
+        .mul_add(square, r);
+    let scale = f32::from_bits(t.to_bits() << 23);
+    scale.mul_add(q, scale - 1.0)
+}
+
 /// `e^(2x)` within 3 ulp for `-52 <= x <= 0`, subnormal results included: the square of `e^x`, whose exponent stays in
 /// the normal range.
 #[inline(always)]
 fn exp_square_f32(x: f32) -> f32 {
-    let (t, n) = exponent(x);
-    let r = n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, x));
-    let p = exp_polynomial(r).mul_add(r, 1.0).mul_add(r, 1.0);
-    let root = f32::from_bits(p.to_bits().wrapping_add(t.to_bits() << 23));
+    let (scale, q) = exp_reduced(x, 0);
+    let root = scale.mul_add(q, scale);
     root * root
 }
 
-/// `1 / (1 + e^-x)` within 2.3 ulp, in both tails.
+/// `e^-a = 2^n u / v` for `0 <= a <= 104`: `n` in the low bits of the first, then `n`, `u`, `v` and the reduced argument `r`.
+///
+/// `e^r = (P + r) / (P - r)` with `P = r coth(r / 2)`, a minimax polynomial in `r^2`, so that the one division of a logistic
+/// function serves the exponential as well.
+#[inline(always)]
+fn exp_quotient(a: f32) -> (f32, f32, f32, f32, f32) {
+    let t = a.mul_add(-core::f32::consts::LOG2_E, SHIFT);
+    let n = t - SHIFT;
+    let r = n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, -a));
+    let square = r * r;
+    let p = (-0.002_763_887_f32).mul_add(square, 0.166_665_84).mul_add(square, 2.0);
+    // What rounding `u` does to `P` is done to both, where it matters little.
+    let u = p + r;
+    (t, n, u, u - (r + r), r)
+}
+
+/// `(v, w)` with `w / v = e^-|x|`.
+#[inline(always)]
+fn exp_below_quotient(x: f32) -> (f32, f32) {
+    let (t, _, u, v, _) = exp_quotient(at_most(x.abs(), 104.0));
+    // The exponent is raised, as it may be that of a subnormal number; where `x` is NaN, `v` is.
+    let raised = f32::from_bits(
+        u.to_bits()
+            .wrapping_add(t.to_bits() << 23)
+            .wrapping_add(RAISE_BITS << 23),
+    );
+    (v, raised * (1.0 / RAISE))
+}
+
+/// `tanh(x)` within 4 ulp: `(v - w) / (v + w)` as above, for `2 |x|`.
+#[inline(always)]
+pub fn tanh_fast_f32(x: f32) -> f32 {
+    let a = x.abs();
+    let (t, n, u, v, r) = exp_quotient(at_most(a + a, 30.0));
+    let w = f32::from_bits(u.to_bits().wrapping_add(t.to_bits() << 23));
+    // Where `n` is 0, the difference is known without a cancellation.
+    let difference = if n == 0.0 { -(r + r) } else { v - w };
+    (difference / (v + w)).copysign(x)
+}
+
+/// `e^x` within 2 ulp, over the whole range.
+#[inline(always)]
+pub fn exp_any_f32(x: f32) -> f32 {
+    let x = at_most(at_least(x, -104.0), 89.0);
+    let t = x.mul_add(core::f32::consts::LOG2_E, SHIFT);
+    let n = t - SHIFT;
+    let q = expm1_polynomial(n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, x)));
+    // In two steps, as 2^n may be out of range.
+    let n = t.to_bits() as i32 - SHIFT.to_bits() as i32;
+    let half = n >> 1;
+    let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+    (power(half).mul_add(q, power(half))) * power(n - half)
+}
+
+/// `1 / (1 + e^-x)` within 1.9 ulp, in both tails.
 #[inline(always)]
 pub fn sigmoid_f32(x: f32) -> f32 {
-    let e = exp_fast_f32(-x.abs());
-    // A NaN takes the second branch, where `e` is NaN.
-    (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
+    let (v, w) = exp_below_quotient(x);
+    (if x >= 0.0 { v } else { w }) / (v + w)
 }
 
 /// `1 / (1 + e^-x)` and `1 / (1 + e^x)` within 3 ulp.
 #[inline(always)]
 pub fn sigmoid_pair_f32(x: f32) -> (f32, f32) {
-    let e = exp_fast_f32(-x.abs());
-    let smaller = e / (1.0 + e);
+    let (v, w) = exp_below_quotient(x);
+    let smaller = w / (v + w);
     let larger = 1.0 - smaller;
     if x >= 0.0 { (larger, smaller) } else { (smaller, larger) }
+}
+
+/// `x Phi(x)` with the standard normal distribution function `Phi`, within 8 ulp for `x > -2` and 64 ulp for `x > -6`; from
+/// there on it falls to 0 before the true value does, as in torch, whose formula has its tail by a cancellation.
+///
+/// `log2(2 Phi(-a)) = a Q(a)`, `Q` a minimax polynomial for `a <= 6`: neither a division nor a cancellation.
+#[inline(always)]
+pub fn gelu_f32(x: f32) -> f32 {
+    let a = at_most(x.abs(), 16.0);
+    let a2 = a * a;
+    let q = (-1.619_844_9e-8_f32)
+        .mul_add(a, 5.271_247_7e-7)
+        .mul_add(a2, (-7.318_112e-6_f32).mul_add(a, 5.460_56e-5))
+        .mul_add(a2, (-2.022_180_1e-4_f32).mul_add(a, -1.655_653_3e-4))
+        .mul_add(a2, 7.155_525_5e-3_f32.mul_add(a, -0.052_586_097))
+        .mul_add(a2, (-0.459_172_84_f32).mul_add(a, -1.151_109_6));
+    // `a q = n + r`, without rounding the product.
+    let t = a.mul_add(q, SHIFT);
+    let r = a.mul_add(q, SHIFT - t);
+    // 2^r, to 2^-25.9.
+    let r2 = r * r;
+    let p = 1.535_336_2e-4_f32
+        .mul_add(r2, 1.339_887_5e-3_f32.mul_add(r, 9.618_437e-3))
+        .mul_add(r2, 0.055_503_324_f32.mul_add(r, 0.240_226_48))
+        .mul_add(r2, core::f32::consts::LN_2.mul_add(r, 1.0));
+    let scale = f32::from_bits(((t.to_bits() as i32 - SHIFT.to_bits() as i32 + 126).max(0) as u32) << 23);
+    let tail = scale * p;
+    x * if x > 0.0 { 1.0 - tail } else { tail }
 }
 
 /// `x tanh(ln(1 + e^x))` within 128 ulp (8 where `e^x` is normal), and for its gradient `tanh(ln(1 + e^x))`, `e^x` and `n = e^x (e^x + 2)`, the
@@ -97,13 +196,7 @@ pub fn tanh_softplus_f32(x: f32) -> (f32, f32, f32) {
     (n / (n + 2.0), e, n)
 }
 
-/// The standard normal distribution function within 16 ulp, in both tails.
-#[inline(always)]
-pub fn normal_cdf_f32(x: f32) -> f32 {
-    normal_cdf_pdf_f32(x).0
-}
-
-/// The standard normal distribution function, as [`normal_cdf_f32`], and its density.
+/// The standard normal distribution function within 16 ulp, in both tails, and its density.
 ///
 /// `Phi(-a) = exp(-a^2 / 2) G(a)`, `G` a polynomial in `1 / (a + 3)`; the exponential is given what is lost in rounding
 /// the square.
@@ -132,14 +225,16 @@ pub fn normal_cdf_pdf_f32(x: f32) -> (f32, f32) {
 
 #[cfg(test)]
 mod tests {
+    use core::ops::RangeInclusive;
+
     use super::*;
 
-    /// Asserts an error of at most `bound` ulps (of normal numbers at least) over every 101st finite `f32`.
-    fn within(bound: f64, function: impl Fn(f32) -> f32, truth: impl Fn(f64) -> f64) {
-        for bits in (0..=u32::MAX).step_by(101) {
+    /// Asserts an error of at most `bound` ulps (of normal numbers at least) over every 1009th `f32` of a range.
+    fn within(bound: f64, range: RangeInclusive<f32>, function: impl Fn(f32) -> f32, truth: impl Fn(f64) -> f64) {
+        for bits in (0..=u32::MAX).step_by(1009) {
             let x = f32::from_bits(bits);
             let truth = truth(x as f64);
-            if x.is_finite() && truth.abs() < f32::MAX as f64 {
+            if range.contains(&x) && truth.abs() < f32::MAX as f64 {
                 let scale = truth.abs().max(f32::MIN_POSITIVE as f64).log2().floor() - 23.0;
                 let error = (function(x) as f64 - truth).abs() / scale.exp2();
                 assert!(error <= bound, "{error} ulp at {x:e}");
@@ -147,20 +242,41 @@ mod tests {
         }
     }
 
+    fn normal_cdf(x: f64) -> f64 {
+        0.5 * libm::erfc(-x / core::f64::consts::SQRT_2)
+    }
+
+    const ALL: RangeInclusive<f32> = f32::MIN..=f32::MAX;
+
     #[test]
     fn errors_are_as_documented() {
-        within(1.1, exp_fast_f32, |x| if x < 71.0 { x.exp() } else { f64::INFINITY });
-        within(2.3, sigmoid_f32, |x| 1.0 / (1.0 + (-x).exp()));
-        within(3.0, |x| sigmoid_pair_f32(x).0, |x| 1.0 / (1.0 + (-x).exp()));
-        within(3.0, |x| sigmoid_pair_f32(x).1, |x| 1.0 / (1.0 + x.exp()));
+        within(1.0, f32::MIN..=71.0, exp_fast_f32, f64::exp);
+        within(0.92, f32::MIN..=0.0, expm1_below_f32, f64::exp_m1);
+        within(1.5, ALL, exp_any_f32, f64::exp);
+        within(4.0, ALL, tanh_fast_f32, f64::tanh);
+        within(2.0, -10.0..=f32::MAX, sigmoid_f32, |x| 1.0 / (1.0 + (-x).exp()));
+        within(2.3, ALL, sigmoid_f32, |x| 1.0 / (1.0 + (-x).exp()));
+        within(3.0, ALL, |x| sigmoid_pair_f32(x).0, |x| 1.0 / (1.0 + (-x).exp()));
+        within(3.0, ALL, |x| sigmoid_pair_f32(x).1, |x| 1.0 / (1.0 + x.exp()));
         within(
             128.0,
+            ALL,
             |x| x * tanh_softplus_f32(x).0,
             |x| x * (x.max(0.0) + (-x.abs()).exp().ln_1p()).tanh(),
         );
-        within(16.0, normal_cdf_f32, |x| {
-            0.5 * libm::erfc(-x / core::f64::consts::SQRT_2)
-        });
+        within(16.0, ALL, |x| normal_cdf_pdf_f32(x).0, normal_cdf);
+    }
+
+    #[test]
+    fn gelu_is_accurate_where_it_is_not_negligible() {
+        let truth = |x| x * normal_cdf(x);
+        within(8.0, -2.0..=f32::MAX, gelu_f32, truth);
+        within(64.0, -6.0..=-2.0, gelu_f32, truth);
+        // From there on, its magnitude falls faster than the true one.
+        for x in (0..1000).map(|i| -6.0 - 0.1 * i as f32) {
+            let (got, truth) = (gelu_f32(x) as f64, truth(x as f64));
+            assert!(got <= 0.0 && got >= truth * (1.0 + 1e-5), "{got} for {truth} at {x}");
+        }
     }
 
     #[test]
@@ -169,9 +285,24 @@ mod tests {
         let exp = exp_fast_f32;
         assert_eq!([exp(-inf), exp(inf), exp(0.0), exp(-0.0)], [0.0, inf, 1.0, 1.0]);
         assert_eq!([sigmoid_f32(-inf), sigmoid_f32(inf), sigmoid_f32(0.0)], [0.0, 1.0, 0.5]);
-        assert_eq!([normal_cdf_f32(-inf), normal_cdf_f32(inf)], [0.0, 1.0]);
-        for function in [exp_fast_f32, sigmoid_f32, normal_cdf_f32] {
-            assert!(function(f32::NAN).is_nan());
+        assert_eq!([tanh_fast_f32(-inf), tanh_fast_f32(inf)], [-1.0, 1.0]);
+        assert_eq!([expm1_below_f32(-inf), expm1_below_f32(0.0)], [-1.0, 0.0]);
+        assert_eq!([exp_any_f32(-inf), exp_any_f32(inf), exp_any_f32(0.0)], [0.0, inf, 1.0]);
+        assert_eq!([normal_cdf_pdf_f32(-inf).0, normal_cdf_pdf_f32(inf).0], [0.0, 1.0]);
+        assert_eq!(gelu_f32(inf), inf);
+        assert!(gelu_f32(-inf).is_nan(), "as in torch");
+        assert_eq!(gelu_f32(-0.0).to_bits(), (-0.0_f32).to_bits());
+        assert_eq!(tanh_fast_f32(-0.0).to_bits(), (-0.0_f32).to_bits());
+        let payload = f32::from_bits(0x7f80_0001);
+        for function in [
+            exp_fast_f32,
+            exp_any_f32,
+            expm1_below_f32,
+            sigmoid_f32,
+            tanh_fast_f32,
+            gelu_f32,
+        ] {
+            assert!(function(f32::NAN).is_nan() && function(payload).is_nan());
         }
     }
 }

@@ -31,6 +31,12 @@ pub trait Function: Copy + Send + Sync + 'static {
     /// The function.
     fn forward<F: Float>(self, x: F) -> F;
 
+    /// The function where its result is rounded to half precision: a few units in the last place of `f32` are no matter.
+    #[inline(always)]
+    fn forward_half<F: Float>(self, x: F) -> F {
+        self.forward(x)
+    }
+
     /// The gradient of the input, from that of the result and what was saved.
     fn backward<F: Float>(self, grad: F, saved: F) -> F;
 }
@@ -41,6 +47,15 @@ pub struct Elementwise<F>(PhantomData<F>);
 impl<F> Elementwise<F> {
     /// The kernel.
     pub const NEW: Self = Self(PhantomData);
+}
+
+#[inline(always)]
+fn apply<T: Element, F: Function>(function: F, x: T::Lane) -> T::Lane {
+    if T::HALF {
+        function.forward_half(x)
+    } else {
+        function.forward(x)
+    }
 }
 
 struct Map<'a, T, F>(&'a [T], &'a mut [MaybeUninit<T>], F);
@@ -56,7 +71,7 @@ impl<T: Element, F: Function> Program for Map<'_, T, F> {
             self.0,
             self.1,
             #[inline(always)]
-            |x| function.forward(x),
+            |x| apply::<T, F>(function, x),
         );
     }
 }
@@ -73,7 +88,7 @@ impl<T: Element, F: Function> Program for MapInplace<'_, T, F> {
             simd,
             self.0,
             #[inline(always)]
-            |x| function.forward(x),
+            |x| apply::<T, F>(function, x),
         );
     }
 }

@@ -22,7 +22,7 @@ pub static KERNELS: &[&dyn Kernel] = &[
     &Elementwise::<activation::mish::Mish>::NEW,
     &Elementwise::<activation::sigmoid::Sigmoid>::NEW,
     &Elementwise::<activation::tanh::Tanh>::NEW,
-    &Elementwise::<activation::softplus::Softplus>::NEW,
+    &activation::softplus::Softplus,
     &Elementwise::<activation::softsign::Softsign>::NEW,
     &Elementwise::<activation::logsigmoid::Logsigmoid>::NEW,
     &activation::glu::Glu,

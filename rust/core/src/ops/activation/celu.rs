@@ -13,7 +13,7 @@ pub struct Celu {
 
 impl Function for Celu {
     const NAME: &'static str = "celu";
-    const FLOPS: usize = 21;
+    const FLOPS: usize = 14;
 
     fn new(numbers: &[f64]) -> Self {
         Self {
@@ -22,17 +22,18 @@ impl Function for Celu {
     }
 
     fn accepts(self) -> Result<(), &'static str> {
-        if self.alpha == 0.0 {
-            Err("alpha is zero")
-        } else {
+        if self.alpha > 0.0 {
             Ok(())
+        } else {
+            Err("alpha is not positive")
         }
     }
 
     #[inline(always)]
     fn forward<F: Float>(self, x: F) -> F {
-        let below = (x * F::of(1.0 / self.alpha)).expm1() * F::of(self.alpha);
-        if x < F::of(0.0) { below } else { x }
+        let below = (x * F::of(1.0 / self.alpha)).expm1_below() * F::of(self.alpha);
+        // -0 takes the first branch, and keeps its sign; a NaN takes the second.
+        if x >= F::of(0.0) { x } else { below }
     }
 
     #[inline(always)]

@@ -53,7 +53,7 @@ struct GeluErf;
 
 impl Function for GeluErf {
     const NAME: &'static str = "gelu";
-    const FLOPS: usize = 30;
+    const FLOPS: usize = 23;
 
     fn new(_: &[f64]) -> Self {
         Self
@@ -61,7 +61,7 @@ impl Function for GeluErf {
 
     #[inline(always)]
     fn forward<F: Float>(self, x: F) -> F {
-        x * x.normal_cdf()
+        x.gelu()
     }
 
     #[inline(always)]
@@ -81,7 +81,7 @@ const KAPPA: f64 = 0.044715;
 
 impl Function for GeluTanh {
     const NAME: &'static str = "gelu";
-    const FLOPS: usize = 23;
+    const FLOPS: usize = 21;
 
     fn new(_: &[f64]) -> Self {
         Self

@@ -8,7 +8,7 @@ pub struct Logsigmoid;
 
 impl Function for Logsigmoid {
     const NAME: &'static str = "logsigmoid";
-    const FLOPS: usize = 29;
+    const FLOPS: usize = 30;
 
     fn new(_: &[f64]) -> Self {
         Self
@@ -22,8 +22,6 @@ impl Function for Logsigmoid {
 
     #[inline(always)]
     fn backward<F: Float>(self, grad: F, x: F) -> F {
-        let e = (-x.abs()).exp();
-        let smaller = e / (e + F::of(1.0));
-        grad * if x < F::of(0.0) { F::of(1.0) - smaller } else { smaller }
+        grad * x.sigmoid_pair().1
     }
 }

@@ -8,7 +8,7 @@ pub struct Mish;
 
 impl Function for Mish {
     const NAME: &'static str = "mish";
-    const FLOPS: usize = 20;
+    const FLOPS: usize = 21;
 
     fn new(_: &[f64]) -> Self {
         Self

@@ -8,7 +8,7 @@ pub struct Sigmoid;
 
 impl Function for Sigmoid {
     const NAME: &'static str = "sigmoid";
-    const FLOPS: usize = 17;
+    const FLOPS: usize = 16;
 
     fn new(_: &[f64]) -> Self {
         Self

@@ -8,7 +8,7 @@ pub struct Silu;
 
 impl Function for Silu {
     const NAME: &'static str = "silu";
-    const FLOPS: usize = 18;
+    const FLOPS: usize = 17;
 
     fn new(_: &[f64]) -> Self {
         Self

@@ -8,7 +8,7 @@ pub struct Softsign;
 
 impl Function for Softsign {
     const NAME: &'static str = "softsign";
-    const FLOPS: usize = 3;
+    const FLOPS: usize = 5;
 
     fn new(_: &[f64]) -> Self {
         Self

@@ -8,7 +8,7 @@ pub struct Tanh;
 
 impl Function for Tanh {
     const NAME: &'static str = "tanh";
-    const FLOPS: usize = 22;
+    const FLOPS: usize = 36;
 
     fn new(_: &[f64]) -> Self {
         Self
@@ -17,6 +17,11 @@ impl Function for Tanh {
     #[inline(always)]
     fn forward<F: Float>(self, x: F) -> F {
         x.tanh()
+    }
+
+    #[inline(always)]
+    fn forward_half<F: Float>(self, x: F) -> F {
+        x.tanh_fast()
     }
 
     #[inline(always)]

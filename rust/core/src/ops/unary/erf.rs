@@ -8,7 +8,7 @@ pub struct Erf;
 
 impl Function for Erf {
     const NAME: &'static str = "erf";
-    const FLOPS: usize = 22;
+    const FLOPS: usize = 34;
 
     fn new(_: &[f64]) -> Self {
         Self

@@ -8,7 +8,7 @@ pub struct Exp;
 
 impl Function for Exp {
     const NAME: &'static str = "exp";
-    const FLOPS: usize = 12;
+    const FLOPS: usize = 20;
 
     fn new(_: &[f64]) -> Self {
         Self
@@ -17,6 +17,11 @@ impl Function for Exp {
     #[inline(always)]
     fn forward<F: Float>(self, x: F) -> F {
         x.exp()
+    }
+
+    #[inline(always)]
+    fn forward_half<F: Float>(self, x: F) -> F {
+        x.exp_any()
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ pub struct Log;
 
 impl Function for Log {
     const NAME: &'static str = "log";
-    const FLOPS: usize = 16;
+    const FLOPS: usize = 25;
 
     fn new(_: &[f64]) -> Self {
         Self
