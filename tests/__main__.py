@@ -22,11 +22,12 @@ def steps() -> list[tuple[str, list[str], Path]]:
     if cargo is None:
         sys.exit("cargo was not found: the tests need Rust (https://rustup.rs)")
     rust = ["--workspace", "--exclude", "rusttorch-python"]
+    features = ["--features", "rusttorch-core/rayon"]
     python = [sys.executable, "-m"]
     return [
         ("rustfmt", [cargo, "fmt", "--all", "--check"], ROOT),
-        ("clippy", [cargo, "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], ROOT),
-        ("Rust tests", [cargo, "test", *rust, "--features", "rusttorch-core/rayon"], ROOT),
+        ("clippy", [cargo, "clippy", "--workspace", "--all-targets", *features, "--", "-D", "warnings"], ROOT),
+        ("Rust tests", [cargo, "test", *rust, *features], ROOT),
         ("ruff", [*python, "ruff", "check", "."], ROOT),
         ("Python tests", [*python, "pytest", "--import-mode=importlib", "-p", "no:cacheprovider"], ROOT / "tests"),
     ]

@@ -86,12 +86,24 @@ pub enum Shape {
     Glu,
 }
 
+impl Shape {
+    /// Size of the result along the dimension, if the input's is `dim`.
+    pub fn result_dim(self, dim: usize) -> usize {
+        match self {
+            Self::Pointwise | Self::Rows => dim,
+            Self::Reduce => 1,
+            Self::Glu => dim / 2,
+        }
+    }
+}
+
 /// An operation on one tensor, with its gradient.
 ///
 /// `numbers` are the operation's parameters in the order of its documentation; missing ones have torch's defaults.
 ///
 /// # Panics
-/// All methods panic where slices differ in type, or in length from what `geometry` says.
+/// All methods panic where slices differ in type, or in length from what `geometry` says. Those of kernels that work
+/// along a dimension may panic where `geometry` is empty.
 pub trait Kernel: Sync {
     /// torch's name.
     fn name(&self) -> &'static str;

@@ -14,7 +14,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// `None` if there are more than [`MAX_DIMS`] dimensions, the slices differ in length, or a size is negative.
+    /// `None` if there are more than [`MAX_DIMS`] dimensions, the slices differ in length, a size is negative, or there
+    /// are too many elements, without the dimensions of size 0 as well.
     pub fn new(sizes: &[i64], strides: &[i64]) -> Option<Self> {
         if sizes.len() > MAX_DIMS || sizes.len() != strides.len() || sizes.iter().any(|&size| size < 0) {
             return None;
@@ -26,7 +27,10 @@ impl Layout {
         };
         layout.sizes[..sizes.len()].copy_from_slice(sizes);
         layout.strides[..strides.len()].copy_from_slice(strides);
-        layout.numel_checked()?;
+        // Products of some of the sizes must fit too: a size of 0 does not spare them.
+        sizes
+            .iter()
+            .try_fold(1_i64, |product, &size| product.checked_mul(size.max(1)))?;
         Some(layout)
     }
 
@@ -50,12 +54,6 @@ impl Layout {
     /// Number of elements.
     pub fn numel(&self) -> usize {
         self.sizes().iter().product::<i64>() as usize
-    }
-
-    fn numel_checked(&self) -> Option<i64> {
-        self.sizes()
-            .iter()
-            .try_fold(1_i64, |product, &size| product.checked_mul(size))
     }
 
     /// Whether the elements lie in memory row-major and without gaps.
@@ -164,6 +162,8 @@ impl Layout {
         let mut result = *self;
         result.sizes.copy_within(dim + 1.., dim);
         result.strides.copy_within(dim + 1.., dim);
+        // As `new` leaves what is beyond the dimensions, so that equal layouts compare equal.
+        (result.sizes[MAX_DIMS - 1], result.strides[MAX_DIMS - 1]) = (1, 0);
         result.ndim = self.ndim.saturating_sub(1);
         result.restride((0..result.ndim).rev());
         result
@@ -177,7 +177,7 @@ impl Layout {
                 if self.strides[d] != step {
                     return false;
                 }
-                step *= self.sizes[d];
+                step *= self.sizes[d].max(1);
             }
         }
         true
@@ -222,6 +222,7 @@ mod tests {
     #[test]
     fn too_many_elements_are_refused() {
         assert!(Layout::new(&[i64::MAX, 2], &[2, 1]).is_none());
+        assert!(Layout::new(&[0, i64::MAX, 2], &[0, 2, 1]).is_none());
         assert!(Layout::new(&[-1], &[1]).is_none());
         assert!(Layout::new(&[1; 13], &[1; 13]).is_none());
     }

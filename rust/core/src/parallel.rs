@@ -129,7 +129,7 @@ mod tests {
     fn rayon_covers_the_range() {
         let mut data = vec![0_u8; 1000];
         split_mut(&Rayon, &mut data, 1, 7, &|_, piece| {
-            piece.iter_mut().for_each(|x| *x += 1)
+            piece.iter_mut().for_each(|x| *x += 1);
         });
         assert!(data.iter().all(|&x| x == 1));
     }

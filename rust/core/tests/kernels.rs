@@ -3,32 +3,19 @@
 
 mod common;
 
-use common::{Number, numbers};
+use arbitrary::{Arbitrary, Unstructured};
+use common::{
+    kernel::{Call, Case, Uneven},
+    number::{Number, numbers},
+};
 use half::{bf16, f16};
+use proptest::prelude::*;
 use rusttorch_core::{
     isa::Isa,
     kernel::{Exec, Geometry, Kernel, Shape},
     ops,
     parallel::{Serial, Team},
 };
-
-/// Hands out ranges of uneven sizes, in reverse.
-struct Uneven;
-
-impl Team for Uneven {
-    fn threads(&self) -> usize {
-        3
-    }
-
-    fn run(&self, len: usize, grain: usize, body: &(dyn Fn(core::ops::Range<usize>) + Sync)) {
-        let cut = (len / 3).max(grain).min(len);
-        for range in [cut..len, 0..cut] {
-            if !range.is_empty() {
-                body(range);
-            }
-        }
-    }
-}
 
 /// The parameters that each kernel is tried with.
 fn variants(name: &str) -> &'static [&'static [f64]] {
@@ -225,14 +212,6 @@ fn input<T: Number>(name: &str, len: usize, seed: u64) -> Vec<T> {
         .collect()
 }
 
-fn result_len(kernel: &dyn Kernel, geometry: Geometry) -> usize {
-    match kernel.shape() {
-        Shape::Pointwise | Shape::Rows => geometry.dim,
-        Shape::Reduce => 1,
-        Shape::Glu => geometry.dim / 2,
-    }
-}
-
 #[track_caller]
 fn assert_close<T: Number>(what: &str, got: &[T], want: &[f64]) {
     assert_eq!(got.len(), want.len(), "{what}");
@@ -245,38 +224,6 @@ fn assert_close<T: Number>(what: &str, got: &[T], want: &[f64]) {
     }
 }
 
-#[track_caller]
-fn assert_same<T: Number>(what: &str, got: &[T], want: &[T]) {
-    let differs = got.iter().zip(want).position(|(got, want)| got.bits() != want.bits());
-    assert!(got.len() == want.len() && differs.is_none(), "{what}: at {differs:?}");
-}
-
-fn forward<T: Number>(kernel: &dyn Kernel, exec: &Exec, x: &[T], geometry: Geometry, numbers: &[f64]) -> Vec<T> {
-    let mut y = vec![T::of(f64::NAN); geometry.outer * result_len(kernel, geometry) * geometry.inner];
-    kernel.forward(exec, T::view(x), T::target(&mut y), geometry, numbers);
-    y
-}
-
-fn backward<T: Number>(
-    kernel: &dyn Kernel,
-    exec: &Exec,
-    grad: &[T],
-    saved: &[T],
-    geometry: Geometry,
-    numbers: &[f64],
-) -> Vec<T> {
-    let mut gradient = vec![T::of(f64::NAN); geometry.len()];
-    kernel.backward(
-        exec,
-        T::view(grad),
-        T::view(saved),
-        T::target(&mut gradient),
-        geometry,
-        numbers,
-    );
-    gradient
-}
-
 /// Checks one geometry: the references, every instruction set, and the two teams.
 fn check<T: Number>(kernel: &dyn Kernel, geometry: Geometry, numbers: &[f64]) {
     let name = kernel.name();
@@ -286,14 +233,24 @@ fn check<T: Number>(kernel: &dyn Kernel, geometry: Geometry, numbers: &[f64]) {
     let what = format!("{name}{numbers:?}, {:?}, {geometry:?}", T::DTYPE);
     let x: Vec<T> = input(name, geometry.len(), geometry.len() as u64);
     let wide: Vec<f64> = x.iter().map(|x| x.wide()).collect();
-    let result = result_len(kernel, geometry);
+    let result = kernel.shape().result_dim(geometry.dim);
     let saves_result = matches!(name, "relu" | "sigmoid" | "tanh" | "exp" | "softmax" | "log_softmax");
     let first = Exec::new(Isa::detect(), &Serial);
 
-    let y = forward(kernel, &first, &x, geometry, numbers);
-    let grad: Vec<T> = input("", y.len(), 7);
-    let saved = if saves_result { &y } else { &x };
-    let gradient = backward(kernel, &first, &grad, saved, geometry, numbers);
+    let mut call = Call {
+        kernel,
+        geometry,
+        numbers,
+        grad: input("", geometry.outer * result * geometry.inner, 7),
+        saved: x.clone(),
+        x,
+    };
+    let y = call.forward(&first, T::of(f64::NAN));
+    if saves_result {
+        call.saved.clone_from(&y);
+    }
+    let gradient = call.backward(&first, T::of(f64::NAN));
+    let Call { grad, saved, .. } = &call;
 
     let wide_grad: Vec<f64> = grad.iter().map(|x| x.wide()).collect();
     let wide_saved: Vec<f64> = saved.iter().map(|x| x.wide()).collect();
@@ -315,16 +272,9 @@ fn check<T: Number>(kernel: &dyn Kernel, geometry: Geometry, numbers: &[f64]) {
     }
 
     for isa in Isa::available() {
-        for (team, of) in [(&Serial as &dyn Team, "serial"), (&Uneven, "uneven")] {
-            let (exec, what) = (Exec::new(isa, team), format!("{what}, {}, {of}", isa.name()));
-            assert_same(&what, &forward(kernel, &exec, &x, geometry, numbers), &y);
-            let other = backward(kernel, &exec, &grad, saved, geometry, numbers);
-            assert_same(&format!("{what}, backward"), &other, &gradient);
-            if kernel.shape() == Shape::Pointwise {
-                let mut buf = x.clone();
-                kernel.inplace(&exec, T::view_mut(&mut buf), numbers);
-                assert_same(&format!("{what}, in place"), &buf, &y);
-            }
+        for (team, of) in [(&Serial as &dyn Team, "serial"), (&Uneven(3), "uneven")] {
+            let what = format!("{what}, {}, {of}", isa.name());
+            call.assert_gives(&what, &Exec::new(isa, team), &y, &gradient);
         }
     }
 }
@@ -425,5 +375,19 @@ fn unequal_types_and_lengths_panic() {
         };
         mismatch(&mut || kernel.forward(&exec, f32::view(&x), f64::target(&mut wide), geometry, &[]));
         mismatch(&mut || kernel.forward(&exec, f32::view(&x), f32::target(&mut short), geometry, &[]));
+    }
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    prop::collection::vec(any::<u8>(), 200).prop_map(|bytes| Case::arbitrary(&mut Unstructured::new(&bytes)).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// Whatever the numbers and their bits.
+    #[test]
+    fn any_call_gives_the_same_everywhere(case in any_case()) {
+        case.check();
     }
 }
