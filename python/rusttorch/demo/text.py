@@ -23,11 +23,11 @@ class Size:
         return f"{self.batch} x {self.context}"
 
 
-#: Small steps, many of them: the network learns to write.
-SMALL = Size(batch=16, context=128)
-
-#: The same network, with attention scores beyond the 32 MiB that the C library keeps for reuse by itself.
+#: The network learns to write. Its attention scores are beyond the 32 MiB that the C library keeps for reuse by itself.
 LARGE = Size(batch=32, context=256)
+
+#: The same network in steps so small that most of their time is neither in kernels nor in page faults.
+SMALL = Size(batch=16, context=128)
 
 
 class Corpus:
