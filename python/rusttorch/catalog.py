@@ -274,7 +274,7 @@ ROWS: tuple[Op, ...] = (
         saves="input",
         backward=_elu_backward,
         node="EluBackward0",
-        flops=14,
+        flops=18,
     ),
     Op(
         "selu",
@@ -285,7 +285,7 @@ ROWS: tuple[Op, ...] = (
         saves="input",
         backward=lambda grad, saved, dim: _elu_backward(grad, saved, dim, _SELU_ALPHA, _SELU_SCALE),
         node="EluBackward0",
-        flops=15,
+        flops=19,
     ),
     Op(
         "celu",
@@ -296,7 +296,7 @@ ROWS: tuple[Op, ...] = (
         saves="input",
         backward=lambda grad, saved, dim, alpha: _elu_backward(grad, saved, dim, alpha, 1.0, 1.0 / alpha),
         node="CeluBackward0",
-        flops=14,
+        flops=18,
     ),
     Op(
         "gelu",

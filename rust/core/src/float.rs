@@ -43,8 +43,8 @@ pub trait Float:
     const RAISE: Self;
     /// `RAISE * exp(x)` for `x <= 0`, within 1 ulp in `f32`.
     fn exp_raised(self) -> Self;
-    /// `exp(x) - 1` for `x <= 0`, within 0.92 ulp in `f32`.
-    fn expm1_below(self) -> Self;
+    /// `alpha * (exp(x) - 1)` for `x <= 0`.
+    fn expm1_below(self, alpha: Self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
     /// The hyperbolic tangent.
@@ -117,6 +117,11 @@ fn tanh_softplus_f64(x: f64) -> (f64, f64, f64) {
 }
 
 #[inline(always)]
+fn expm1_below_f64(x: f64, alpha: f64) -> f64 {
+    math::f64::expm1(x) * alpha
+}
+
+#[inline(always)]
 fn sigmoid_pair_f64(x: f64) -> (f64, f64) {
     (math::f64::sigmoid(x), math::f64::sigmoid(-x))
 }
@@ -128,7 +133,7 @@ float!(
     exp_any() -> Self = math::fast::exp_any_f32;
     exp_fast() -> Self = math::fast::exp_fast_f32;
     exp_raised() -> Self = math::fast::exp_raised_f32;
-    expm1_below() -> Self = math::fast::expm1_below_f32;
+    expm1_below(alpha) -> Self = math::fast::expm1_below_f32;
     ln() -> Self = math::f32::ln;
     tanh() -> Self = math::f32::tanh;
     tanh_fast() -> Self = math::fast::tanh_fast_f32;
@@ -148,7 +153,7 @@ float!(
     exp_any() -> Self = math::f64::exp;
     exp_fast() -> Self = math::f64::exp;
     exp_raised() -> Self = math::f64::exp;
-    expm1_below() -> Self = math::f64::expm1;
+    expm1_below(alpha) -> Self = expm1_below_f64;
     ln() -> Self = math::f64::ln;
     tanh() -> Self = math::f64::tanh;
     tanh_fast() -> Self = math::f64::tanh;

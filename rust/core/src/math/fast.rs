@@ -61,23 +61,26 @@ pub fn exp_fast_f32(x: f32) -> f32 {
     exp_raised_f32(at_most(x, 72.1)) * (1.0 / RAISE)
 }
 
-/// `e^x - 1` within 0.92 ulp for `x <= 0`: `2^n (e^r - 1) + (2^n - 1)`, where `n` is so small that one product reduces it.
+/// `alpha (e^x - 1)` for `x <= 0`: `alpha 2^n (e^r - 1) + (alpha 2^n - alpha)`, where `n` is so small that one product
+/// reduces `x`. `e^r - 1` keeps its rounding error, so that there is little but the last rounding, and that of `alpha 2^n -
+/// alpha`: within 0.92 ulp where `alpha` is a power of two.
 ///
 /// `r` is between -0.497 and 0.197, as the smaller it is the less its error counts beside `2^n - 1`; a minimax polynomial of
 /// its own.
 #[inline(always)]
-pub fn expm1_below_f32(x: f32) -> f32 {
+pub fn expm1_below_f32(x: f32, alpha: f32) -> f32 {
     const SHIFT_127: f32 = SHIFT + 127.0;
     let x = at_least(x, -18.0);
     let t = (x + 0.15).mul_add(core::f32::consts::LOG2_E, SHIFT_127);
     let r = (t - SHIFT_127).mul_add(-core::f32::consts::LN_2, x);
     let square = r * r;
-    let q = 0.001_214_503_5_f32
+    let p = 0.001_214_503_5_f32
         .mul_add(square, 0.008_294_83_f32.mul_add(r, 0.041_670_494))
-        .mul_add(square, 0.166_668_04_f32.mul_add(r, 0.5))
-        .mul_add(square, r);
-    let scale = f32::from_bits(t.to_bits() << 23);
-    scale.mul_add(q, scale - 1.0)
+        .mul_add(square, 0.166_668_04_f32.mul_add(r, 0.5));
+    let q = square.mul_add(p, r);
+    let q_lo = square.mul_add(p, r - q);
+    let scale = f32::from_bits(t.to_bits() << 23) * alpha;
+    scale.mul_add(q, scale.mul_add(q_lo, scale - alpha))
 }
 
 /// `e^(2x)` within 3 ulp for `-52 <= x <= 0`, subnormal results included: the square of `e^x`, whose exponent stays in
@@ -251,7 +254,14 @@ mod tests {
     #[test]
     fn errors_are_as_documented() {
         within(1.0, f32::MIN..=71.0, exp_fast_f32, f64::exp);
-        within(0.92, f32::MIN..=0.0, expm1_below_f32, f64::exp_m1);
+        for (bound, alpha) in [(0.92, 1.0), (1.4, 1.758_099_3)] {
+            within(
+                bound,
+                f32::MIN..=0.0,
+                |x| expm1_below_f32(x, alpha),
+                |x| alpha as f64 * x.exp_m1(),
+            );
+        }
         within(1.5, ALL, exp_any_f32, f64::exp);
         within(4.0, ALL, tanh_fast_f32, f64::tanh);
         within(2.0, -10.0..=f32::MAX, sigmoid_f32, |x| 1.0 / (1.0 + (-x).exp()));
@@ -286,7 +296,8 @@ mod tests {
         assert_eq!([exp(-inf), exp(inf), exp(0.0), exp(-0.0)], [0.0, inf, 1.0, 1.0]);
         assert_eq!([sigmoid_f32(-inf), sigmoid_f32(inf), sigmoid_f32(0.0)], [0.0, 1.0, 0.5]);
         assert_eq!([tanh_fast_f32(-inf), tanh_fast_f32(inf)], [-1.0, 1.0]);
-        assert_eq!([expm1_below_f32(-inf), expm1_below_f32(0.0)], [-1.0, 0.0]);
+        let expm1 = |x| expm1_below_f32(x, 1.0);
+        assert_eq!([expm1(-inf), expm1(0.0), expm1(-1e-40)], [-1.0, 0.0, -1e-40]);
         assert_eq!([exp_any_f32(-inf), exp_any_f32(inf), exp_any_f32(0.0)], [0.0, inf, 1.0]);
         assert_eq!([normal_cdf_pdf_f32(-inf).0, normal_cdf_pdf_f32(inf).0], [0.0, 1.0]);
         assert_eq!(gelu_f32(inf), inf);
@@ -294,14 +305,7 @@ mod tests {
         assert_eq!(gelu_f32(-0.0).to_bits(), (-0.0_f32).to_bits());
         assert_eq!(tanh_fast_f32(-0.0).to_bits(), (-0.0_f32).to_bits());
         let payload = f32::from_bits(0x7f80_0001);
-        for function in [
-            exp_fast_f32,
-            exp_any_f32,
-            expm1_below_f32,
-            sigmoid_f32,
-            tanh_fast_f32,
-            gelu_f32,
-        ] {
+        for function in [exp_fast_f32, exp_any_f32, expm1, sigmoid_f32, tanh_fast_f32, gelu_f32] {
             assert!(function(f32::NAN).is_nan() && function(payload).is_nan());
         }
     }

@@ -13,7 +13,7 @@ pub struct Celu {
 
 impl Function for Celu {
     const NAME: &'static str = "celu";
-    const FLOPS: usize = 14;
+    const FLOPS: usize = 18;
 
     fn new(numbers: &[f64]) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Function for Celu {
 
     #[inline(always)]
     fn forward<F: Float>(self, x: F) -> F {
-        let below = (x * F::of(1.0 / self.alpha)).expm1_below() * F::of(self.alpha);
+        let below = (x * F::of(1.0 / self.alpha)).expm1_below(F::of(self.alpha));
         // -0 takes the first branch, and keeps its sign; a NaN takes the second.
         if x >= F::of(0.0) { x } else { below }
     }

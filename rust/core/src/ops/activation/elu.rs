@@ -14,7 +14,7 @@ pub struct Elu {
 
 impl Function for Elu {
     const NAME: &'static str = "elu";
-    const FLOPS: usize = 14;
+    const FLOPS: usize = 18;
 
     fn new(numbers: &[f64]) -> Self {
         Self {
@@ -25,7 +25,7 @@ impl Function for Elu {
 
     #[inline(always)]
     fn forward<F: Float>(self, x: F) -> F {
-        let below = x.expm1_below() * F::of(self.alpha * self.scale);
+        let below = x.expm1_below(F::of(self.alpha * self.scale));
         // -0 takes the first branch, and keeps its sign; a NaN takes the second.
         if x >= F::of(0.0) { x * F::of(self.scale) } else { below }
     }
