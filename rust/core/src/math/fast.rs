@@ -92,41 +92,48 @@ fn exp_square_f32(x: f32) -> f32 {
     root * root
 }
 
-/// `e^-a = 2^n u / v` for `0 <= a <= 104`: `n` in the low bits of the first, then `n`, `u`, `v` and the reduced argument `r`.
+/// `e^-a = 2^n (P + r) / (P - r)` for `0 <= a <= 104`: `n` in the low bits of the first, then `n`, `P` and `r`.
 ///
-/// `e^r = (P + r) / (P - r)` with `P = r coth(r / 2)`, a minimax polynomial in `r^2`, so that the one division of a logistic
-/// function serves the exponential as well.
+/// `P = r coth(r / 2)`, a minimax polynomial in `r^2`: the one division of a logistic function serves the exponential as well.
 #[inline(always)]
-fn exp_quotient(a: f32) -> (f32, f32, f32, f32, f32) {
+fn exp_quotient(a: f32) -> (f32, f32, f32, f32) {
     let t = a.mul_add(-core::f32::consts::LOG2_E, SHIFT);
     let n = t - SHIFT;
     let r = n.mul_add(-LN_2_LO, n.mul_add(-LN_2_HI, -a));
     let square = r * r;
     let p = (-0.002_763_887_f32).mul_add(square, 0.166_665_84).mul_add(square, 2.0);
-    // What rounding `u` does to `P` is done to both, where it matters little.
-    let u = p + r;
-    (t, n, u, u - (r + r), r)
+    (t, n, p, r)
 }
 
-/// `(v, w)` with `w / v = e^-|x|`.
+/// `(P + r, P - r)`: what rounding the first does to `P` is done to both, where it matters little.
+#[inline(always)]
+fn sum_and_difference(p: f32, r: f32) -> (f32, f32) {
+    let u = p + r;
+    (u, u - (r + r))
+}
+
+/// `2^n u`, with `n` in the low bits of `t` and `n + raised` in the normal range. Where `u` is NaN, it is anything.
+#[inline(always)]
+fn scaled(u: f32, t: f32, raised: u32) -> f32 {
+    f32::from_bits(u.to_bits().wrapping_add(t.to_bits().wrapping_add(raised) << 23))
+}
+
+/// `(v, w)` with `w / v = e^-|x|`; where `x` is NaN, so is `v`.
 #[inline(always)]
 fn exp_below_quotient(x: f32) -> (f32, f32) {
-    let (t, _, u, v, _) = exp_quotient(at_most(x.abs(), 104.0));
-    // The exponent is raised, as it may be that of a subnormal number; where `x` is NaN, `v` is.
-    let raised = f32::from_bits(
-        u.to_bits()
-            .wrapping_add(t.to_bits() << 23)
-            .wrapping_add(RAISE_BITS << 23),
-    );
-    (v, raised * (1.0 / RAISE))
+    let (t, _, p, r) = exp_quotient(at_most(x.abs(), 104.0));
+    let (u, v) = sum_and_difference(p, r);
+    // Raised, as it may be subnormal.
+    (v, scaled(u, t, RAISE_BITS) * (1.0 / RAISE))
 }
 
 /// `tanh(x)` within 4 ulp: `(v - w) / (v + w)` as above, for `2 |x|`.
 #[inline(always)]
 pub fn tanh_fast_f32(x: f32) -> f32 {
     let a = x.abs();
-    let (t, n, u, v, r) = exp_quotient(at_most(a + a, 30.0));
-    let w = f32::from_bits(u.to_bits().wrapping_add(t.to_bits() << 23));
+    let (t, n, p, r) = exp_quotient(at_most(a + a, 30.0));
+    let (u, v) = sum_and_difference(p, r);
+    let w = scaled(u, t, 0);
     // Where `n` is 0, the difference is known without a cancellation.
     let difference = if n == 0.0 { -(r + r) } else { v - w };
     (difference / (v + w)).copysign(x)
@@ -151,6 +158,25 @@ pub fn exp_any_f32(x: f32) -> f32 {
 pub fn sigmoid_f32(x: f32) -> f32 {
     let (v, w) = exp_below_quotient(x);
     (if x >= 0.0 { v } else { w }) / (v + w)
+}
+
+/// `factor / (1 + e^-x)` within 2.6 ulp: the denominator keeps its rounding error, and the quotient is rounded once.
+#[inline(always)]
+pub fn times_sigmoid_f32(x: f32, factor: f32) -> f32 {
+    let (v, w) = exp_below_quotient(x);
+    let numerator = factor * if x >= 0.0 { v } else { w };
+    // `v` is the larger one.
+    let d = v + w;
+    let d_lo = (v - d) + w;
+    let reciprocal = 1.0 / d;
+    let q = numerator * reciprocal;
+    let rest = (-q).mul_add(d_lo, (-q).mul_add(d, numerator));
+    // Where the factor is infinite, there is no rest.
+    if q.abs() < f32::INFINITY {
+        rest.mul_add(reciprocal, q)
+    } else {
+        q
+    }
 }
 
 /// `1 / (1 + e^-x)` and `1 / (1 + e^x)` within 3 ulp.
@@ -266,6 +292,10 @@ mod tests {
         within(4.0, ALL, tanh_fast_f32, f64::tanh);
         within(2.0, -10.0..=f32::MAX, sigmoid_f32, |x| 1.0 / (1.0 + (-x).exp()));
         within(2.3, ALL, sigmoid_f32, |x| 1.0 / (1.0 + (-x).exp()));
+        for factor in [1.0, 1.3, -1.9] {
+            let truth = |x: f64| factor as f64 / (1.0 + (-x).exp());
+            within(2.6, -80.0..=f32::MAX, |x| times_sigmoid_f32(x, factor), truth);
+        }
         within(3.0, ALL, |x| sigmoid_pair_f32(x).0, |x| 1.0 / (1.0 + (-x).exp()));
         within(3.0, ALL, |x| sigmoid_pair_f32(x).1, |x| 1.0 / (1.0 + x.exp()));
         within(
