@@ -43,8 +43,13 @@ def make(
     numbers: Iterable[float] = ...,
     inplace: bool = False,
     label: str = "",
+    inner: tuple[Callable[..., Any], list[tuple[int, Any]]] | None = None,
 ) -> Any:
-    """The callable that stands in for ``stock``, inactive until `set_active`."""
+    """The callable that stands in for ``stock``, inactive until `set_active`.
+
+    ``inner`` is a function in C that does the same for a plain tensor, and the index and default of each parameter that
+    it takes.
+    """
 
 def set_active(callable: Any, active: bool) -> None:
     """Switches a callable between kernels and the stock function."""

@@ -57,6 +57,11 @@ impl Mode {
     }
 }
 
+/// Counts up. The GIL is held, so that no update is lost, and a locked instruction would cost as much as a guard.
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
+}
+
 /// The numbers of elements, inclusive, between which the kernel takes a call.
 struct Window {
     low: AtomicUsize,
@@ -93,7 +98,10 @@ pub(crate) struct OpState {
     name: String,
     kernel: &'static dyn Kernel,
     strides: Strides,
+    /// By mode and type.
     windows: [[Window; 4]; 3],
+    /// By type, around the windows of all modes.
+    ever: [Window; 4],
     calls: AtomicU64,
     elements: AtomicU64,
     nanoseconds: AtomicU64,
@@ -133,20 +141,27 @@ pub(crate) struct Plan {
 
 impl OpState {
     pub(crate) fn count_decline(&self, reason: Decline) {
-        self.declined[reason as usize].fetch_add(1, Relaxed);
+        add(&self.declined[reason as usize], 1);
     }
 
-    /// Whether the kernel takes this number of elements of any type: spares a closer look at the tensor.
+    /// Whether there is a mode in which the kernel may take this many elements of this type.
     #[inline]
-    pub(crate) fn takes_any(&self, mode: Mode, numel: usize) -> Result<(), Decline> {
-        let taken = self.windows[mode as usize].iter().any(|window| window.contains(numel));
-        if taken { Ok(()) } else { Err(mode.outside()) }
+    pub(crate) fn takes_ever(&self, dtype: DType, numel: usize) -> Result<(), Decline> {
+        if self.ever[dtype as usize].contains(numel) {
+            Ok(())
+        } else {
+            Err(Decline::Threshold)
+        }
     }
 
-    /// Whether the kernel takes this tensor.
+    /// Whether the kernel takes this many elements of this type, or of any.
     #[inline]
-    pub(crate) fn takes(&self, mode: Mode, view: &TensorView) -> Result<(), Decline> {
-        let taken = self.windows[mode as usize][view.dtype as usize].contains(view.layout.numel());
+    pub(crate) fn takes(&self, mode: Mode, dtype: Option<DType>, numel: usize) -> Result<(), Decline> {
+        let windows = &self.windows[mode as usize];
+        let taken = match dtype {
+            Some(dtype) => windows[dtype as usize].contains(numel),
+            None => windows.iter().any(|window| window.contains(numel)),
+        };
         if taken { Ok(()) } else { Err(mode.outside()) }
     }
 
@@ -192,6 +207,11 @@ impl OpState {
         Ok(plan)
     }
 
+    /// Whether the numbers are ones that no stock function looks at twice.
+    pub(crate) fn accepts_numbers(&self, numbers: &[f64]) -> bool {
+        self.kernel.shape() != Shape::Pointwise || self.kernel.accepts(Geometry::flat(1), numbers).is_ok()
+    }
+
     /// Runs `work` over `numel` elements, without the GIL where that pays, and counts it.
     fn run(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
         let start = (numel >= TIMED).then(Instant::now);
@@ -202,10 +222,10 @@ impl OpState {
             // SAFETY: as above.
             unsafe { ffi::PyEval_RestoreThread(saved) };
         }
-        self.calls.fetch_add(1, Relaxed);
-        self.elements.fetch_add(numel as u64, Relaxed);
+        add(&self.calls, 1);
+        add(&self.elements, numel as u64);
         if let Some(start) = start {
-            self.nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+            add(&self.nanoseconds, start.elapsed().as_nanos() as u64);
         }
         outcome.map_err(|panic| Failure::Raise(Panicked(message(&*panic)).into()))
     }
@@ -357,6 +377,7 @@ impl Op {
             kernel,
             strides,
             windows: std::array::from_fn(|_| std::array::from_fn(|_| Window::always())),
+            ever: std::array::from_fn(|_| Window::always()),
             calls: AtomicU64::new(0),
             elements: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
@@ -384,6 +405,11 @@ impl Op {
         window
             .high
             .store(if low.is_none() { 0 } else { high.unwrap_or(usize::MAX) }, Relaxed);
+        let modes = || self.0.windows.iter().map(|windows| &windows[dtype]);
+        let low = modes().map(|window| window.low.load(Relaxed)).min();
+        let high = modes().map(|window| window.high.load(Relaxed)).max();
+        self.0.ever[dtype].low.store(low.unwrap_or(0), Relaxed);
+        self.0.ever[dtype].high.store(high.unwrap_or(usize::MAX), Relaxed);
         Ok(())
     }
 

@@ -62,7 +62,64 @@ pub struct StateReader {
     function_mode: Flag,
     callbacks: Flag,
     grad_mode: Flag,
+    grad_bit: Option<GradBit>,
     forward_ad: ForwardAd,
+}
+
+/// Where torch keeps the grad mode, among a thread's state of autograd: three calls, for the asking, come to one load.
+struct GradBit {
+    /// `c10::AutogradState::get_tls_state()`, whose address is the same as long as the thread lives.
+    state: unsafe extern "C" fn() -> *const u8,
+    byte: usize,
+    mask: u8,
+}
+
+impl GradBit {
+    /// More bytes than the grad mode is away from the beginning of the state.
+    const SIZE: usize = 64;
+
+    /// The first bit that is on with the grad mode, and off with it. What lies behind is not read: it may be no longer
+    /// the state.
+    fn learn(torch: &Bound<'_, PyModule>, library: Library) -> PyResult<Option<Self>> {
+        // SAFETY: the mangled name says that it takes nothing; it returns a reference.
+        let Some(state) = (unsafe { library.function(c"_ZN3c1013AutogradState13get_tls_stateEv") }) else {
+            return Ok(None);
+        };
+        let set = torch.getattr("_C")?.getattr("_set_grad_enabled")?;
+        let before = torch.getattr("is_grad_enabled")?.call0()?;
+        let mut found = None;
+        for byte in 0..Self::SIZE {
+            let mut seen = [0; 4];
+            for (turn, seen) in seen.iter_mut().enumerate() {
+                set.call1((turn % 2 == 0,))?;
+                let bit = Self {
+                    state,
+                    byte,
+                    mask: 0xff,
+                };
+                *seen = bit.read();
+            }
+            let mask = seen[0] ^ seen[1];
+            if mask.is_power_of_two() && seen[0] & mask != 0 && seen[..2] == seen[2..] {
+                found = Some(Self { state, byte, mask });
+                break;
+            }
+        }
+        set.call1((before,))?;
+        Ok(found)
+    }
+
+    fn read(&self) -> u8 {
+        thread_local!(static STATE: Cell<*const u8> = const { Cell::new(ptr::null()) });
+        let mut state = STATE.get();
+        if state.is_null() {
+            // SAFETY: takes nothing.
+            state = unsafe { (self.state)() };
+            STATE.set(state);
+        }
+        // SAFETY: the state is the thread's own, and the byte was found in it.
+        unsafe { *state.add(self.byte) & self.mask }
+    }
 }
 
 /// How the level of forward-mode differentiation is read.
@@ -125,6 +182,10 @@ impl StateReader {
             native.map_or_else(|| query.map(|query| Flag::Query(query.unbind())), Ok)
         };
         Ok(Self {
+            grad_bit: match c10 {
+                Some(library) => GradBit::learn(torch, library)?,
+                None => None,
+            },
             dispatcher: match c10
                 .map(|library| Self::learn_keys(torch, library))
                 .transpose()?
@@ -220,7 +281,10 @@ impl StateReader {
     /// Whether operations are recorded for gradients on this thread. The GIL is held, as below.
     #[inline]
     pub fn grad(&self) -> bool {
-        self.grad_mode.is_on()
+        match &self.grad_bit {
+            Some(bit) => bit.read() != 0,
+            None => self.grad_mode.is_on(),
+        }
     }
 
     /// Whether a torch-function mode is on.
@@ -229,29 +293,37 @@ impl StateReader {
         self.function_mode.is_on()
     }
 
+    /// Whether inference mode is on, where the dispatcher has no mode on that only stock torch knows.
+    #[inline]
+    fn inference(&self) -> Result<bool, Decline> {
+        match &self.dispatcher {
+            Dispatcher::Keys {
+                library,
+                inference,
+                named,
+            } => match key_sets(*library).map(|[included, excluded]| [included, excluded & !named]) {
+                Some([0, 0]) => Ok(false),
+                Some(keys) if keys == *inference => Ok(true),
+                _ => Err(Decline::Mode),
+            },
+            Dispatcher::Queries(queries) if queries.iter().any(truth) => Err(Decline::Mode),
+            Dispatcher::Queries(_) => Ok(false),
+        }
+    }
+
+    /// Whether nobody, such as a tracer or a profiler, can tell which of torch's functions calls another.
+    #[inline]
+    pub fn is_unwatched(&self) -> bool {
+        !self.function_mode() && self.inference().is_ok() && !self.callbacks.is_on()
+    }
+
     /// torch's state on this thread.
     ///
     /// # Errors
     /// The mode under which only stock torch may take a call.
     #[inline]
     pub fn read(&self) -> Result<State, Decline> {
-        let inference = match &self.dispatcher {
-            Dispatcher::Keys {
-                library,
-                inference,
-                named,
-            } => match key_sets(*library).map(|[included, excluded]| [included, excluded & !named]) {
-                Some([0, 0]) => false,
-                Some(keys) if keys == *inference => true,
-                _ => return Err(Decline::Mode),
-            },
-            Dispatcher::Queries(queries) => {
-                if queries.iter().any(truth) {
-                    return Err(Decline::Mode);
-                }
-                false
-            }
-        };
+        let inference = self.inference()?;
         if self.forward_ad.is_on() {
             return Err(Decline::ForwardAd);
         }
