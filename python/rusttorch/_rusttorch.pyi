@@ -19,6 +19,8 @@ class Op:
     def name(self) -> str: ...
     def set_window(self, mode: _Mode, dtype: str, low: int | None, high: int | None = None) -> None:
         """The sizes, inclusive, at which the kernel takes calls; ``low`` ``None`` means never."""
+    def allow_autocast(self, dtype: str) -> None:
+        """Stock torch's autocast leaves inputs of this dtype, and their gradients, alone."""
     def set_apply(self, apply: Callable[..., Any]) -> None:
         """The autograd function's ``apply``, called as ``(input, dim, *numbers)``."""
     def counters(self) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from . import _rusttorch, compat, memory, thresholds
 from .autograd import make_apply
 from .catalog import CATALOG, Entrance, Op, holder
 from .log import logger, warn
-from .runtime import ALL_DTYPES, UnavailableError, announce, open_runtime, torch_version, without_modes
-from .selfcheck import failures, missing
+from .runtime import ALL_DTYPES, AUTOCAST, UnavailableError, announce, open_runtime, torch_version, without_modes
+from .selfcheck import failures, missing, untouched
 from .settings import SettingError, check_names
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -170,6 +170,10 @@ def operations() -> dict[str, Operation]:
                 operation.native.reset()
                 if torch_version() < ALL_DTYPES:
                     operation.missing = without_modes(missing, operation.row)
+            if torch_version() >= AUTOCAST:
+                for name, dtypes in without_modes(untouched, built).items():
+                    for dtype in dtypes:
+                        built[name].native.allow_autocast(dtype)
             _registry.operations = built
             compat.watch()
         return _registry.operations

@@ -451,6 +451,7 @@ impl Data {
         let numbers = arguments.numbers();
         let view = held.view(py, *mode == Mode::Inplace, state.profiled)?;
         self.op.takes(*mode, Some(view.dtype), view.layout.numel())?;
+        self.op.runs_under(*state, view.dtype)?;
         // SAFETY: the input is alive during the call.
         let input = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
         let plan = match self.op.plan(&view.layout, arguments.dim, numbers) {
@@ -511,6 +512,7 @@ impl Data {
         let Passed { held, mode, state } = self.guard(py, runtime, given, recorded, &mut arguments)?;
         let view = held.view(py, false, state.profiled)?;
         self.op.takes(mode, Some(view.dtype), view.layout.numel())?;
+        self.op.runs_under(state, view.dtype)?;
         match self.op.plan(&view.layout, arguments.dim, arguments.numbers()) {
             Err(Decline::Layout) if mode == Mode::Forward && view.layout.dense_order().is_some() => Ok(()),
             plan => plan.map(drop),

@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -25,6 +25,7 @@ use rusttorch_core::{
 use rusttorch_torch::{
     decline::Decline,
     doors::{Held, TensorView},
+    state::State,
 };
 
 use crate::runtime::{Runtime, runtime};
@@ -102,6 +103,8 @@ pub(crate) struct OpState {
     windows: [[Window; 4]; 3],
     /// By type, around the windows of all modes.
     ever: [Window; 4],
+    /// By type: whether stock torch's autocast is known to leave the operation alone.
+    autocast: [AtomicBool; 4],
     calls: AtomicU64,
     elements: AtomicU64,
     nanoseconds: AtomicU64,
@@ -163,6 +166,16 @@ impl OpState {
             None => windows.iter().any(|window| window.contains(numel)),
         };
         if taken { Ok(()) } else { Err(mode.outside()) }
+    }
+
+    /// Whether torch in this state leaves a tensor of this type to the operation as it is.
+    #[inline]
+    pub(crate) fn runs_under(&self, state: State, dtype: DType) -> Result<(), Decline> {
+        if state.autocast && !self.autocast[dtype as usize].load(Relaxed) {
+            Err(Decline::Mode)
+        } else {
+            Ok(())
+        }
     }
 
     /// How the kernel would see this tensor; [`Decline::Layout`] where a row-major copy would do.
@@ -378,6 +391,7 @@ impl Op {
             strides,
             windows: std::array::from_fn(|_| std::array::from_fn(|_| Window::always())),
             ever: std::array::from_fn(|_| Window::always()),
+            autocast: std::array::from_fn(|_| AtomicBool::new(false)),
             calls: AtomicU64::new(0),
             elements: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
@@ -410,6 +424,14 @@ impl Op {
         let high = modes().map(|window| window.high.load(Relaxed)).max();
         self.0.ever[dtype].low.store(low.unwrap_or(0), Relaxed);
         self.0.ever[dtype].high.store(high.unwrap_or(usize::MAX), Relaxed);
+        Ok(())
+    }
+
+    /// Says that stock torch's autocast leaves inputs of a dtype, and their gradients, alone.
+    fn allow_autocast(&self, dtype: &str) -> PyResult<()> {
+        let dtype = DType::ALL.iter().position(|known| known.name() == dtype);
+        let dtype = dtype.ok_or_else(|| PyValueError::new_err("dtype unknown"))?;
+        self.0.autocast[dtype].store(true, Relaxed);
         Ok(())
     }
 
@@ -472,7 +494,7 @@ impl Op {
             if !is_plain(runtime, grad) || !is_plain(runtime, saved) {
                 return Err(Decline::NotPlain.into());
             }
-            runtime.state.read()?;
+            let state = runtime.state.read()?;
             if runtime.state.function_mode() {
                 return Err(Decline::FunctionMode.into());
             }
@@ -482,6 +504,7 @@ impl Op {
             }
             let saved = hold(runtime, saved)?.view(py, false, false)?;
             let grad = hold(runtime, grad)?.view(py, false, false)?;
+            self.0.runs_under(state, saved.dtype)?;
             self.0.backward(py, runtime, &grad, &saved, dim, &numbers)
         };
         or_declined(run())

@@ -20,6 +20,8 @@ enum Dispatcher {
         inference: KeySets,
         /// What torch excludes while it runs a backward pass and still has named tensors, which the doors refuse.
         named: u64,
+        /// What autocast on the CPU changes.
+        autocast: KeySets,
     },
     /// Python's queries, each false or `None` when off.
     Queries(Vec<Py<PyAny>>),
@@ -149,6 +151,8 @@ pub struct State {
     pub inference: bool,
     /// Whether a profiler wants to hear of operations.
     pub profiled: bool,
+    /// Whether autocast on the CPU is on.
+    pub autocast: bool,
 }
 
 /// The calling thread's key sets.
@@ -233,12 +237,25 @@ impl StateReader {
         let trusted = before == [0, 0] && key_sets(library) == Some(before) && inference != Some(before);
         // Without the bit, a backward pass of such a torch is all stock's.
         let named = Self::learn_named(torch, library).ok().flatten().unwrap_or(0);
+        // And without these, whatever runs under autocast.
+        let autocast = Self::learn_autocast(torch, library).ok().flatten().unwrap_or([0; 2]);
         let trusted = trusted && key_sets(library) == Some(before);
         Ok(inference.filter(|_| trusted).map(|inference| Dispatcher::Keys {
             library,
             inference,
             named,
+            autocast,
         }))
+    }
+
+    /// The bits that change while autocast is on.
+    fn learn_autocast(torch: &Bound<'_, PyModule>, library: Library) -> PyResult<Option<KeySets>> {
+        let mode = torch.getattr("autocast")?.call1(("cpu", torch.getattr("bfloat16")?))?;
+        mode.call_method0("__enter__")?;
+        let keys = key_sets(library);
+        let none = torch.py().None();
+        mode.call_method1("__exit__", (&none, &none, &none))?;
+        Ok(keys)
     }
 
     /// The bit of the key of named tensors, where torch has them: what excluding the key changes.
@@ -293,28 +310,36 @@ impl StateReader {
         self.function_mode.is_on()
     }
 
-    /// Whether inference mode is on, where the dispatcher has no mode on that only stock torch knows.
+    /// Whether inference mode is on, and autocast, where the dispatcher has no mode on that only stock torch knows.
     #[inline]
-    fn inference(&self) -> Result<bool, Decline> {
+    fn modes(&self) -> Result<(bool, bool), Decline> {
         match &self.dispatcher {
             Dispatcher::Keys {
                 library,
                 inference,
                 named,
-            } => match key_sets(*library).map(|[included, excluded]| [included, excluded & !named]) {
-                Some([0, 0]) => Ok(false),
-                Some(keys) if keys == *inference => Ok(true),
-                _ => Err(Decline::Mode),
-            },
+                autocast,
+            } => {
+                let [included, excluded] = key_sets(*library).ok_or(Decline::Mode)?;
+                let keys = [included & !autocast[0], excluded & !(named | autocast[1])];
+                let cast = included & autocast[0] != 0 || excluded & autocast[1] != 0;
+                if keys == [0, 0] {
+                    Ok((false, cast))
+                } else if keys == *inference {
+                    Ok((true, cast))
+                } else {
+                    Err(Decline::Mode)
+                }
+            }
             Dispatcher::Queries(queries) if queries.iter().any(truth) => Err(Decline::Mode),
-            Dispatcher::Queries(_) => Ok(false),
+            Dispatcher::Queries(_) => Ok((false, false)),
         }
     }
 
     /// Whether nobody, such as a tracer or a profiler, can tell which of torch's functions calls another.
     #[inline]
     pub fn is_unwatched(&self) -> bool {
-        !self.function_mode() && self.inference().is_ok() && !self.callbacks.is_on()
+        !self.function_mode() && self.modes().is_ok() && !self.callbacks.is_on()
     }
 
     /// torch's state on this thread.
@@ -323,13 +348,14 @@ impl StateReader {
     /// The mode under which only stock torch may take a call.
     #[inline]
     pub fn read(&self) -> Result<State, Decline> {
-        let inference = self.inference()?;
+        let (inference, autocast) = self.modes()?;
         if self.forward_ad.is_on() {
             return Err(Decline::ForwardAd);
         }
         Ok(State {
             inference,
             profiled: self.callbacks.is_on(),
+            autocast,
         })
     }
 }
