@@ -118,7 +118,7 @@ def _inner(entrance: Entrance, stock: Any) -> tuple[Any, list[tuple[int, Any]]] 
 
 def _build(row: Op) -> Operation:
     native = _rusttorch.Op(row.name, row.kernel or row.name, row.strides)
-    native.set_apply(make_apply(row, native))
+    native.set_apply(make_apply(row, native), row.saves == "result")
     sites = []
     for entrance in row.parsed():
         holder = entrance.holder()

@@ -113,8 +113,9 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
 def _gradients(node: Any, gradient: Any) -> list[Any]:
     """The leaves' gradients, node by node: the engine would import half of torch."""
     gradients = node(gradient)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
     found = []
-    for (following, _), one in zip(node.next_functions, gradients if isinstance(gradients, tuple) else (gradients,)):
+    for (following, _), one in zip(node.next_functions, gradients, strict=True):
         if following is not None:
             found += [one] if hasattr(following, "variable") else _gradients(following, one)
     return found

@@ -28,7 +28,7 @@ use rusttorch_torch::{decline::Decline, doors::Held, state::State};
 
 use crate::{
     bind::{Arguments, MAX_PARAMETERS, Signature},
-    op::{Failure, Mode, Op, OpState, hold},
+    op::{Failure, Mode, Op, OpState},
     runtime::{Runtime, runtime},
 };
 
@@ -455,21 +455,23 @@ impl Data {
         // SAFETY: the input is alive during the call.
         let input = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
         let plan = match self.op.plan(&view.layout, arguments.dim, numbers) {
-            Err(Decline::Layout) if *mode != Mode::Inplace && view.layout.dense_order().is_some() => {
-                // Stock torch begins with a row-major copy as well.
-                return self.run_contiguous(py, runtime, &input, arguments, *mode);
+            Ok(plan) => Some(plan),
+            Err(reason) => {
+                self.op
+                    .takes_copy(*mode, &view.layout, arguments.dim, numbers, reason)?;
+                None
             }
-            plan => plan?,
         };
         let _record = if state.profiled {
             Record::start(py, &self.label).ok()
         } else {
             None
         };
-        match mode {
-            Mode::Training => self.op.train(py, &input, arguments.dim, numbers),
-            Mode::Forward => self.op.forward(py, runtime, &view, &plan, numbers),
-            Mode::Inplace => {
+        match (mode, plan) {
+            (Mode::Training, _) => self.op.train(py, &input, arguments.dim, numbers),
+            (Mode::Forward, Some(plan)) => self.op.forward(py, runtime, &view, &plan, numbers),
+            (Mode::Forward, None) => self.op.forward_copied(py, runtime, &input, arguments.dim, numbers),
+            (Mode::Inplace, _) => {
                 if held.is_inference(py)? {
                     if !state.inference {
                         return Err(Decline::Inference.into());
@@ -483,26 +485,6 @@ impl Data {
         }
     }
 
-    /// Runs on a row-major copy of the input.
-    fn run_contiguous(
-        &self,
-        py: Python<'_>,
-        runtime: &Runtime,
-        input: &Bound<'_, PyAny>,
-        arguments: &Arguments,
-        mode: Mode,
-    ) -> Result<Py<PyAny>, Failure> {
-        if mode == Mode::Training {
-            return Err(Decline::Layout.into());
-        }
-        let copy = input
-            .call_method0(pyo3::intern!(py, "contiguous"))
-            .map_err(Failure::Raise)?;
-        let view = hold(runtime, &copy)?.view(py, false, false)?;
-        let plan = self.op.plan(&view.layout, arguments.dim, arguments.numbers())?;
-        self.op.forward(py, runtime, &view, &plan, arguments.numbers())
-    }
-
     /// What a call would do, without doing it.
     fn explain(&self, py: Python<'_>, given: Given) -> Result<(), Decline> {
         let runtime = runtime().ok_or(Decline::Failed)?;
@@ -513,10 +495,10 @@ impl Data {
         let view = held.view(py, false, state.profiled)?;
         self.op.takes(mode, Some(view.dtype), view.layout.numel())?;
         self.op.runs_under(state, view.dtype)?;
-        match self.op.plan(&view.layout, arguments.dim, arguments.numbers()) {
-            Err(Decline::Layout) if mode == Mode::Forward && view.layout.dense_order().is_some() => Ok(()),
-            plan => plan.map(drop),
-        }?;
+        let (dim, numbers) = (arguments.dim, arguments.numbers());
+        if let Err(reason) = self.op.plan(&view.layout, dim, numbers) {
+            self.op.takes_copy(mode, &view.layout, dim, numbers, reason)?;
+        }
         if mode == Mode::Inplace && held.is_inference(py)? && !state.inference {
             return Err(Decline::Inference);
         }

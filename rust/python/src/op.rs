@@ -111,6 +111,8 @@ pub(crate) struct OpState {
     declined: [AtomicU64; Decline::ALL.len()],
     /// `apply` of the autograd function: `(input, dim, *numbers)`.
     apply: Mutex<Option<Py<PyAny>>>,
+    /// Whether the autograd function makes its own row-major copy of an input that is not: see [`OpState::takes_copy`].
+    copies: AtomicBool,
 }
 
 /// A panic of a kernel, to be raised.
@@ -268,6 +270,45 @@ impl OpState {
         Ok(runtime.doors.finish(py, target)?)
     }
 
+    /// Whether this call can run on a row-major copy of its input, with which stock torch begins as well; `reason` is
+    /// why it cannot run on the input.
+    pub(crate) fn takes_copy(
+        &self,
+        mode: Mode,
+        layout: &Layout,
+        dim: Option<i64>,
+        numbers: &[f64],
+        reason: Decline,
+    ) -> Result<(), Decline> {
+        let copies = match mode {
+            Mode::Forward => true,
+            Mode::Inplace => false,
+            Mode::Training => self.copies.load(Relaxed),
+        };
+        if reason != Decline::Layout || !copies || layout.dense_order().is_none() {
+            return Err(reason);
+        }
+        let copy = Layout::contiguous(layout.sizes()).ok_or(reason)?;
+        self.plan(&copy, dim, numbers).map(drop)
+    }
+
+    /// The result from a row-major copy of `input`.
+    pub(crate) fn forward_copied(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        input: &Bound<'_, PyAny>,
+        dim: Option<i64>,
+        numbers: &[f64],
+    ) -> Result<Py<PyAny>, Failure> {
+        let copy = input
+            .call_method0(pyo3::intern!(py, "contiguous"))
+            .map_err(Failure::Raise)?;
+        let view = hold(runtime, &copy)?.view(py, false, false)?;
+        let plan = self.plan(&view.layout, dim, numbers)?;
+        self.forward(py, runtime, &view, &plan, numbers)
+    }
+
     /// Replaces the elements of `view` by the result.
     pub(crate) fn inplace(&self, runtime: &Runtime, view: &TensorView, numbers: &[f64]) -> Result<(), Failure> {
         let numel = view.layout.numel();
@@ -397,6 +438,7 @@ impl Op {
             nanoseconds: AtomicU64::new(0),
             declined: std::array::from_fn(|_| AtomicU64::new(0)),
             apply: Mutex::new(None),
+            copies: AtomicBool::new(false),
         })))
     }
 
@@ -435,8 +477,10 @@ impl Op {
         Ok(())
     }
 
-    /// Sets the autograd function's `apply`, called as `(input, dim, *numbers)`.
-    fn set_apply(&self, apply: Py<PyAny>) {
+    /// Sets the autograd function's `apply`, called as `(input, dim, *numbers)`, and whether its backward does not see
+    /// the input, so that a copy of it will do in forward.
+    fn set_apply(&self, apply: Py<PyAny>, copies: bool) {
+        self.0.copies.store(copies, Relaxed);
         if let Ok(mut slot) = self.0.apply.lock() {
             *slot = Some(apply);
         }
@@ -474,8 +518,14 @@ impl Op {
         let Some(runtime) = runtime() else { return Ok(None) };
         let run = || -> Result<Py<PyAny>, Failure> {
             let view = hold(runtime, input)?.view(py, false, false)?;
-            let plan = self.0.plan(&view.layout, dim, &numbers)?;
-            self.0.forward(py, runtime, &view, &plan, &numbers)
+            match self.0.plan(&view.layout, dim, &numbers) {
+                Ok(plan) => self.0.forward(py, runtime, &view, &plan, &numbers),
+                Err(reason) => {
+                    let mode = Mode::Training;
+                    self.0.takes_copy(mode, &view.layout, dim, &numbers, reason)?;
+                    self.0.forward_copied(py, runtime, input, dim, &numbers)
+                }
+            }
         };
         or_declined(run())
     }
