@@ -435,8 +435,8 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "softmax",
-        ("F.softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.softmax(input, dim)", "torch.softmax(input, dim, dtype=None, *, out=None)",
-         "Tensor.softmax(self, dim, dtype=None)"),
+        ("F.softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.softmax(input, dim)",
+         "torch.softmax(input, dim, dtype=None, *, out=None)", "Tensor.softmax(self, dim, dtype=None)"),
         calls=("F.softmax(x, -1)", "F.softmax(x, 0)"),
         shape="rows",
         saves="result",
