@@ -301,7 +301,8 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
         return False
     if op.shape == "glu":
         return _glu_runs(x, call.dim)
-    if mode == "training" and not x.is_contiguous() and (op.shape != "pointwise" or op.strides == "contiguous"):
+    copied = not x.is_contiguous() and (op.shape != "pointwise" or op.strides == "contiguous")
+    if mode == "training" and copied and op.saves == "input":
         return False
     if op.name == "pow" and dict(call.arguments)["exponent"] in (0, 1, -1, -2, 0.5, -0.5):
         return False
@@ -330,7 +331,7 @@ def backward_kernel_runs(call: Call, grad: torch.Tensor, saved: torch.Tensor, re
     """Whether the backward kernel, and not stock torch's formula, must have served this gradient."""
     if not kernel_runs(call, saved, "training") or (call.op.shape == "glu" and not saved.is_contiguous()):
         return False
-    model = result if call.op.shape in ("reduce", "glu") else saved
+    model = result if call.op.shape in ("reduce", "glu") or call.op.saves == "result" else saved
     return grad.stride() == model.stride() or (grad.is_contiguous() and model.is_contiguous())
 
 

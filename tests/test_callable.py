@@ -8,6 +8,8 @@ import gc
 import inspect
 import io
 import pickle
+import sys
+import traceback
 import types
 import weakref
 from typing import Any
@@ -16,11 +18,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support import both, calls, output, sample, without_bits
+from support import both, calls, outcome, output, sample, without_bits
 from torch import nn
 
 import rusttorch
 from rusttorch.catalog import CATALOG
+from rusttorch.patching import _inner
 
 #: path -> stock function.
 STOCK = {
@@ -464,3 +467,88 @@ def test_memory_is_level(patched: rusttorch.Handle) -> None:
         F.softmax(x.clone().requires_grad_(), 0).sum().backward()
     gc.collect()
     assert sum(isinstance(item, torch.Tensor) for item in gc.get_objects()) <= tensors
+
+
+#: Entrances whose stock function is written in Python, and comes down to one in C.
+THIN = {
+    entrance.path: entrance
+    for row in CATALOG.values()
+    for entrance in row.parsed()
+    if entrance.inner and entrance.path in STOCK
+}
+
+
+def frames(function: Any, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
+    """The functions of torch that a call enters, as ``("call" or "c_call", name)``."""
+    seen = []
+
+    def profile(frame: Any, event: str, value: Any) -> None:
+        if event in ("call", "c_call") and "torch" in frame.f_code.co_filename:
+            seen.append((event, frame.f_code.co_name if event == "call" else value.__name__))
+
+    sys.setprofile(profile)
+    try:
+        function(*args, **kwargs)
+    finally:
+        sys.setprofile(None)
+    return seen
+
+
+def test_python_functions_are_known() -> None:
+    python = {path for path, stock in STOCK.items() if isinstance(stock, types.FunctionType)}
+    assert python - set(THIN) == {"F.softsign", "Tensor.__pow__"}
+
+
+@pytest.mark.parametrize("path", THIN)
+def test_stock_comes_down_to_what_the_catalogue_says(path: str) -> None:
+    stock, entrance = STOCK[path], THIN[path]
+    assert _inner(entrance, stock) is not None
+    dims = {"dim": -1} if "dim" in inspect.signature(stock).parameters else {}
+    seen = frames(stock, X, **dims)
+    names = [name for _, name in seen if name not in ("_has_torch_function_unary", "dim")]
+    assert names == [entrance.attribute, entrance.inner[0].partition(".")[2]]
+
+
+@pytest.mark.parametrize("path", THIN)
+def test_declined_calls_of_python_functions_are_as_stock(path: str) -> None:
+    """They take a shorter way, which must not show."""
+    parameters = list(inspect.signature(STOCK[path]).parameters)
+    given = {"dim": 0, "inplace": False, "dtype": None, "alpha": 0.5, "negative_slope": 0.2, "min_val": -0.5,
+             "max_val": 0.25}
+    wrong = {"dim": 9, "inplace": True, "dtype": torch.float64, "alpha": "x", "negative_slope": [], "min_val": 7.0,
+             "max_val": -7.0}
+    options = [{name: values[name]} for values in (given, wrong) for name in parameters if name in values]
+    positional = [given[name] for name in parameters[1:] if name in given][:1]
+
+    def run() -> list[Any]:
+        found = []
+        for make in (lambda: X.clone(), lambda: X.clone().requires_grad_(), lambda: X.int(), lambda: X > 0,
+                     lambda: X[0, 0].clone(), lambda: X[:0].clone(), lambda: X + 1j):
+            for args, options_ in [((), {}), (positional, {}), *(((), option) for option in options)]:
+                x = make()
+                found.append((outcome(now(path), x, *args, **options_), x._version, raised(now(path), x, *args)))
+                found.append(outcome(lambda: now(path)(input=make()).grad_fn.name()))  # noqa: B023
+        return found
+
+    run()  # torch says some things only once
+    stock = run()
+    rusttorch.report(reset=True)
+    with rusttorch.patch(min_numel=2**48):
+        assert run() == stock
+        name = next(name for name, row in CATALOG.items() if path in [e.path for e in row.parsed()])
+        assert calls(name) == 0
+        dims = {"dim": -1} if "dim" in parameters else {}
+        assert frames(now(path), X, **dims) == [], "the shorter way"
+        with torch.profiler.profile():
+            assert ("call", path.partition(".")[2]) in frames(now(path), X, **dims)
+        with torch.overrides.BaseTorchFunctionMode():
+            assert ("call", path.partition(".")[2]) in frames(now(path), X, **dims)
+
+
+def raised(function: Any, *args: Any) -> list[str]:
+    """The functions through which a call raises."""
+    try:
+        function(*args)
+    except Exception as error:
+        return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    return []

@@ -19,8 +19,11 @@ class Op:
     def name(self) -> str: ...
     def set_window(self, mode: _Mode, dtype: str, low: int | None, high: int | None = None) -> None:
         """The sizes, inclusive, at which the kernel takes calls; ``low`` ``None`` means never."""
-    def set_apply(self, apply: Callable[..., Any]) -> None:
-        """The autograd function's ``apply``, called as ``(input, dim, *numbers)``."""
+    def allow_autocast(self, dtype: str) -> None:
+        """Stock torch's autocast leaves inputs of this dtype, and their gradients, alone."""
+    def set_apply(self, apply: Callable[..., Any], copies: bool) -> None:
+        """The autograd function's ``apply``, called as ``(input, dim, *numbers)``; ``copies`` if its backward does not
+        see the input, so that a row-major copy of it will do in forward."""
     def counters(self) -> dict[str, Any]:
         """``calls``, ``elements``, ``seconds``, and ``declined`` by reason."""
     def reset(self) -> None:
@@ -43,8 +46,13 @@ def make(
     numbers: Iterable[float] = ...,
     inplace: bool = False,
     label: str = "",
+    inner: tuple[Callable[..., Any], list[tuple[int, Any]]] | None = None,
 ) -> Any:
-    """The callable that stands in for ``stock``, inactive until `set_active`."""
+    """The callable that stands in for ``stock``, inactive until `set_active`.
+
+    ``inner`` is a function in C that does the same for a plain tensor, and the index and default of each parameter that
+    it takes.
+    """
 
 def set_active(callable: Any, active: bool) -> None:
     """Switches a callable between kernels and the stock function."""

@@ -25,7 +25,12 @@ ROLES = {
 }
 
 #: Where an entrance lives: its prefix, the module, the attribute that owns it.
-OWNERS = {"F": ("torch.nn.functional", None), "torch": ("torch", None), "Tensor": ("torch", "Tensor")}
+OWNERS = {
+    "F": ("torch.nn.functional", None),
+    "torch": ("torch", None),
+    "Tensor": ("torch", "Tensor"),
+    "nn": ("torch._C._nn", None),
+}
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,19 @@ class Entrance:
     attribute: str
     parameters: tuple[Parameter, ...]
     inplace: bool
+    #: path of the function in C that a function in Python comes down to, and the names of what it takes
+    inner: tuple[str, tuple[str, ...]] | None = None
 
     def holder(self) -> Any:
         """The object that holds the attribute: a module, or ``torch.Tensor``."""
-        module = importlib.import_module(self.module)
-        return getattr(module, self.owner) if self.owner else module
+        return holder(self.path)
+
+
+def holder(path: str) -> Any:
+    """The object that holds what users write as ``path``."""
+    module, owner = OWNERS[path.partition(".")[0]]
+    found = importlib.import_module(module)
+    return getattr(found, owner) if owner else found
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,9 @@ class Op:
     """One operation.
 
     ``entrances``
-        stock signatures, such as ``"F.elu(input, alpha=1.0, inplace=False)"``; a name that ends in ``_`` works in place.
+        stock signatures, such as ``"F.elu(input, alpha=1.0, inplace=False) -> nn.elu(input, alpha)"``; a name that ends in ``_`` works in place.
+        Where stock torch's is written in Python, ``"-> nn.elu(input, alpha)"`` is the call in C that it comes down to
+        for a plain tensor, out of place.
     ``numbers``
         the parameters that the kernel takes as numbers, in its order, with the value where an entrance lacks them.
     ``choices``
@@ -117,6 +132,7 @@ class Op:
         return tuple(self._parse(signature) for signature in self.entrances)
 
     def _parse(self, signature: str) -> Entrance:
+        signature, _, inner = (part.strip() for part in signature.partition("->"))
         path, _, rest = signature.partition("(")
         prefix, _, attribute = path.partition(".")
         module, owner = OWNERS[prefix]
@@ -139,7 +155,9 @@ class Op:
                 )
             )
         inplace = attribute.endswith("_") and not attribute.endswith("__")
-        return Entrance(path, module, owner, attribute, tuple(parameters), inplace)
+        target, _, takes = inner.rstrip(")").partition("(")
+        comes_to = (target, tuple(name.strip() for name in takes.split(","))) if inner else None
+        return Entrance(path, module, owner, attribute, tuple(parameters), inplace, comes_to)
 
 
 def _aten() -> Any:
@@ -202,7 +220,7 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804
 ROWS: tuple[Op, ...] = (
     Op(
         "relu",
-        ("F.relu(input, inplace=False)", "F.relu_(input)", "torch.relu(input)", "Tensor.relu(self)",
+        ("F.relu(input, inplace=False) -> torch.relu(input)", "F.relu_(input)", "torch.relu(input)", "Tensor.relu(self)",
          "torch.relu_(input)", "Tensor.relu_(self)"),
         calls=("F.relu(x)",),
         saves="result",
@@ -213,7 +231,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "relu6",
-        ("F.relu6(input, inplace=False)",),
+        ("F.relu6(input, inplace=False) -> nn.relu6(input)",),
         calls=("F.relu6(x)",),
         kernel="hardtanh",
         fixed=(0.0, 6.0),
@@ -226,7 +244,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "hardtanh",
-        ("F.hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False)",
+        ("F.hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False) -> nn.hardtanh(input, min_val, max_val)",
          "F.hardtanh_(input, min_val=-1.0, max_val=1.0)"),
         calls=("F.hardtanh(x)", "F.hardtanh(x, -0.5, 2.0)"),
         numbers={"min_val": -1.0, "max_val": 1.0},
@@ -239,7 +257,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "leaky_relu",
-        ("F.leaky_relu(input, negative_slope=0.01, inplace=False)", "F.leaky_relu_(input, negative_slope=0.01)"),
+        ("F.leaky_relu(input, negative_slope=0.01, inplace=False) -> nn.leaky_relu(input, negative_slope)", "F.leaky_relu_(input, negative_slope=0.01)"),
         calls=("F.leaky_relu(x)", "F.leaky_relu(x, 0.2)"),
         numbers={"negative_slope": 0.01},
         saves="input",
@@ -250,7 +268,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "hardswish",
-        ("F.hardswish(input, inplace=False)",),
+        ("F.hardswish(input, inplace=False) -> nn.hardswish(input)",),
         calls=("F.hardswish(x)",),
         saves="input",
         backward=lambda grad, saved, dim: _aten().hardswish_backward(grad, saved),
@@ -259,7 +277,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "hardsigmoid",
-        ("F.hardsigmoid(input, inplace=False)",),
+        ("F.hardsigmoid(input, inplace=False) -> nn.hardsigmoid(input)",),
         calls=("F.hardsigmoid(x)",),
         saves="input",
         backward=lambda grad, saved, dim: _aten().hardsigmoid_backward(grad, saved),
@@ -268,7 +286,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "elu",
-        ("F.elu(input, alpha=1.0, inplace=False)", "F.elu_(input, alpha=1.0)"),
+        ("F.elu(input, alpha=1.0, inplace=False) -> nn.elu(input, alpha)", "F.elu_(input, alpha=1.0)"),
         calls=("F.elu(x)", "F.elu(x, 0.5)"),
         numbers={"alpha": 1.0},
         saves="input",
@@ -278,7 +296,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "selu",
-        ("F.selu(input, inplace=False)", "F.selu_(input)", "torch.selu(input)", "torch.selu_(input)"),
+        ("F.selu(input, inplace=False) -> torch.selu(input)", "F.selu_(input)", "torch.selu(input)", "torch.selu_(input)"),
         calls=("F.selu(x)",),
         kernel="elu",
         fixed=(_SELU_ALPHA, _SELU_SCALE),
@@ -289,7 +307,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "celu",
-        ("F.celu(input, alpha=1.0, inplace=False)", "F.celu_(input, alpha=1.0)", "torch.celu(input, alpha=1.0)",
+        ("F.celu(input, alpha=1.0, inplace=False) -> torch.celu(input, alpha)", "F.celu_(input, alpha=1.0)", "torch.celu(input, alpha=1.0)",
          "torch.celu_(input, alpha=1.0)"),
         calls=("F.celu(x)", "F.celu(x, 0.5)"),
         numbers={"alpha": 1.0},
@@ -313,7 +331,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "silu",
-        ("F.silu(input, inplace=False)",),
+        ("F.silu(input, inplace=False) -> nn.silu(input)",),
         calls=("F.silu(x)",),
         saves="input",
         backward=_silu_backward,
@@ -322,7 +340,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "mish",
-        ("F.mish(input, inplace=False)",),
+        ("F.mish(input, inplace=False) -> nn.mish(input)",),
         calls=("F.mish(x)",),
         saves="input",
         backward=_mish_backward,
@@ -331,7 +349,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "sigmoid",
-        ("F.sigmoid(input)", *_unary("sigmoid")),
+        ("F.sigmoid(input) -> Tensor.sigmoid(input)", *_unary("sigmoid")),
         calls=("torch.sigmoid(x)",),
         saves="result",
         backward=lambda grad, saved, dim: _aten().sigmoid_backward(grad, saved),
@@ -340,7 +358,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "tanh",
-        ("F.tanh(input)", *_unary("tanh")),
+        ("F.tanh(input) -> Tensor.tanh(input)", *_unary("tanh")),
         calls=("torch.tanh(x)",),
         saves="result",
         backward=lambda grad, saved, dim: _aten().tanh_backward(grad, saved),
@@ -418,8 +436,8 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "softmax",
-        ("F.softmax(input, dim=None, _stacklevel=3, dtype=None)", "torch.softmax(input, dim, dtype=None, *, out=None)",
-         "Tensor.softmax(self, dim, dtype=None)"),
+        ("F.softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.softmax(input, dim)",
+         "torch.softmax(input, dim, dtype=None, *, out=None)", "Tensor.softmax(self, dim, dtype=None)"),
         calls=("F.softmax(x, -1)", "F.softmax(x, 0)"),
         shape="rows",
         saves="result",
@@ -429,7 +447,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "log_softmax",
-        ("F.log_softmax(input, dim=None, _stacklevel=3, dtype=None)",
+        ("F.log_softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.log_softmax(input, dim)",
          "torch.log_softmax(input, dim, dtype=None, *, out=None)", "Tensor.log_softmax(self, dim, dtype=None)"),
         calls=("F.log_softmax(x, -1)", "F.log_softmax(x, 0)"),
         shape="rows",
@@ -453,7 +471,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "glu",
-        ("F.glu(input, dim=-1)",),
+        ("F.glu(input, dim=-1) -> nn.glu(input, dim)",),
         calls=("F.glu(x, -1)", "F.glu(x, 0)"),
         shape="glu",
         saves="input",

@@ -16,10 +16,10 @@ import wrapt
 
 from . import _rusttorch, compat, memory, thresholds
 from .autograd import make_apply
-from .catalog import CATALOG, Entrance, Op
+from .catalog import CATALOG, Entrance, Op, holder
 from .log import logger, warn
-from .runtime import ALL_DTYPES, UnavailableError, announce, open_runtime, torch_version, without_modes
-from .selfcheck import failures, missing
+from .runtime import ALL_DTYPES, AUTOCAST, UnavailableError, announce, open_runtime, torch_version, without_modes
+from .selfcheck import failures, missing, untouched
 from .settings import SettingError, check_names
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -98,9 +98,27 @@ def _is_stock(function: Any) -> bool:
     return type(function) in (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 
 
+#: What a stock function in Python that hands its tensor on may name, beside itself and what it hands it to.
+_THIN = {"has_torch_function_unary", "handle_torch_function", "_get_softmax_dim", "dim", "ValueError", "RuntimeError"}
+
+
+def _inner(entrance: Entrance, stock: Any) -> tuple[Any, list[tuple[int, Any]]] | None:
+    """The function in C that this torch's one in Python comes down to, and the parameters it takes."""
+    if entrance.inner is None or not isinstance(stock, types.FunctionType):
+        return None
+    path, names = entrance.inner
+    attribute = path.partition(".")[2]
+    function = getattr(holder(path), attribute, None)
+    thin = {*_THIN, entrance.attribute, "torch", "_C", "_nn", attribute, f"{attribute}_"}
+    if function is None or not _is_stock(function) or not thin.issuperset(stock.__code__.co_names):
+        return None
+    indices = {p.name: index for index, p in enumerate(entrance.parameters)}
+    return function, [(indices[name], entrance.parameters[indices[name]].default) for name in names]
+
+
 def _build(row: Op) -> Operation:
     native = _rusttorch.Op(row.name, row.kernel or row.name, row.strides)
-    native.set_apply(make_apply(row, native))
+    native.set_apply(make_apply(row, native), row.saves == "result")
     sites = []
     for entrance in row.parsed():
         holder = entrance.holder()
@@ -125,6 +143,7 @@ def _build(row: Op) -> Operation:
             numbers=[*row.numbers.values(), *row.fixed],
             inplace=entrance.inplace,
             label=f"rusttorch::{row.name}",
+            inner=_inner(entrance, stock),
         )
         compat.register(function, stock)
         own = entrance.attribute in vars(holder)
@@ -151,6 +170,10 @@ def operations() -> dict[str, Operation]:
                 operation.native.reset()
                 if torch_version() < ALL_DTYPES:
                     operation.missing = without_modes(missing, operation.row)
+            if torch_version() >= AUTOCAST:
+                for name, dtypes in without_modes(untouched, built).items():
+                    for dtype in dtypes:
+                        built[name].native.allow_autocast(dtype)
             _registry.operations = built
             compat.watch()
         return _registry.operations

@@ -19,6 +19,9 @@ OLDEST, NEWEST_TESTED = (2, 0), (2, 15)
 #: From here on, stock torch has the dtypes of the catalogue on the CPU; before, each is tried.
 ALL_DTYPES = (2, 13)
 
+#: From here on, one set of functions switches autocast for every device; before, calls under it go to stock torch.
+AUTOCAST = (2, 4)
+
 _lock = threading.Lock()
 _found: dict[str, Any] | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from . import _rusttorch
@@ -68,6 +69,55 @@ def missing(row: Op) -> set[tuple[str, str]]:
                 result.backward(torch.ones_like(result))
             except RuntimeError:
                 found.add(("training", dtype))
+    return found
+
+
+def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
+    """The dtypes, by operation, of which stock torch's autocast leaves inputs, results and gradients as they are."""
+    import torch
+
+    def everything(operation: Operation, dtype: str) -> list[Any]:
+        row, results = operation.row, []
+        x = torch.linspace(0.25, 0.75, 24).to(getattr(torch, dtype)).view(2, 12)
+        for site in operation.sites:
+            needed = [p for p in site.entrance.parameters if p.required or p.role == "dim"][1:]
+            results.append(site.stock(x.clone(), *(-1 if p.role == "dim" else row.numbers[p.name] for p in needed)))
+        leaf = x.clone().requires_grad_()
+        result = eval(row.calls[0], {"F": torch.nn.functional, "torch": torch, "x": leaf})
+        results += [result.detach(), *_gradients(result.grad_fn, torch.ones_like(result))]
+        return results
+
+    found: dict[str, set[str]] = {}
+    before = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+    for name, operation in operations.items():
+        for dtype in operation.row.dtypes:
+            try:
+                torch.set_autocast_enabled("cpu", False)
+                plain = everything(operation, dtype)
+                torch.set_autocast_enabled("cpu", True)
+                for low in (torch.bfloat16, torch.float16):
+                    torch.set_autocast_dtype("cpu", low)
+                    if not all(map(functools.partial(_same, torch), everything(operation, dtype), plain)):
+                        break
+                else:
+                    found.setdefault(name, set()).add(dtype)
+            except RuntimeError:
+                continue  # see `missing`
+            finally:
+                torch.set_autocast_enabled("cpu", before[0])
+                torch.set_autocast_dtype("cpu", before[1])
+    torch.clear_autocast_cache()
+    return found
+
+
+def _gradients(node: Any, gradient: Any) -> list[Any]:
+    """The leaves' gradients, node by node: the engine would import half of torch."""
+    gradients = node(gradient)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    found = []
+    for (following, _), one in zip(node.next_functions, gradients, strict=True):
+        if following is not None:
+            found += [one] if hasattr(following, "variable") else _gradients(following, one)
     return found
 
 

@@ -41,6 +41,8 @@ pub(crate) struct Signature {
     count: usize,
     /// Whether the one argument that must be given is the input, in front.
     simple: bool,
+    /// Whether an argument can ask for work in place.
+    pub(crate) inplace: bool,
 }
 
 /// A call's arguments.
@@ -51,15 +53,27 @@ pub(crate) struct Arguments {
     pub(crate) inplace: bool,
     numbers: [f64; MAX_NUMBERS],
     count: usize,
+    /// By parameter; borrowed from the caller, null where the default holds.
+    given: [*mut ffi::PyObject; MAX_PARAMETERS],
 }
 
 impl Arguments {
+    /// What was given for the parameter at `index`, or null.
+    pub(crate) fn given(&self, index: usize) -> *mut ffi::PyObject {
+        self.given[index]
+    }
+
     pub(crate) fn numbers(&self) -> &[f64] {
         &self.numbers[..self.count]
     }
 }
 
 impl Signature {
+    /// Whether it has no parameter that is a number.
+    pub(crate) fn numberless(&self) -> bool {
+        self.count == 0
+    }
+
     /// From `(name, role, index, required, keyword_only, choices)` each, the default `dim`, and the kernel's numbers
     /// where the signature has no parameter or the call no argument for them.
     pub(crate) fn new(parameters: &Bound<'_, PyAny>, dim: Option<i64>, numbers: &[f64]) -> PyResult<Self> {
@@ -69,6 +83,7 @@ impl Signature {
             numbers: [0.0; MAX_NUMBERS],
             count: numbers.len(),
             simple: true,
+            inplace: false,
         };
         if numbers.len() > MAX_NUMBERS {
             return Err(PyValueError::new_err("too many numbers"));
@@ -103,72 +118,81 @@ impl Signature {
             ));
         }
         signature.simple = signature.parameters[1..].iter().all(|parameter| !parameter.required);
+        signature.inplace = signature.parameters.iter().any(|p| matches!(p.role, Role::Inplace));
         Ok(signature)
     }
 
-    /// Binds the arguments of a vectorcall.
+    /// A call's arguments before any is bound.
+    #[inline]
+    pub(crate) fn defaults(&self) -> Arguments {
+        Arguments {
+            input: std::ptr::null_mut(),
+            dim: self.dim,
+            inplace: false,
+            numbers: self.numbers,
+            count: self.count,
+            given: [std::ptr::null_mut(); MAX_PARAMETERS],
+        }
+    }
+
+    /// Binds the arguments of a vectorcall in their [defaults](Self::defaults), which are not moved afterwards: to read
+    /// what was just written by another width stalls for longer than the binding takes.
     ///
     /// # Errors
     /// Where they do not fit, which is for stock torch to judge, or ask for what kernels do not do.
     ///
     /// # Safety
     /// `args` holds `positional` objects, then as many as `names`, a tuple or null, has. The GIL is held.
+    #[inline]
     pub(crate) unsafe fn bind(
         &self,
         py: Python<'_>,
+        bound: &mut Arguments,
         args: *const *mut ffi::PyObject,
         positional: usize,
         names: *mut ffi::PyObject,
-    ) -> Result<Arguments, Decline> {
-        let mut bound = Arguments {
-            input: std::ptr::null_mut(),
-            dim: self.dim,
-            inplace: false,
-            numbers: self.numbers,
-            count: self.count,
-        };
+    ) -> Result<(), Decline> {
         if positional == 1 && names.is_null() && self.simple {
             // SAFETY: there is one argument.
             bound.input = unsafe { *args };
-            return Ok(bound);
+            bound.given[0] = bound.input;
+            return Ok(());
         }
         if positional > self.parameters.len() {
             return Err(Decline::Arguments);
         }
-        let mut given = [false; MAX_PARAMETERS];
         for (index, parameter) in self.parameters[..positional].iter().enumerate() {
             if parameter.keyword_only {
                 return Err(Decline::Arguments);
             }
-            given[index] = true;
             // SAFETY: `index` is below the number of arguments, which are alive.
-            set(&mut bound, &parameter.role, &unsafe {
-                Bound::from_borrowed_ptr(py, *args.add(index))
-            })?;
+            let value = unsafe { Bound::from_borrowed_ptr(py, *args.add(index)) };
+            bound.given[index] = value.as_ptr();
+            set(bound, &parameter.role, &value)?;
         }
         if !names.is_null() {
             // SAFETY: a tuple of strings, by the vectorcall protocol.
             let names = unsafe { Bound::from_borrowed_ptr(py, names).cast_into_unchecked::<PyTuple>() };
             for (offset, name) in names.iter_borrowed().enumerate() {
                 let index = self.position(py, name.as_ptr()).ok_or(Decline::Arguments)?;
-                if given[index] {
+                if !bound.given[index].is_null() {
                     return Err(Decline::Arguments);
                 }
-                given[index] = true;
                 // SAFETY: as above.
                 let value = unsafe { Bound::from_borrowed_ptr(py, *args.add(positional + offset)) };
-                set(&mut bound, &self.parameters[index].role, &value)?;
+                bound.given[index] = value.as_ptr();
+                set(bound, &self.parameters[index].role, &value)?;
             }
         }
         let missing = self
             .parameters
             .iter()
-            .zip(given)
-            .any(|(parameter, given)| parameter.required && !given);
+            .zip(bound.given)
+            .any(|(parameter, given)| parameter.required && given.is_null());
         if missing || bound.input.is_null() {
             Err(Decline::Arguments)
         } else {
-            Ok(bound)
+            Ok(())
         }
     }
 

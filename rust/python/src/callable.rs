@@ -23,11 +23,12 @@ use pyo3::{
     sync::PyOnceLock,
     types::{PyCFunction, PyDict, PyTuple},
 };
+use rusttorch_core::dtype::DType;
 use rusttorch_torch::{decline::Decline, doors::Held, state::State};
 
 use crate::{
-    bind::{Arguments, Signature},
-    op::{Failure, Mode, Op, OpState, hold},
+    bind::{Arguments, MAX_PARAMETERS, Signature},
+    op::{Failure, Mode, Op, OpState},
     runtime::{Runtime, runtime},
 };
 
@@ -77,10 +78,33 @@ struct Data {
     active: AtomicBool,
     /// Whether the stock function is written in C, and not a method.
     builtin: bool,
+    /// Whether it is written in Python, and may call what is replaced as well.
+    python: bool,
+    inner: Option<Inner>,
     /// `module:attribute`, for pickling.
     path: String,
     /// What the profiler calls it.
     label: String,
+}
+
+/// A function, and what it takes: the index and the default of parameters.
+type InnerArguments = (Py<PyAny>, Vec<(usize, Py<PyAny>)>);
+
+/// What a stock function written in Python comes down to, for a plain tensor and no mode: a function written in C. To
+/// enter Python from here costs what the allowance for a declined call is.
+struct Inner {
+    function: Py<PyAny>,
+    /// Its arguments: parameters of the stock function, each with its default.
+    arguments: Vec<(usize, Py<PyAny>)>,
+}
+
+/// The arguments of a vectorcall: `positional` ones, then as many as `names`, a tuple or null, has. They are alive
+/// during the call.
+#[derive(Clone, Copy)]
+struct Given {
+    args: *const *mut ffi::PyObject,
+    positional: usize,
+    names: *mut ffi::PyObject,
 }
 
 thread_local! {
@@ -107,32 +131,42 @@ unsafe extern "C" fn vectorcall(
         if !data.active.load(Relaxed) || DECLINING.get() {
             return PyObject_Vectorcall(data.stock.as_ptr(), args, nargsf, names);
         }
+        let given = Given {
+            args,
+            positional: nargsf & !ARGUMENTS_OFFSET,
+            names,
+        };
+        let Some(runtime) = runtime() else {
+            return declined(callable, given, Decline::Failed);
+        };
+        match data.outline(runtime, given) {
+            Ok(recorded) => accelerated(callable, given, runtime, recorded),
+            Err(reason) => declined(callable, given, reason),
+        }
+    }
+}
+
+/// The call by a kernel, if it passes the guards.
+///
+/// Apart from the vectorcall and from what follows when it is declined: code that is small is at hand when torch's own,
+/// which is not, has run in between.
+///
+/// # Safety
+/// As for a vectorcall.
+#[inline(never)]
+unsafe fn accelerated(
+    callable: *mut ffi::PyObject,
+    given: Given,
+    runtime: &Runtime,
+    recorded: Option<bool>,
+) -> *mut ffi::PyObject {
+    // SAFETY: the caller's.
+    unsafe {
         let py = Python::assume_attached();
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let arguments = data.signature.bind(py, args, nargsf & !ARGUMENTS_OFFSET, names)?;
-            data.call(py, &arguments)
-        }));
-        match outcome {
-            Ok(Ok(result)) => result.into_ptr(),
-            Ok(Err(Failure::Decline(reason))) => {
-                data.op.count_decline(reason);
-                if data.builtin && matches!(reason, Decline::FunctionMode | Decline::NotPlain) {
-                    if let Some(redirect) = REDIRECT.get(py) {
-                        return redirected(py, redirect, callable, args, nargsf & !ARGUMENTS_OFFSET, names);
-                    }
-                }
-                let nested = is_about_tensors(reason);
-                DECLINING.set(nested);
-                let result = PyObject_Vectorcall(data.stock.as_ptr(), args, nargsf, names);
-                if nested {
-                    DECLINING.set(false);
-                }
-                result
-            }
-            Ok(Err(Failure::Raise(error))) => {
-                error.restore(py);
-                ptr::null_mut()
-            }
+        let data = data(callable);
+        match catch_unwind(AssertUnwindSafe(|| data.run(py, runtime, given, recorded))) {
+            Ok(Ok(result)) => result,
+            Ok(Err(reason)) => declined(callable, given, reason),
             Err(_) => {
                 PyRuntimeError::new_err("rusttorch: internal error").restore(py);
                 ptr::null_mut()
@@ -141,19 +175,55 @@ unsafe extern "C" fn vectorcall(
     }
 }
 
+/// The call by stock torch.
+///
+/// # Safety
+/// As for a vectorcall.
+#[inline(never)]
+unsafe fn declined(callable: *mut ffi::PyObject, given: Given, reason: Decline) -> *mut ffi::PyObject {
+    // SAFETY: the caller's.
+    unsafe {
+        let data = data(callable);
+        data.op.count_decline(reason);
+        let about_tensors = is_about_tensors(reason);
+        if data.builtin {
+            // The outline is looked at before the function mode is asked for.
+            let function_mode = || runtime().is_some_and(|runtime| runtime.state.function_mode());
+            if matches!(reason, Decline::FunctionMode | Decline::NotPlain) || about_tensors && function_mode() {
+                if let Some(result) = redirected(callable, given) {
+                    return result;
+                }
+            }
+        }
+        if about_tensors && data.python {
+            if let Some(result) = data.inner.as_ref().and_then(|inner| data.call_inner(inner, given)) {
+                return result;
+            }
+            DECLINING.set(true);
+        }
+        let result = PyObject_Vectorcall(data.stock.as_ptr(), given.args, given.positional, given.names);
+        if about_tensors && data.python {
+            DECLINING.set(false);
+        }
+        result
+    }
+}
+
 /// `redirect(callable, args, kwargs)`: see [`set_redirect`].
 static REDIRECT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// # Safety
 /// As for a vectorcall.
-unsafe fn redirected(
-    py: Python<'_>,
-    redirect: &Py<PyAny>,
-    callable: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    positional: usize,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
+#[cold]
+unsafe fn redirected(callable: *mut ffi::PyObject, given: Given) -> Option<*mut ffi::PyObject> {
+    // SAFETY: the caller's.
+    let py = unsafe { Python::assume_attached() };
+    let redirect = REDIRECT.get(py)?;
+    let Given {
+        args,
+        positional,
+        names,
+    } = given;
     // SAFETY: the caller's; the references are borrowed.
     let value = |index: usize| unsafe { Bound::from_borrowed_ptr(py, *args.add(index)) };
     let call = || -> PyResult<Py<PyAny>> {
@@ -170,7 +240,7 @@ unsafe fn redirected(
         redirect.call1(py, (callable, PyTuple::new(py, (0..positional).map(value))?, kwargs))
     };
     // SAFETY: the result is a new reference.
-    unsafe { returned(py, call()) }
+    Some(unsafe { returned(py, call()) })
 }
 
 /// Sets what a builtin's callable does under a function mode or for a tensor subclass: `redirect(callable, args, kwargs)`
@@ -189,66 +259,219 @@ fn is_about_tensors(reason: Decline) -> bool {
     )
 }
 
+/// A call that has passed the guards.
+struct Passed<'a> {
+    held: Held<'a>,
+    mode: Mode,
+    state: State,
+}
+
 impl Data {
-    /// The guards that every call passes, in the order of their cost; then the mode of the call.
-    #[inline]
-    fn guard<'a>(
+    /// What little can tell of most calls that stock torch gets: they go there for their type or size. Tells of the
+    /// others, where it could look, whether autograd is to record them.
+    ///
+    /// # Safety
+    /// As for a vectorcall.
+    #[inline(always)]
+    unsafe fn outline(&self, runtime: &Runtime, given: Given) -> Result<Option<bool>, Decline> {
+        if given.positional == 0 {
+            return Ok(None);
+        }
+        // SAFETY: there is an argument, the first is the input, alive during the call, and the GIL is held.
+        unsafe {
+            let input = *given.args;
+            if !runtime.doors.is_plain(input) {
+                return Err(Decline::NotPlain);
+            }
+            let Some(outline) = runtime.doors.outline(input) else {
+                return Ok(None);
+            };
+            let dtype = outline.dtype.ok_or(Decline::Dtype)?;
+            self.op.takes_ever(dtype, outline.numel)?;
+            let recorded = runtime.state.grad() && outline.requires_grad();
+            self.takes(recorded, Some(dtype), outline.numel)?;
+            Ok(Some(recorded))
+        }
+    }
+
+    /// Whether the kernel takes so many elements, in place or not as far as that is known, and recorded by autograd or not.
+    #[inline(always)]
+    fn takes(&self, recorded: bool, dtype: Option<DType>, numel: usize) -> Result<(), Decline> {
+        let taken = |mode| self.op.takes(mode, dtype, numel);
+        match (recorded, self.inplace) {
+            (true, _) => taken(Mode::Training),
+            (false, true) => taken(Mode::Inplace),
+            (false, false) if self.signature.inplace => taken(Mode::Forward).or_else(|_| taken(Mode::Inplace)),
+            (false, false) => taken(Mode::Forward),
+        }
+    }
+
+    /// The call of a function written in Python by the one in C that it comes down to; `None` if the arguments or the
+    /// state are not so simple, or if it fails: then the stock function raises, from its own line.
+    ///
+    /// # Safety
+    /// As for a vectorcall, whose input is a plain tensor.
+    unsafe fn call_inner(&self, inner: &Inner, given: Given) -> Option<*mut ffi::PyObject> {
+        if !runtime()?.state.is_unwatched() {
+            return None;
+        }
+        let Given {
+            args,
+            positional,
+            names,
+        } = given;
+        let mut values = [ptr::null_mut(); MAX_PARAMETERS];
+        let count = inner.arguments.len();
+        if names.is_null() && positional == count && self.signature.numberless() {
+            // SAFETY: so many arguments were given.
+            values[..count].copy_from_slice(unsafe { std::slice::from_raw_parts(args, count) });
+        } else {
+            let mut arguments = self.signature.defaults();
+            // SAFETY: the caller's.
+            unsafe {
+                let py = Python::assume_attached();
+                self.signature.bind(py, &mut arguments, args, positional, names)
+            }
+            .ok()?;
+            if arguments.inplace || !self.op.accepts_numbers(arguments.numbers()) {
+                return None;
+            }
+            for (value, (index, default)) in values.iter_mut().zip(&inner.arguments) {
+                let given = arguments.given(*index);
+                *value = if given.is_null() { default.as_ptr() } else { given };
+            }
+        }
+        // SAFETY: `None` lives for ever.
+        let none = unsafe { ffi::Py_None() };
+        if values[..count].contains(&none) {
+            // The stock function finds a dimension of its own.
+            return None;
+        }
+        // SAFETY: the values are alive, and as many.
+        unsafe {
+            let result = PyObject_Vectorcall(inner.function.as_ptr(), values.as_ptr(), count, ptr::null_mut());
+            if result.is_null() {
+                ffi::PyErr_Clear();
+            }
+            (!result.is_null()).then_some(result)
+        }
+    }
+
+    /// What [`Data::outline`] tells, where it could not look.
+    fn glance(
         &self,
         py: Python<'_>,
-        runtime: &'a Runtime,
-        arguments: &Arguments,
-    ) -> Result<(State, Mode, Held<'a>), Decline> {
+        runtime: &Runtime,
+        input: *mut ffi::PyObject,
+    ) -> Result<(bool, Option<State>), Decline> {
         // SAFETY: the input is alive during the call, and the GIL held.
-        if !unsafe { runtime.doors.is_plain(arguments.input) } {
-            return Err(Decline::NotPlain);
-        }
-        if runtime.state.function_mode() {
-            return Err(Decline::FunctionMode);
-        }
-        // SAFETY: as above; what is held does not outlive the call.
-        let held = unsafe { runtime.doors.hold(py, arguments.input) }?;
+        let held = unsafe {
+            if !runtime.doors.is_plain(input) {
+                return Err(Decline::NotPlain);
+            }
+            runtime.doors.hold(py, input)?
+        };
         // Python's queries of a tensor would be recorded by a tracer.
-        let early = if held.is_native() {
+        let state = if held.is_native() {
             None
         } else {
             Some(runtime.state.read()?)
         };
-        let inplace = self.inplace || arguments.inplace;
-        let mode = match (runtime.state.grad() && held.requires_grad(py)?, inplace) {
+        let recorded = runtime.state.grad() && held.requires_grad(py)?;
+        self.takes(recorded, None, held.numel(py)?)?;
+        Ok((recorded, state))
+    }
+
+    /// The guards that [`Data::outline`] has not been through, the dearest last; binds the arguments meanwhile.
+    #[inline(always)]
+    fn guard<'a>(
+        &self,
+        py: Python<'_>,
+        runtime: &'a Runtime,
+        given: Given,
+        recorded: Option<bool>,
+        arguments: &mut Arguments,
+    ) -> Result<Passed<'a>, Decline> {
+        let Given {
+            args,
+            positional,
+            names,
+        } = given;
+        if runtime.state.function_mode() {
+            return Err(Decline::FunctionMode);
+        }
+        // SAFETY: the arguments of a call.
+        unsafe { self.signature.bind(py, arguments, args, positional, names) }?;
+        let (recorded, state) = match recorded {
+            Some(recorded) => (recorded, None),
+            None => self.glance(py, runtime, arguments.input)?,
+        };
+        let mode = match (recorded, self.inplace || arguments.inplace) {
             (true, true) => return Err(Decline::TrainingInplace),
             (true, false) => Mode::Training,
             (false, true) => Mode::Inplace,
             (false, false) => Mode::Forward,
         };
-        self.op.takes_any(mode, held.numel(py)?)?;
-        let state = early.map_or_else(|| runtime.state.read(), Ok)?;
-        Ok((state, mode, held))
+        Ok(Passed {
+            // SAFETY: the input is a plain tensor, alive during the call, and the GIL held.
+            held: unsafe { runtime.doors.hold(py, arguments.input) }?,
+            mode,
+            state: state.map_or_else(|| runtime.state.read(), Ok)?,
+        })
     }
 
-    fn call(&self, py: Python<'_>, arguments: &Arguments) -> Result<Py<PyAny>, Failure> {
-        let runtime = runtime().ok_or(Decline::Failed)?;
-        let (state, mode, held) = self.guard(py, runtime, arguments)?;
+    /// The result of a call, or null where it raises.
+    fn run(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        given: Given,
+        recorded: Option<bool>,
+    ) -> Result<*mut ffi::PyObject, Decline> {
+        let mut arguments = self.signature.defaults();
+        let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
+        match self.accelerated(py, runtime, &passed, &arguments) {
+            Ok(result) => Ok(result.into_ptr()),
+            Err(Failure::Decline(reason)) => Err(reason),
+            Err(Failure::Raise(error)) => {
+                error.restore(py);
+                Ok(ptr::null_mut())
+            }
+        }
+    }
+
+    fn accelerated(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        passed: &Passed<'_>,
+        arguments: &Arguments,
+    ) -> Result<Py<PyAny>, Failure> {
+        let Passed { held, mode, state } = passed;
         let numbers = arguments.numbers();
-        let view = held.view(py, mode == Mode::Inplace, state.profiled)?;
-        self.op.takes(mode, &view)?;
+        let view = held.view(py, *mode == Mode::Inplace, state.profiled)?;
+        self.op.takes(*mode, Some(view.dtype), view.layout.numel())?;
+        self.op.runs_under(*state, view.dtype)?;
         // SAFETY: the input is alive during the call.
         let input = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
         let plan = match self.op.plan(&view.layout, arguments.dim, numbers) {
-            Err(Decline::Layout) if mode != Mode::Inplace && view.layout.dense_order().is_some() => {
-                // Stock torch begins with a row-major copy as well.
-                return self.run_contiguous(py, runtime, &input, arguments, mode);
+            Ok(plan) => Some(plan),
+            Err(reason) => {
+                self.op
+                    .takes_copy(*mode, &view.layout, arguments.dim, numbers, reason)?;
+                None
             }
-            plan => plan?,
         };
         let _record = if state.profiled {
             Record::start(py, &self.label).ok()
         } else {
             None
         };
-        match mode {
-            Mode::Training => self.op.train(py, &input, arguments.dim, numbers),
-            Mode::Forward => self.op.forward(py, runtime, &view, &plan, numbers),
-            Mode::Inplace => {
+        match (mode, plan) {
+            (Mode::Training, _) => self.op.train(py, &input, arguments.dim, numbers),
+            (Mode::Forward, Some(plan)) => self.op.forward(py, runtime, &view, &plan, numbers),
+            (Mode::Forward, None) => self.op.forward_copied(py, runtime, &input, arguments.dim, numbers),
+            (Mode::Inplace, _) => {
                 if held.is_inference(py)? {
                     if !state.inference {
                         return Err(Decline::Inference.into());
@@ -262,36 +485,20 @@ impl Data {
         }
     }
 
-    /// Runs on a row-major copy of the input.
-    fn run_contiguous(
-        &self,
-        py: Python<'_>,
-        runtime: &Runtime,
-        input: &Bound<'_, PyAny>,
-        arguments: &Arguments,
-        mode: Mode,
-    ) -> Result<Py<PyAny>, Failure> {
-        if mode == Mode::Training {
-            return Err(Decline::Layout.into());
-        }
-        let copy = input
-            .call_method0(pyo3::intern!(py, "contiguous"))
-            .map_err(Failure::Raise)?;
-        let view = hold(runtime, &copy)?.view(py, false, false)?;
-        let plan = self.op.plan(&view.layout, arguments.dim, arguments.numbers())?;
-        self.op.forward(py, runtime, &view, &plan, arguments.numbers())
-    }
-
     /// What a call would do, without doing it.
-    fn explain(&self, py: Python<'_>, arguments: &Arguments) -> Result<(), Decline> {
+    fn explain(&self, py: Python<'_>, given: Given) -> Result<(), Decline> {
         let runtime = runtime().ok_or(Decline::Failed)?;
-        let (state, mode, held) = self.guard(py, runtime, arguments)?;
+        let mut arguments = self.signature.defaults();
+        // SAFETY: the arguments of a call.
+        let recorded = unsafe { self.outline(runtime, given) }?;
+        let Passed { held, mode, state } = self.guard(py, runtime, given, recorded, &mut arguments)?;
         let view = held.view(py, false, state.profiled)?;
-        self.op.takes(mode, &view)?;
-        match self.op.plan(&view.layout, arguments.dim, arguments.numbers()) {
-            Err(Decline::Layout) if mode == Mode::Forward && view.layout.dense_order().is_some() => Ok(()),
-            plan => plan.map(drop),
-        }?;
+        self.op.takes(mode, Some(view.dtype), view.layout.numel())?;
+        self.op.runs_under(state, view.dtype)?;
+        let (dim, numbers) = (arguments.dim, arguments.numbers());
+        if let Err(reason) = self.op.plan(&view.layout, dim, numbers) {
+            self.op.takes_copy(mode, &view.layout, dim, numbers, reason)?;
+        }
         if mode == Mode::Inplace && held.is_inference(py)? && !state.inference {
             return Err(Decline::Inference);
         }
@@ -516,9 +723,12 @@ fn is_ours(object: *mut ffi::PyObject) -> bool {
 /// Makes the callable that stands in for `stock`.
 ///
 /// `parameters`, `dim` and `numbers` describe its signature (see `Signature`), `inplace` whether it always works in
-/// place, `path` (`module:attribute`) where it stands. It is inactive until `set_active`, and never freed.
+/// place, `path` (`module:attribute`) where it stands, `inner` a function written in C that does the same for a plain
+/// tensor, with the parameters that are its arguments, by index, and their defaults. It is inactive until `set_active`, and never freed.
 #[pyfunction]
-#[pyo3(signature = (op, stock, path, parameters, *, dim=None, numbers=vec![], inplace=false, label=String::new()))]
+#[pyo3(signature = (
+    op, stock, path, parameters, *, dim=None, numbers=vec![], inplace=false, label=String::new(), inner=None
+))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn make(
     op: &Bound<'_, Op>,
@@ -529,6 +739,7 @@ pub(crate) fn make(
     numbers: Vec<f64>,
     inplace: bool,
     label: String,
+    inner: Option<InnerArguments>,
 ) -> PyResult<Py<PyAny>> {
     let py = stock.py();
     // Whether a class attribute binds is decided by what the type of the stock function does.
@@ -540,6 +751,8 @@ pub(crate) fn make(
         inplace,
         active: AtomicBool::new(false),
         builtin: stock.is_instance_of::<PyCFunction>(),
+        python: stock.get_type().name()? == "function",
+        inner: inner.map(|(function, arguments)| Inner { function, arguments }),
         path,
         label,
     }));
@@ -606,10 +819,10 @@ pub(crate) fn explain(
     } else {
         names.as_ptr()
     };
-    // SAFETY: the values are alive, and as many as the arguments and names.
-    let bound = unsafe { data.signature.bind(py, values.as_ptr(), args.len(), names) };
-    Ok(bound
-        .and_then(|arguments| data.explain(py, &arguments))
-        .err()
-        .map(Decline::text))
+    let given = Given {
+        args: values.as_ptr(),
+        positional: args.len(),
+        names,
+    };
+    Ok(data.explain(py, given).err().map(Decline::text))
 }

@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -25,6 +25,7 @@ use rusttorch_core::{
 use rusttorch_torch::{
     decline::Decline,
     doors::{Held, TensorView},
+    state::State,
 };
 
 use crate::runtime::{Runtime, runtime};
@@ -55,6 +56,11 @@ impl Mode {
             Decline::Threshold
         }
     }
+}
+
+/// Counts up. The GIL is held, so that no update is lost, and a locked instruction would cost as much as a guard.
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
 }
 
 /// The numbers of elements, inclusive, between which the kernel takes a call.
@@ -93,13 +99,20 @@ pub(crate) struct OpState {
     name: String,
     kernel: &'static dyn Kernel,
     strides: Strides,
+    /// By mode and type.
     windows: [[Window; 4]; 3],
+    /// By type, around the windows of all modes.
+    ever: [Window; 4],
+    /// By type: whether stock torch's autocast is known to leave the operation alone.
+    autocast: [AtomicBool; 4],
     calls: AtomicU64,
     elements: AtomicU64,
     nanoseconds: AtomicU64,
     declined: [AtomicU64; Decline::ALL.len()],
     /// `apply` of the autograd function: `(input, dim, *numbers)`.
     apply: Mutex<Option<Py<PyAny>>>,
+    /// Whether the autograd function makes its own row-major copy of an input that is not: see [`OpState::takes_copy`].
+    copies: AtomicBool,
 }
 
 /// A panic of a kernel, to be raised.
@@ -133,21 +146,38 @@ pub(crate) struct Plan {
 
 impl OpState {
     pub(crate) fn count_decline(&self, reason: Decline) {
-        self.declined[reason as usize].fetch_add(1, Relaxed);
+        add(&self.declined[reason as usize], 1);
     }
 
-    /// Whether the kernel takes this number of elements of any type: spares a closer look at the tensor.
+    /// Whether there is a mode in which the kernel may take this many elements of this type.
     #[inline]
-    pub(crate) fn takes_any(&self, mode: Mode, numel: usize) -> Result<(), Decline> {
-        let taken = self.windows[mode as usize].iter().any(|window| window.contains(numel));
+    pub(crate) fn takes_ever(&self, dtype: DType, numel: usize) -> Result<(), Decline> {
+        if self.ever[dtype as usize].contains(numel) {
+            Ok(())
+        } else {
+            Err(Decline::Threshold)
+        }
+    }
+
+    /// Whether the kernel takes this many elements of this type, or of any.
+    #[inline]
+    pub(crate) fn takes(&self, mode: Mode, dtype: Option<DType>, numel: usize) -> Result<(), Decline> {
+        let windows = &self.windows[mode as usize];
+        let taken = match dtype {
+            Some(dtype) => windows[dtype as usize].contains(numel),
+            None => windows.iter().any(|window| window.contains(numel)),
+        };
         if taken { Ok(()) } else { Err(mode.outside()) }
     }
 
-    /// Whether the kernel takes this tensor.
+    /// Whether torch in this state leaves a tensor of this type to the operation as it is.
     #[inline]
-    pub(crate) fn takes(&self, mode: Mode, view: &TensorView) -> Result<(), Decline> {
-        let taken = self.windows[mode as usize][view.dtype as usize].contains(view.layout.numel());
-        if taken { Ok(()) } else { Err(mode.outside()) }
+    pub(crate) fn runs_under(&self, state: State, dtype: DType) -> Result<(), Decline> {
+        if state.autocast && !self.autocast[dtype as usize].load(Relaxed) {
+            Err(Decline::Mode)
+        } else {
+            Ok(())
+        }
     }
 
     /// How the kernel would see this tensor; [`Decline::Layout`] where a row-major copy would do.
@@ -192,6 +222,11 @@ impl OpState {
         Ok(plan)
     }
 
+    /// Whether the numbers are ones that no stock function looks at twice.
+    pub(crate) fn accepts_numbers(&self, numbers: &[f64]) -> bool {
+        self.kernel.shape() != Shape::Pointwise || self.kernel.accepts(Geometry::flat(1), numbers).is_ok()
+    }
+
     /// Runs `work` over `numel` elements, without the GIL where that pays, and counts it.
     fn run(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
         let start = (numel >= TIMED).then(Instant::now);
@@ -202,10 +237,10 @@ impl OpState {
             // SAFETY: as above.
             unsafe { ffi::PyEval_RestoreThread(saved) };
         }
-        self.calls.fetch_add(1, Relaxed);
-        self.elements.fetch_add(numel as u64, Relaxed);
+        add(&self.calls, 1);
+        add(&self.elements, numel as u64);
         if let Some(start) = start {
-            self.nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+            add(&self.nanoseconds, start.elapsed().as_nanos() as u64);
         }
         outcome.map_err(|panic| Failure::Raise(Panicked(message(&*panic)).into()))
     }
@@ -233,6 +268,45 @@ impl OpState {
                 .forward(&Exec::new(runtime.isa, &runtime.team), src, dst, plan.geometry, numbers);
         })?;
         Ok(runtime.doors.finish(py, target)?)
+    }
+
+    /// Whether this call can run on a row-major copy of its input, with which stock torch begins as well; `reason` is
+    /// why it cannot run on the input.
+    pub(crate) fn takes_copy(
+        &self,
+        mode: Mode,
+        layout: &Layout,
+        dim: Option<i64>,
+        numbers: &[f64],
+        reason: Decline,
+    ) -> Result<(), Decline> {
+        let copies = match mode {
+            Mode::Forward => true,
+            Mode::Inplace => false,
+            Mode::Training => self.copies.load(Relaxed),
+        };
+        if reason != Decline::Layout || !copies || layout.dense_order().is_none() {
+            return Err(reason);
+        }
+        let copy = Layout::contiguous(layout.sizes()).ok_or(reason)?;
+        self.plan(&copy, dim, numbers).map(drop)
+    }
+
+    /// The result from a row-major copy of `input`.
+    pub(crate) fn forward_copied(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        input: &Bound<'_, PyAny>,
+        dim: Option<i64>,
+        numbers: &[f64],
+    ) -> Result<Py<PyAny>, Failure> {
+        let copy = input
+            .call_method0(pyo3::intern!(py, "contiguous"))
+            .map_err(Failure::Raise)?;
+        let view = hold(runtime, &copy)?.view(py, false, false)?;
+        let plan = self.plan(&view.layout, dim, numbers)?;
+        self.forward(py, runtime, &view, &plan, numbers)
     }
 
     /// Replaces the elements of `view` by the result.
@@ -357,11 +431,14 @@ impl Op {
             kernel,
             strides,
             windows: std::array::from_fn(|_| std::array::from_fn(|_| Window::always())),
+            ever: std::array::from_fn(|_| Window::always()),
+            autocast: std::array::from_fn(|_| AtomicBool::new(false)),
             calls: AtomicU64::new(0),
             elements: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
             declined: std::array::from_fn(|_| AtomicU64::new(0)),
             apply: Mutex::new(None),
+            copies: AtomicBool::new(false),
         })))
     }
 
@@ -384,11 +461,26 @@ impl Op {
         window
             .high
             .store(if low.is_none() { 0 } else { high.unwrap_or(usize::MAX) }, Relaxed);
+        let modes = || self.0.windows.iter().map(|windows| &windows[dtype]);
+        let low = modes().map(|window| window.low.load(Relaxed)).min();
+        let high = modes().map(|window| window.high.load(Relaxed)).max();
+        self.0.ever[dtype].low.store(low.unwrap_or(0), Relaxed);
+        self.0.ever[dtype].high.store(high.unwrap_or(usize::MAX), Relaxed);
         Ok(())
     }
 
-    /// Sets the autograd function's `apply`, called as `(input, dim, *numbers)`.
-    fn set_apply(&self, apply: Py<PyAny>) {
+    /// Says that stock torch's autocast leaves inputs of a dtype, and their gradients, alone.
+    fn allow_autocast(&self, dtype: &str) -> PyResult<()> {
+        let dtype = DType::ALL.iter().position(|known| known.name() == dtype);
+        let dtype = dtype.ok_or_else(|| PyValueError::new_err("dtype unknown"))?;
+        self.0.autocast[dtype].store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Sets the autograd function's `apply`, called as `(input, dim, *numbers)`, and whether its backward does not see
+    /// the input, so that a copy of it will do in forward.
+    fn set_apply(&self, apply: Py<PyAny>, copies: bool) {
+        self.0.copies.store(copies, Relaxed);
         if let Ok(mut slot) = self.0.apply.lock() {
             *slot = Some(apply);
         }
@@ -426,8 +518,14 @@ impl Op {
         let Some(runtime) = runtime() else { return Ok(None) };
         let run = || -> Result<Py<PyAny>, Failure> {
             let view = hold(runtime, input)?.view(py, false, false)?;
-            let plan = self.0.plan(&view.layout, dim, &numbers)?;
-            self.0.forward(py, runtime, &view, &plan, &numbers)
+            match self.0.plan(&view.layout, dim, &numbers) {
+                Ok(plan) => self.0.forward(py, runtime, &view, &plan, &numbers),
+                Err(reason) => {
+                    let mode = Mode::Training;
+                    self.0.takes_copy(mode, &view.layout, dim, &numbers, reason)?;
+                    self.0.forward_copied(py, runtime, input, dim, &numbers)
+                }
+            }
         };
         or_declined(run())
     }
@@ -446,7 +544,7 @@ impl Op {
             if !is_plain(runtime, grad) || !is_plain(runtime, saved) {
                 return Err(Decline::NotPlain.into());
             }
-            runtime.state.read()?;
+            let state = runtime.state.read()?;
             if runtime.state.function_mode() {
                 return Err(Decline::FunctionMode.into());
             }
@@ -456,6 +554,7 @@ impl Op {
             }
             let saved = hold(runtime, saved)?.view(py, false, false)?;
             let grad = hold(runtime, grad)?.view(py, false, false)?;
+            self.0.runs_under(state, saved.dtype)?;
             self.0.backward(py, runtime, &grad, &saved, dim, &numbers)
         };
         or_declined(run())

@@ -83,7 +83,6 @@ impl Maker {
 }
 
 /// torch's C functions that read tensors (torch >= 2.14), and three of its C++ functions that spare a Python call each.
-#[derive(Clone, Copy)]
 struct Reader {
     from_pyobject: unsafe extern "C" fn(*mut c_void, *mut Aten) -> i32,
     delete: Ask<i32>,
@@ -179,6 +178,102 @@ impl Reader {
     }
 }
 
+/// Where a tensor's implementation keeps its number of elements and, in a byte, torch's number of its type.
+#[derive(Clone, Copy)]
+struct Places {
+    place: usize,
+    numel: usize,
+    dtype: usize,
+    dtypes: [u8; 4],
+    requires_grad: Ask<bool>,
+}
+
+impl Places {
+    /// Bytes of an implementation that are looked at: none is smaller, in any version of torch.
+    const SIZE: usize = 176;
+
+    /// The offsets, if they are the only ones, at which tensors of many shapes and types have what torch says of them.
+    fn learn(torch: &Bound<'_, PyModule>, reader: &Reader, place: usize) -> PyResult<Option<Self>> {
+        let shapes: [&[i64]; 5] = [&[], &[0], &[3], &[4, 3, 2], &[2, 1, 3, 1, 7, 5, 2]];
+        let names = [
+            "float32",
+            "float64",
+            "bfloat16",
+            "float16",
+            "int64",
+            "bool",
+            "uint8",
+            "complex64",
+        ];
+        let mut numels: Vec<usize> = (0..Self::SIZE).step_by(8).collect();
+        let mut dtypes: Vec<usize> = (0..Self::SIZE).collect();
+        for (shape, name) in shapes.into_iter().cycle().zip(names) {
+            let kwargs = pyo3::types::PyDict::new(torch.py());
+            kwargs.set_item("dtype", torch.getattr(name)?)?;
+            let probe = torch.getattr("empty")?.call((shape,), Some(&kwargs))?;
+            let (mut numel, mut dtype) = (0, 0);
+            // SAFETY: the place is where a tensor has the pointer to its implementation, which is as large as that, and
+            // whose address is as good as a handle.
+            unsafe {
+                let handle = probe.as_ptr().byte_add(place).cast::<c_void>();
+                if (reader.numel)(handle, &raw mut numel) != 0 || (reader.dtype)(handle, &raw mut dtype) != 0 {
+                    return Ok(None);
+                }
+                let implementation = *handle.cast::<*const i64>();
+                numels.retain(|&at| *implementation.byte_add(at) == numel);
+                dtypes.retain(|&at| i32::from(*implementation.byte_add(at).cast::<u8>()) == dtype);
+            }
+        }
+        Ok(match (&numels[..], &dtypes[..], reader.requires_grad) {
+            (&[numel], &[dtype], Some(requires_grad)) => Some(Self {
+                place,
+                numel,
+                dtype,
+                dtypes: reader.dtypes.map(|dtype| dtype as u8),
+                requires_grad,
+            }),
+            _ => None,
+        })
+    }
+
+    /// # Safety
+    /// The object is a plain tensor that outlives the result.
+    #[inline]
+    unsafe fn read(&self, object: *mut ffi::PyObject) -> Outline {
+        // SAFETY: learned from objects of this type, and inside of what every implementation has.
+        unsafe {
+            let implementation = *object.byte_add(self.place).cast::<*mut usize>();
+            let dtype = *implementation.byte_add(self.dtype).cast::<u8>();
+            let index = self.dtypes.iter().position(|&known| known == dtype);
+            Outline {
+                dtype: index.map(|index| DType::ALL[index]),
+                numel: *implementation.byte_add(self.numel),
+                implementation: implementation.cast(),
+                ask: self.requires_grad,
+            }
+        }
+    }
+}
+
+/// What a plain tensor looks like at first sight.
+pub struct Outline {
+    /// Element type; `None` where kernels have no such.
+    pub dtype: Option<DType>,
+    /// Number of elements.
+    pub numel: usize,
+    implementation: Aten,
+    ask: Ask<bool>,
+}
+
+impl Outline {
+    /// Whether it asks for a gradient.
+    #[inline]
+    pub fn requires_grad(&self) -> bool {
+        // SAFETY: the implementation lives as long as the tensor's object, which outlives this.
+        unsafe { (self.ask)(self.implementation) }
+    }
+}
+
 /// A tensor handle of libtorch's: owned, or borrowed from a Python object.
 struct Handle {
     delete: Option<Ask<i32>>,
@@ -235,6 +330,7 @@ pub struct Doors {
     door: Door,
     /// See `Reader::learn_place`.
     place: Option<usize>,
+    places: Option<Places>,
     maker: Option<Maker>,
     tensor: Py<PyAny>,
     parameter: Py<PyAny>,
@@ -257,7 +353,7 @@ pub struct Doors {
 pub struct Held<'a> {
     doors: &'a Doors,
     object: *mut ffi::PyObject,
-    native: Option<(Reader, Handle)>,
+    native: Option<(&'a Reader, Handle)>,
 }
 
 /// What a kernel needs to know of a tensor. The data stays valid while the Python object lives.
@@ -317,6 +413,10 @@ impl Doors {
             None => Some(attribute(&["_C", "_autograd", "_unsafe_set_version_counter"])?),
         };
         Ok(Self {
+            places: match (&door, place) {
+                (Door::Stable(reader), Some(place)) => Places::learn(torch, reader, place)?,
+                _ => None,
+            },
             door,
             place,
             maker,
@@ -376,6 +476,17 @@ impl Doors {
         kind == self.tensor.as_ptr() || kind == self.parameter.as_ptr()
     }
 
+    /// What of a plain tensor costs but a few loads, where torch keeps it in known places. functorch's wrappers may hold
+    /// anything there: what passes for this has yet to be [read](Held::view).
+    ///
+    /// # Safety
+    /// The object is a plain tensor that outlives the result, and the GIL is held.
+    #[inline]
+    pub unsafe fn outline(&self, object: *mut ffi::PyObject) -> Option<Outline> {
+        // SAFETY: the caller's.
+        self.places.as_ref().map(|places| unsafe { places.read(object) })
+    }
+
     /// Takes hold of a plain tensor ([`Doors::is_plain`]), which must live as long as what is returned.
     ///
     /// # Errors
@@ -387,7 +498,7 @@ impl Doors {
     pub unsafe fn hold(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<Held<'_>, Decline> {
         let native = match &self.door {
             Door::Stable(reader) => Some((
-                *reader,
+                reader,
                 match self.place {
                     Some(place) => Handle {
                         delete: None,

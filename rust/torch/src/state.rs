@@ -20,6 +20,8 @@ enum Dispatcher {
         inference: KeySets,
         /// What torch excludes while it runs a backward pass and still has named tensors, which the doors refuse.
         named: u64,
+        /// What autocast on the CPU changes.
+        autocast: KeySets,
     },
     /// Python's queries, each false or `None` when off.
     Queries(Vec<Py<PyAny>>),
@@ -62,7 +64,64 @@ pub struct StateReader {
     function_mode: Flag,
     callbacks: Flag,
     grad_mode: Flag,
+    grad_bit: Option<GradBit>,
     forward_ad: ForwardAd,
+}
+
+/// Where torch keeps the grad mode, among a thread's state of autograd: three calls, for the asking, come to one load.
+struct GradBit {
+    /// `c10::AutogradState::get_tls_state()`, whose address is the same as long as the thread lives.
+    state: unsafe extern "C" fn() -> *const u8,
+    byte: usize,
+    mask: u8,
+}
+
+impl GradBit {
+    /// More bytes than the grad mode is away from the beginning of the state.
+    const SIZE: usize = 64;
+
+    /// The first bit that is on with the grad mode, and off with it. What lies behind is not read: it may be no longer
+    /// the state.
+    fn learn(torch: &Bound<'_, PyModule>, library: Library) -> PyResult<Option<Self>> {
+        // SAFETY: the mangled name says that it takes nothing; it returns a reference.
+        let Some(state) = (unsafe { library.function(c"_ZN3c1013AutogradState13get_tls_stateEv") }) else {
+            return Ok(None);
+        };
+        let set = torch.getattr("_C")?.getattr("_set_grad_enabled")?;
+        let before = torch.getattr("is_grad_enabled")?.call0()?;
+        let mut found = None;
+        for byte in 0..Self::SIZE {
+            let mut seen = [0; 4];
+            for (turn, seen) in seen.iter_mut().enumerate() {
+                set.call1((turn % 2 == 0,))?;
+                let bit = Self {
+                    state,
+                    byte,
+                    mask: 0xff,
+                };
+                *seen = bit.read();
+            }
+            let mask = seen[0] ^ seen[1];
+            if mask.is_power_of_two() && seen[0] & mask != 0 && seen[..2] == seen[2..] {
+                found = Some(Self { state, byte, mask });
+                break;
+            }
+        }
+        set.call1((before,))?;
+        Ok(found)
+    }
+
+    fn read(&self) -> u8 {
+        thread_local!(static STATE: Cell<*const u8> = const { Cell::new(ptr::null()) });
+        let mut state = STATE.get();
+        if state.is_null() {
+            // SAFETY: takes nothing.
+            state = unsafe { (self.state)() };
+            STATE.set(state);
+        }
+        // SAFETY: the state is the thread's own, and the byte was found in it.
+        unsafe { *state.add(self.byte) & self.mask }
+    }
 }
 
 /// How the level of forward-mode differentiation is read.
@@ -92,6 +151,8 @@ pub struct State {
     pub inference: bool,
     /// Whether a profiler wants to hear of operations.
     pub profiled: bool,
+    /// Whether autocast on the CPU is on.
+    pub autocast: bool,
 }
 
 /// The calling thread's key sets.
@@ -125,6 +186,10 @@ impl StateReader {
             native.map_or_else(|| query.map(|query| Flag::Query(query.unbind())), Ok)
         };
         Ok(Self {
+            grad_bit: match c10 {
+                Some(library) => GradBit::learn(torch, library)?,
+                None => None,
+            },
             dispatcher: match c10
                 .map(|library| Self::learn_keys(torch, library))
                 .transpose()?
@@ -172,12 +237,25 @@ impl StateReader {
         let trusted = before == [0, 0] && key_sets(library) == Some(before) && inference != Some(before);
         // Without the bit, a backward pass of such a torch is all stock's.
         let named = Self::learn_named(torch, library).ok().flatten().unwrap_or(0);
+        // And without these, whatever runs under autocast.
+        let autocast = Self::learn_autocast(torch, library).ok().flatten().unwrap_or([0; 2]);
         let trusted = trusted && key_sets(library) == Some(before);
         Ok(inference.filter(|_| trusted).map(|inference| Dispatcher::Keys {
             library,
             inference,
             named,
+            autocast,
         }))
+    }
+
+    /// The bits that change while autocast is on.
+    fn learn_autocast(torch: &Bound<'_, PyModule>, library: Library) -> PyResult<Option<KeySets>> {
+        let mode = torch.getattr("autocast")?.call1(("cpu", torch.getattr("bfloat16")?))?;
+        mode.call_method0("__enter__")?;
+        let keys = key_sets(library);
+        let none = torch.py().None();
+        mode.call_method1("__exit__", (&none, &none, &none))?;
+        Ok(keys)
     }
 
     /// The bit of the key of named tensors, where torch has them: what excluding the key changes.
@@ -220,7 +298,10 @@ impl StateReader {
     /// Whether operations are recorded for gradients on this thread. The GIL is held, as below.
     #[inline]
     pub fn grad(&self) -> bool {
-        self.grad_mode.is_on()
+        match &self.grad_bit {
+            Some(bit) => bit.read() != 0,
+            None => self.grad_mode.is_on(),
+        }
     }
 
     /// Whether a torch-function mode is on.
@@ -229,35 +310,52 @@ impl StateReader {
         self.function_mode.is_on()
     }
 
+    /// Whether inference mode is on, and autocast, where the dispatcher has no mode on that only stock torch knows.
+    #[inline]
+    fn modes(&self) -> Result<(bool, bool), Decline> {
+        match &self.dispatcher {
+            Dispatcher::Keys {
+                library,
+                inference,
+                named,
+                autocast,
+            } => {
+                let [included, excluded] = key_sets(*library).ok_or(Decline::Mode)?;
+                let keys = [included & !autocast[0], excluded & !(named | autocast[1])];
+                let cast = included & autocast[0] != 0 || excluded & autocast[1] != 0;
+                if keys == [0, 0] {
+                    Ok((false, cast))
+                } else if keys == *inference {
+                    Ok((true, cast))
+                } else {
+                    Err(Decline::Mode)
+                }
+            }
+            Dispatcher::Queries(queries) if queries.iter().any(truth) => Err(Decline::Mode),
+            Dispatcher::Queries(_) => Ok((false, false)),
+        }
+    }
+
+    /// Whether nobody, such as a tracer or a profiler, can tell which of torch's functions calls another.
+    #[inline]
+    pub fn is_unwatched(&self) -> bool {
+        !self.function_mode() && self.modes().is_ok() && !self.callbacks.is_on()
+    }
+
     /// torch's state on this thread.
     ///
     /// # Errors
     /// The mode under which only stock torch may take a call.
     #[inline]
     pub fn read(&self) -> Result<State, Decline> {
-        let inference = match &self.dispatcher {
-            Dispatcher::Keys {
-                library,
-                inference,
-                named,
-            } => match key_sets(*library).map(|[included, excluded]| [included, excluded & !named]) {
-                Some([0, 0]) => false,
-                Some(keys) if keys == *inference => true,
-                _ => return Err(Decline::Mode),
-            },
-            Dispatcher::Queries(queries) => {
-                if queries.iter().any(truth) {
-                    return Err(Decline::Mode);
-                }
-                false
-            }
-        };
+        let (inference, autocast) = self.modes()?;
         if self.forward_ad.is_on() {
             return Err(Decline::ForwardAd);
         }
         Ok(State {
             inference,
             profiled: self.callbacks.is_on(),
+            autocast,
         })
     }
 }
