@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from bench import accuracy, cases, report, results, stats, thresholds, timing
 from bench.__main__ import names, size
 from bench.cases import Case, Inputs, Work
@@ -16,6 +15,7 @@ from bench.ops import is_loss, short
 from bench.results import Record, Store
 from bench.roof import Roof
 from bench.stats import Spread
+
 from rusttorch.catalog import CATALOG, FLOATS
 
 WIN, EVEN, SLOWER = Spread(0.5, 0.4, 0.6, 9), Spread(1.0, 0.95, 1.05, 9), Spread(1.5, 1.4, 1.6, 9)
