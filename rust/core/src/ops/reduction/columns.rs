@@ -1,33 +1,34 @@
 //! Softmax, its logarithm and logsumexp along an outer dimension: strips of neighbouring columns are worked on together.
 //!
-//! The sum of a column is taken in blocks of rows, and the blocks added in order: see [`rows_of_block`].
+//! A strip is copied to a dense tile, so that memory is read and written once, in the longest runs that let the tile stay
+//! in the second-level cache. Columns that are longer than that are summed up in blocks of rows, and read again for the
+//! result, as in M. Milakov and N. Gimelshein, Online normalizer calculation for softmax,
+//! <https://arxiv.org/abs/1805.02867>.
 
-use core::{mem::MaybeUninit, ops::Range};
+use core::{mem::MaybeUninit, ops::Range, slice};
 
-use super::{FLOPS, Kind, finite};
+use super::{
+    FLOPS, Kind,
+    dense::{TERMS, Totals, WIDTH},
+    is_finite,
+    lanes::{RowElement, Tile},
+    log_sum,
+};
 use crate::{
-    dtype::Element,
     float::Float,
     isa::{Program, Simd},
     kernel::{Exec, Geometry},
+    math::row_exp::RowExp,
     parallel::Shared,
 };
 
-/// The widest strip, and the unit of narrower ones.
-const STRIP: usize = 256;
+/// Numbers in the tile, and columns that strips are a multiple of where there are that many.
+const TILE: usize = 1 << 17;
 const UNIT: usize = 16;
-/// Widened values of one strip, which stay in the second-level cache.
-const CACHED: usize = 1 << 17;
-
-/// Rows whose sum is taken by itself, so that the error of a sum of many rows stays small.
-fn rows_of_block(dim: usize) -> usize {
-    dim.isqrt().max(32)
-}
-
-#[inline(always)]
-fn add_to<F: Float>(sums: &mut [F; STRIP], partial: &[F; STRIP]) {
-    sums.iter_mut().zip(partial).for_each(|(sum, &partial)| *sum += partial);
-}
+/// Strips narrower than this are cut in blocks instead.
+const LEAST: usize = 64;
+/// As many strips as there can be threads at least, if there are columns enough.
+const STRIPS: usize = 8;
 
 /// One strip of columns: where it starts in its block, and how wide it is.
 #[derive(Clone, Copy)]
@@ -38,12 +39,12 @@ struct Strip {
 }
 
 impl Strip {
-    /// The widest whose values stay in the cache, down to one vector.
     fn widest(geometry: Geometry) -> usize {
-        (CACHED / geometry.dim.max(1))
-            .next_multiple_of(UNIT)
-            .clamp(UNIT, STRIP)
-            .min(geometry.inner)
+        let Geometry { outer, dim, inner } = geometry;
+        let fitting = TILE / dim.max(1) / UNIT * UNIT;
+        let width = if fitting < LEAST { WIDTH } else { fitting.min(WIDTH) };
+        let shared = (inner * outer).div_ceil(STRIPS).next_multiple_of(UNIT);
+        width.min(shared).min(inner)
     }
 
     fn count(geometry: Geometry) -> usize {
@@ -68,6 +69,11 @@ impl Strip {
         start..start + self.width
     }
 
+    /// Whether all of the strip fits in the tile.
+    fn fits(self) -> bool {
+        self.geometry.dim * self.width <= TILE
+    }
+
     /// The strip in the result of a reduction.
     #[inline(always)]
     fn reduced(self) -> Range<usize> {
@@ -75,152 +81,194 @@ impl Strip {
         let start = self.base / (dim * inner) * inner + self.base % inner;
         start..start + self.width
     }
+
+    /// Copies rows to the tile, and takes their totals.
+    #[inline(always)]
+    fn block<const KEEP: bool, T: RowElement, S: Simd>(
+        self,
+        simd: S,
+        src: &[T],
+        rows: Range<usize>,
+        tile: &mut [T::Lane],
+    ) -> Totals<T::Lane> {
+        let tile = &mut tile[..rows.len() * self.width];
+        for (d, dst) in rows.zip(tile.chunks_exact_mut(self.width)) {
+            T::widen(simd, &src[self.row(d)], dst);
+        }
+        Totals::of::<KEEP>(tile, self.width)
+    }
+
+    /// The totals of all rows, block by block.
+    #[inline(always)]
+    fn totals<T: RowElement, S: Simd>(self, simd: S, src: &[T], tile: &mut [T::Lane]) -> Totals<T::Lane> {
+        let (dim, block) = (self.geometry.dim, TILE / self.width);
+        let mut totals = Totals::NONE;
+        for start in (0..dim).step_by(block) {
+            let rows = start..dim.min(start + block);
+            totals.and(&self.block::<false, T, S>(simd, src, rows, tile), self.width);
+        }
+        totals
+    }
 }
 
 /// Shares the strips out over the team.
 fn by_strip(exec: &Exec, geometry: Geometry, bytes: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
-    let (team, grain) = exec.team(geometry.len(), bytes, 2 * FLOPS);
+    let (team, grain) = exec.team(geometry.len(), bytes, FLOPS);
     let strip = geometry.dim * Strip::widest(geometry);
     team.run(Strip::count(geometry), grain.div_ceil(strip), body);
 }
 
-/// Maxima and sums of exponentials of the columns of a strip.
-struct Columns<F> {
-    max: [F; STRIP],
-    sum: [F; STRIP],
-    /// One row, widened.
-    row: [F; STRIP],
-    /// The exponentials, row by row, where they are kept.
-    exps: Vec<F>,
-}
-
-impl<F: Float> Columns<F> {
-    /// With memory for the exponentials of the strips of a geometry, if they shall be kept.
-    fn new(geometry: Geometry, keep: bool) -> Self {
-        let kept = if keep {
-            geometry.dim * Strip::widest(geometry)
-        } else {
-            0
-        };
-        Self {
-            max: [F::NEG_INFINITY; STRIP],
-            sum: [F::default(); STRIP],
-            row: [F::default(); STRIP],
-            exps: vec![F::default(); kept],
-        }
-    }
-
-    #[inline(always)]
-    fn load<T: Element<Lane = F>, S: Simd>(&mut self, simd: S, strip: Strip, src: &[T]) {
-        let Self { max, row, .. } = self;
-        max.fill(F::NEG_INFINITY);
-        for d in 0..strip.geometry.dim {
-            for (max, &x) in max.iter_mut().zip(T::lanes(simd, &src[strip.row(d)], row)) {
-                *max = x.larger(*max);
-            }
-        }
-    }
-
-    /// Sums `exp(x - max)`, and keeps the exponentials if there is memory for them.
-    #[inline(always)]
-    fn exp_sum<T: Element<Lane = F>, S: Simd>(&mut self, simd: S, strip: Strip, src: &[T], exp: impl Fn(F) -> F) {
-        let Self { max, sum, row, exps } = self;
-        let (dim, width) = (strip.geometry.dim, strip.width);
-        let block = rows_of_block(dim);
-        let mut spare = [F::default(); STRIP];
-        sum.fill(F::default());
-        for start in (0..dim).step_by(block) {
-            let mut partial = [F::default(); STRIP];
-            for d in start..dim.min(start + block) {
-                let values = T::lanes(simd, &src[strip.row(d)], row);
-                let out = if exps.is_empty() {
-                    &mut spare[..width]
-                } else {
-                    &mut exps[d * width..(d + 1) * width]
-                };
-                for (((&x, &max), sum), out) in values.iter().zip(&*max).zip(&mut partial).zip(out) {
-                    *out = exp(x - max);
-                    *sum += *out;
-                }
-            }
-            add_to(sum, &partial);
-        }
-    }
-
-    /// The kept exponentials.
-    fn exps(&mut self, strip: Strip) -> impl Iterator<Item = &mut [F]> {
-        self.exps.chunks_exact_mut(strip.width).take(strip.geometry.dim)
-    }
-
-    /// Makes of the sums the logarithms of the sums of exponentials.
-    #[inline(always)]
-    fn logsumexp<T: Element<Lane = F>, S: Simd>(&mut self, simd: S, strip: Strip, src: &[T]) {
-        self.max.iter_mut().for_each(|max| *max = finite(*max));
-        self.exp_sum(simd, strip, src, F::exp_fast);
-        for (sum, &max) in self.sum[..strip.width].iter_mut().zip(&self.max) {
-            *sum = sum.ln() + max;
-        }
-    }
+/// What becomes of the exponentials.
+#[derive(Clone, Copy)]
+enum Finish<'a, T> {
+    Softmax(Kind),
+    /// The gradient of logsumexp, from that of its result.
+    Gradient(&'a [T]),
 }
 
 struct Softmax<'a, T> {
-    kind: Kind,
+    finish: Finish<'a, T>,
     src: &'a [T],
     dst: &'a Shared<'a, MaybeUninit<T>>,
     geometry: Geometry,
     strips: Range<usize>,
 }
 
-impl<T: Element> Program for Softmax<'_, T> {
+impl<T: RowElement> Softmax<'_, T> {
+    /// Row `d` of the result.
+    #[allow(clippy::mut_from_ref)]
+    #[inline(always)]
+    fn dst(&self, strip: Strip, d: usize) -> &mut [MaybeUninit<T>] {
+        // SAFETY: strips are disjoint, and so are the rows of one.
+        unsafe { self.dst.piece(strip.row(d)) }
+    }
+
+    /// The gradients of logsumexp for columns with infinities, which are not subtracted.
+    #[cold]
+    fn infinite<S: Simd>(&self, simd: S, strip: Strip, grad: &[T], max: &[T::Lane]) {
+        for (column, (place, &max)) in strip.reduced().zip(max).enumerate() {
+            if is_finite(max) {
+                continue;
+            }
+            let mut wide = [[T::Lane::ZERO]; 2];
+            let [grad_of, x] = &mut wide;
+            T::widen(simd, slice::from_ref(&grad[place]), grad_of);
+            for d in 0..self.geometry.dim {
+                let at = strip.row(d).start + column;
+                T::widen(simd, slice::from_ref(&self.src[at]), x);
+                let gradient = grad_of[0] * (x[0] - max).exp_fast();
+                T::narrow(simd, &[gradient], &mut self.dst(strip, d)[column..=column]);
+            }
+        }
+    }
+}
+
+impl<T: RowElement> Program for Softmax<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let log = self.kind == Kind::LogSoftmax;
-        let mut columns = Columns::<T::Lane>::new(self.geometry, !log);
-        let mut row = [T::Lane::default(); STRIP];
-        for index in self.strips {
+        let mut tile = Tile::new(TILE);
+        let tile = tile.get();
+        let log = matches!(self.finish, Finish::Softmax(Kind::LogSoftmax));
+        let kind = if log { Kind::LogSoftmax } else { Kind::Softmax };
+        let dim = self.geometry.dim;
+        for index in self.strips.clone() {
             let strip = Strip::nth(self.geometry, index);
-            columns.load(simd, strip, self.src);
-            columns.exp_sum(simd, strip, self.src, T::Lane::exp_raised);
-            let (max, mut sums) = (columns.max, columns.sum);
-            if log {
-                for sum in &mut sums[..strip.width] {
-                    *sum = (*sum / T::Lane::RAISE).ln();
+            let width = strip.width;
+            let totals = if !strip.fits() {
+                strip.totals(simd, self.src, tile)
+            } else if log {
+                strip.block::<false, T, S>(simd, self.src, 0..dim, tile)
+            } else {
+                strip.block::<true, T, S>(simd, self.src, 0..dim, tile)
+            };
+            let mut numbers = totals.numbers(kind, width);
+            if let Finish::Gradient(grad) = self.finish {
+                T::widen(simd, &grad[strip.reduced()], &mut numbers[..width]);
+                for (number, &sum) in numbers[..width].iter_mut().zip(&totals.sum) {
+                    *number = *number / sum;
                 }
-                for d in 0..strip.geometry.dim {
-                    let values = T::lanes(simd, &self.src[strip.row(d)], &mut columns.row);
-                    for ((out, &x), (&max, &log)) in row.iter_mut().zip(values).zip(max.iter().zip(&sums)) {
-                        *out = x - max - log;
+            }
+            let max = &totals.max[..width];
+            let numbers = &numbers[..width];
+            if strip.fits() {
+                for (d, row) in tile.chunks_exact_mut(width).take(dim).enumerate() {
+                    let dst = self.dst(strip, d);
+                    if log {
+                        for ((x, &max), &log) in row.iter_mut().zip(max).zip(numbers) {
+                            *x = *x - max - log;
+                        }
+                        T::narrow(simd, row, dst);
+                    } else {
+                        T::zip_lanes(
+                            simd,
+                            row,
+                            numbers,
+                            dst,
+                            #[inline(always)]
+                            |exp, scale| exp * scale,
+                        );
                     }
-                    // SAFETY: strips are disjoint, and so are the rows of one.
-                    T::narrow(simd, &row[..strip.width], unsafe { self.dst.piece(strip.row(d)) });
                 }
             } else {
-                sums.iter_mut().for_each(|sum| *sum = T::Lane::of(1.0) / *sum);
-                for (d, exps) in columns.exps(strip).enumerate() {
-                    // SAFETY: as above.
-                    let dst = unsafe { self.dst.piece(strip.row(d)) };
-                    T::zip_lanes(
-                        simd,
-                        exps,
-                        &sums,
-                        dst,
-                        #[inline(always)]
-                        |exp, scale| exp * scale,
-                    );
+                let (widened, row) = tile.split_at_mut(WIDTH);
+                let row = &mut row[..width];
+                for d in 0..dim {
+                    let values = T::lanes(simd, &self.src[strip.row(d)], widened);
+                    let numbers = values.iter().zip(max).zip(numbers);
+                    if log {
+                        for (out, ((&x, &max), &log)) in row.iter_mut().zip(numbers) {
+                            *out = x - max - log;
+                        }
+                    } else {
+                        for (out, ((&x, &max), &scale)) in row.iter_mut().zip(numbers) {
+                            *out = (x - max).exp_lifted() * scale;
+                        }
+                    }
+                    T::narrow(simd, row, self.dst(strip, d));
                 }
+            }
+            if let Finish::Gradient(grad) = self.finish {
+                self.infinite(simd, strip, grad, max);
             }
         }
     }
 }
 
 /// Softmax or its logarithm along the geometry's dimension.
-pub(super) fn softmax<T: Element>(exec: &Exec, kind: Kind, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
+pub(super) fn softmax<T: RowElement>(
+    exec: &Exec,
+    kind: Kind,
+    src: &[T],
+    dst: &mut [MaybeUninit<T>],
+    geometry: Geometry,
+) {
+    exponentials(exec, Finish::Softmax(kind), src, dst, geometry);
+}
+
+/// The gradient of [`logsumexp`]: see [`rows::logsumexp_backward`](super::rows::logsumexp_backward).
+pub(super) fn logsumexp_backward<T: RowElement>(
+    exec: &Exec,
+    grad: &[T],
+    src: &[T],
+    dst: &mut [MaybeUninit<T>],
+    geometry: Geometry,
+) {
+    exponentials(exec, Finish::Gradient(grad), src, dst, geometry);
+}
+
+fn exponentials<T: RowElement>(
+    exec: &Exec,
+    finish: Finish<T>,
+    src: &[T],
+    dst: &mut [MaybeUninit<T>],
+    geometry: Geometry,
+) {
     let dst = Shared::new(dst);
     by_strip(exec, geometry, 2 * size_of::<T>(), &|strips| {
         exec.isa.run(Softmax {
-            kind,
+            finish,
             src,
             dst: &dst,
             geometry,
@@ -238,28 +286,29 @@ struct SoftmaxBackward<'a, T> {
     strips: Range<usize>,
 }
 
-impl<T: Element> Program for SoftmaxBackward<'_, T> {
+impl<T: RowElement> Program for SoftmaxBackward<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (kind, dim) = (self.kind, self.geometry.dim);
-        let mut arrays = [[T::Lane::default(); STRIP]; 4];
+        let mut arrays = [[T::Lane::ZERO; WIDTH]; 4];
         let [sums, grads, results, gradients] = &mut arrays;
-        let block = rows_of_block(dim);
         for index in self.strips {
             let strip = Strip::nth(self.geometry, index);
-            sums.fill(T::Lane::default());
-            for start in (0..dim).step_by(block) {
-                let mut partial = [T::Lane::default(); STRIP];
-                for d in start..dim.min(start + block) {
+            sums.fill(T::Lane::ZERO);
+            for start in (0..dim).step_by(TERMS) {
+                let mut partial = [T::Lane::ZERO; WIDTH];
+                for d in start..dim.min(start + TERMS) {
                     let grads = T::lanes(simd, &self.grad[strip.row(d)], grads);
                     let results = T::lanes(simd, &self.result[strip.row(d)], results);
                     for ((sum, &grad), &result) in partial.iter_mut().zip(grads).zip(results) {
                         *sum += kind.term(grad, result);
                     }
                 }
-                add_to(sums, &partial);
+                sums.iter_mut()
+                    .zip(&partial)
+                    .for_each(|(sum, &partial)| *sum += partial);
             }
             for d in 0..dim {
                 let grads = T::lanes(simd, &self.grad[strip.row(d)], grads);
@@ -277,7 +326,7 @@ impl<T: Element> Program for SoftmaxBackward<'_, T> {
 }
 
 /// The gradient of [`softmax`] from that of its result.
-pub(super) fn softmax_backward<T: Element>(
+pub(super) fn softmax_backward<T: RowElement>(
     exec: &Exec,
     kind: Kind,
     grad: &[T],
@@ -305,18 +354,21 @@ struct Logsumexp<'a, T> {
     strips: Range<usize>,
 }
 
-impl<T: Element> Program for Logsumexp<'_, T> {
+impl<T: RowElement> Program for Logsumexp<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut columns = Columns::<T::Lane>::new(self.geometry, false);
+        let mut tile = Tile::new(TILE);
+        let tile = tile.get();
         for index in self.strips {
             let strip = Strip::nth(self.geometry, index);
-            columns.load(simd, strip, self.src);
-            columns.logsumexp(simd, strip, self.src);
+            let mut totals = strip.totals(simd, self.src, tile);
+            for (sum, &max) in totals.sum[..strip.width].iter_mut().zip(&totals.max) {
+                *sum = log_sum(max, *sum);
+            }
             // SAFETY: every strip has its own elements of the result.
-            T::narrow(simd, &columns.sum[..strip.width], unsafe {
+            T::narrow(simd, &totals.sum[..strip.width], unsafe {
                 self.dst.piece(strip.reduced())
             });
         }
@@ -324,84 +376,10 @@ impl<T: Element> Program for Logsumexp<'_, T> {
 }
 
 /// The logarithm of the sum of exponentials along the geometry's dimension.
-pub(super) fn logsumexp<T: Element>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
+pub(super) fn logsumexp<T: RowElement>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
     let dst = Shared::new(dst);
     by_strip(exec, geometry, size_of::<T>(), &|strips| {
         exec.isa.run(Logsumexp {
-            src,
-            dst: &dst,
-            geometry,
-            strips,
-        });
-    });
-}
-
-struct LogsumexpBackward<'a, T> {
-    grad: &'a [T],
-    src: &'a [T],
-    dst: &'a Shared<'a, MaybeUninit<T>>,
-    geometry: Geometry,
-    strips: Range<usize>,
-}
-
-impl<T: Element> Program for LogsumexpBackward<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let mut columns = Columns::<T::Lane>::new(self.geometry, true);
-        let mut row = [T::Lane::default(); STRIP];
-        let mut grads = [T::Lane::default(); STRIP];
-        for index in self.strips {
-            let strip = Strip::nth(self.geometry, index);
-            let grads = &mut grads[..strip.width];
-            columns.load(simd, strip, self.src);
-            T::widen(simd, &self.grad[strip.reduced()], grads);
-            if columns.max[..strip.width].iter().any(|max| max.is_infinite()) {
-                columns.logsumexp(simd, strip, self.src);
-                for d in 0..strip.geometry.dim {
-                    let values = T::lanes(simd, &self.src[strip.row(d)], &mut columns.row);
-                    for ((out, &x), (&result, &grad)) in row.iter_mut().zip(values).zip(columns.sum.iter().zip(&*grads))
-                    {
-                        *out = grad * (x - result).exp_fast();
-                    }
-                    // SAFETY: strips are disjoint, and so are the rows of one.
-                    T::narrow(simd, &row[..strip.width], unsafe { self.dst.piece(strip.row(d)) });
-                }
-            } else {
-                columns.exp_sum(simd, strip, self.src, T::Lane::exp_raised);
-                for (grad, &sum) in grads.iter_mut().zip(&columns.sum) {
-                    *grad = *grad / sum;
-                }
-                for (d, exps) in columns.exps(strip).enumerate() {
-                    // SAFETY: as above.
-                    let dst = unsafe { self.dst.piece(strip.row(d)) };
-                    T::zip_lanes(
-                        simd,
-                        exps,
-                        grads,
-                        dst,
-                        #[inline(always)]
-                        |exp, grad| exp * grad,
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// The gradient of [`logsumexp`]: see [`rows::logsumexp_backward`](super::rows::logsumexp_backward).
-pub(super) fn logsumexp_backward<T: Element>(
-    exec: &Exec,
-    grad: &[T],
-    src: &[T],
-    dst: &mut [MaybeUninit<T>],
-    geometry: Geometry,
-) {
-    let dst = Shared::new(dst);
-    by_strip(exec, geometry, 2 * size_of::<T>(), &|strips| {
-        exec.isa.run(LogsumexpBackward {
-            grad,
             src,
             dst: &dst,
             geometry,
