@@ -1,15 +1,15 @@
 //! Softmax, its logarithm and logsumexp along an outer dimension: strips of neighbouring columns are worked on together.
 //!
 //! A strip is copied to a dense tile, so that memory is read and written once, in the longest runs that let the tile stay
-//! in the second-level cache. Columns that are longer than that are summed up in blocks of rows, and read again for the
-//! result, as in M. Milakov and N. Gimelshein, Online normalizer calculation for softmax,
+//! in the second-level cache. Columns that are longer than that, or too few to go round, are summed up in blocks of rows,
+//! and read again for the result, as in M. Milakov and N. Gimelshein, Online normalizer calculation for softmax,
 //! <https://arxiv.org/abs/1805.02867>.
 
 use core::{mem::MaybeUninit, ops::Range, slice};
 
 use super::{
     FLOPS, Kind,
-    dense::{TERMS, Totals, WIDTH},
+    dense::{Columns, TERMS, Totals, WIDTH},
     is_finite,
     lanes::{RowElement, Tile},
     log_sum,
@@ -19,103 +19,189 @@ use crate::{
     isa::{Program, Simd},
     kernel::{Exec, Geometry},
     math::row_exp::RowExp,
-    parallel::Shared,
+    parallel::{Shared, split_mut},
 };
 
-/// Numbers in the tile, and columns that strips are a multiple of where there are that many.
+/// Numbers in a tile.
 const TILE: usize = 1 << 17;
-const UNIT: usize = 16;
-/// Strips narrower than this are cut in blocks instead.
-const LEAST: usize = 64;
-/// As many strips as there can be threads at least, if there are columns enough.
-const STRIPS: usize = 8;
+/// Strips narrower than this are cut in blocks instead, of so many rows that the pages of memory that they lie in are at
+/// hand when the next strip needs them: a miss in the address translation costs more than a miss in the caches.
+const LEAST: usize = 128;
+const ROWS: usize = 128;
+/// As many parts as there can be threads at least, of this many elements at least.
+const PARTS: usize = 8;
+const PART: usize = 1 << 12;
 
-/// One strip of columns: where it starts in its block, and how wide it is.
+/// How a tensor is cut in parts: strips of columns, and these in blocks of rows. It depends on the geometry alone.
 #[derive(Clone, Copy)]
-struct Strip {
-    base: usize,
-    width: usize,
+struct Plan {
     geometry: Geometry,
+    /// Columns of a strip, but for the last.
+    width: usize,
+    /// Rows of a block, but for the last.
+    block: usize,
 }
 
-impl Strip {
-    fn widest(geometry: Geometry) -> usize {
+impl Plan {
+    fn new(geometry: Geometry) -> Self {
         let Geometry { outer, dim, inner } = geometry;
-        let fitting = TILE / dim.max(1) / UNIT * UNIT;
-        let width = if fitting < LEAST { WIDTH } else { fitting.min(WIDTH) };
-        let shared = (inner * outer).div_ceil(STRIPS).next_multiple_of(UNIT);
-        width.min(shared).min(inner)
-    }
-
-    fn count(geometry: Geometry) -> usize {
-        geometry.outer * geometry.inner.div_ceil(Self::widest(geometry))
-    }
-
-    fn nth(geometry: Geometry, index: usize) -> Self {
-        let width = Self::widest(geometry);
-        let per_block = geometry.inner.div_ceil(width);
-        let column = index % per_block * width;
+        let fitting = TILE / dim.max(1) / LEAST * LEAST;
+        let width = inner.min(WIDTH);
+        let strips = |width: usize| outer * inner.div_ceil(width.max(1));
+        let narrower = |width: usize| width.min(fitting.max(width.min(LEAST)));
+        // Narrower strips rather than blocks, as long as that lasts.
+        let mut whole = narrower(width);
+        while whole > LEAST && strips(whole) < PARTS {
+            whole = (whole / 2).next_multiple_of(LEAST).min(whole - 1);
+        }
+        if whole * dim <= TILE && (strips(whole) >= PARTS / 2 || geometry.len() < 2 * PART) {
+            return Self {
+                geometry,
+                width: whole,
+                block: dim,
+            };
+        }
+        let share = (dim * strips(width)).div_ceil(PARTS).max(PART / width);
+        let most = if width < inner { ROWS } else { TILE / width };
         Self {
-            base: index / per_block * geometry.dim * geometry.inner + column,
-            width: width.min(geometry.inner - column),
             geometry,
+            width,
+            block: share.next_multiple_of(TERMS).min(most),
         }
     }
 
-    /// Row `d` of the strip.
-    #[inline(always)]
-    fn row(self, d: usize) -> Range<usize> {
-        let start = self.base + d * self.geometry.inner;
-        start..start + self.width
-    }
-
-    /// Whether all of the strip fits in the tile.
-    fn fits(self) -> bool {
-        self.geometry.dim * self.width <= TILE
-    }
-
-    /// The strip in the result of a reduction.
-    #[inline(always)]
-    fn reduced(self) -> Range<usize> {
+    /// Strips of a row, and blocks of a strip.
+    fn counts(self) -> (usize, usize) {
         let Geometry { dim, inner, .. } = self.geometry;
-        let start = self.base / (dim * inner) * inner + self.base % inner;
-        start..start + self.width
+        (inner.div_ceil(self.width), dim.div_ceil(self.block))
     }
 
-    /// Copies rows to the tile, and takes their totals.
+    /// All parts.
+    fn parts(self) -> usize {
+        let (strips, blocks) = self.counts();
+        self.geometry.outer * blocks * strips
+    }
+
+    /// The strip of a part, among those of the tensor.
+    fn strip(self, index: usize) -> usize {
+        let (strips, blocks) = self.counts();
+        index / (strips * blocks) * strips + index % strips
+    }
+
+    /// Combines what has been found for parts to that for strips, block by block.
+    fn join<A: Copy>(self, mut found: Vec<A>, and: impl Fn(&mut A, &A)) -> Vec<A> {
+        let (strips, blocks) = self.counts();
+        for outer in 0..self.geometry.outer {
+            for strip in 0..strips {
+                let first = outer * blocks * strips + strip;
+                let mut all = found[first];
+                for block in 1..blocks {
+                    and(&mut all, &found[first + block * strips]);
+                }
+                found[outer * strips + strip] = all;
+            }
+        }
+        found.truncate(self.geometry.outer * strips);
+        found
+    }
+
+    /// The strips of a block follow one another, then come those of the next block.
+    fn nth(self, index: usize) -> Part {
+        let Geometry { dim, inner, .. } = self.geometry;
+        let (strips, blocks) = self.counts();
+        let (outer, block, strip) = (index / (strips * blocks), index / strips % blocks, index % strips);
+        let (start, column) = (block * self.block, strip * self.width);
+        let width = self.width.min(inner - column);
+        // Narrow rows without gaps between them go together.
+        let together = if width == inner { (WIDTH / width).max(1) } else { 1 };
+        Part {
+            first: (outer * dim + start) * inner + column,
+            reduced: outer * inner + column,
+            width,
+            rows: self.block.min(dim - start),
+            inner,
+            together,
+        }
+    }
+
+    /// The first part of a strip.
+    fn first(self, strip: usize) -> Part {
+        let (strips, blocks) = self.counts();
+        self.nth(strip / strips * strips * blocks + strip % strips)
+    }
+
+    /// Shares the blocks of all columns out over the team.
+    fn run_blocks(self, exec: &Exec, bytes: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+        let Geometry { outer, inner, .. } = self.geometry;
+        let (team, grain) = exec.team(self.geometry.len(), bytes, FLOPS);
+        team.run(outer * self.counts().1, grain.div_ceil(self.block * inner), body);
+    }
+
+    /// Shares the parts out over the team.
+    fn run(self, exec: &Exec, bytes: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+        let (team, grain) = exec.team(self.geometry.len(), bytes, FLOPS);
+        team.run(self.parts(), grain.div_ceil(self.block * self.width), body);
+    }
+}
+
+/// A block of rows of a strip.
+#[derive(Clone, Copy)]
+struct Part {
+    /// The first element, in the tensor and in a tensor reduced along the dimension.
+    first: usize,
+    reduced: usize,
+    width: usize,
+    rows: usize,
+    /// The distance of rows, and how many are worked on as one.
+    inner: usize,
+    together: usize,
+}
+
+impl Part {
+    /// The columns of a run: of rows that are worked on as one.
     #[inline(always)]
-    fn block<const KEEP: bool, T: RowElement, S: Simd>(
+    fn columns(self) -> usize {
+        self.width * self.together
+    }
+
+    fn len(self) -> usize {
+        self.rows * self.width
+    }
+
+    fn runs(self) -> usize {
+        self.rows.div_ceil(self.together)
+    }
+
+    /// Where a run lies in the tensor.
+    #[inline(always)]
+    fn run(self, index: usize) -> Range<usize> {
+        let row = index * self.together;
+        let start = self.first + row * self.inner;
+        start..start + self.width * self.together.min(self.rows - row)
+    }
+
+    fn reduced(self) -> Range<usize> {
+        self.reduced..self.reduced + self.width
+    }
+
+    /// Copies it to a tile, and takes its totals.
+    #[inline(always)]
+    fn totals<const KEEP: bool, T: RowElement, S: Simd>(
         self,
         simd: S,
         src: &[T],
-        rows: Range<usize>,
         tile: &mut [T::Lane],
     ) -> Totals<T::Lane> {
-        let tile = &mut tile[..rows.len() * self.width];
-        for (d, dst) in rows.zip(tile.chunks_exact_mut(self.width)) {
-            T::widen(simd, &src[self.row(d)], dst);
+        let columns = self.columns();
+        let tile = &mut tile[..self.len().next_multiple_of(columns)];
+        // What is missing of the last run adds nothing.
+        tile[self.len()..].fill(T::Lane::NEG_INFINITY);
+        for (i, dst) in tile.chunks_exact_mut(columns).enumerate() {
+            let run = self.run(i);
+            T::widen(simd, &src[run.clone()], &mut dst[..run.len()]);
         }
-        Totals::of::<KEEP>(tile, self.width)
+        Totals::of::<KEEP>(tile, self.width, self.together)
     }
-
-    /// The totals of all rows, block by block.
-    #[inline(always)]
-    fn totals<T: RowElement, S: Simd>(self, simd: S, src: &[T], tile: &mut [T::Lane]) -> Totals<T::Lane> {
-        let (dim, block) = (self.geometry.dim, TILE / self.width);
-        let mut totals = Totals::NONE;
-        for start in (0..dim).step_by(block) {
-            let rows = start..dim.min(start + block);
-            totals.and(&self.block::<false, T, S>(simd, src, rows, tile), self.width);
-        }
-        totals
-    }
-}
-
-/// Shares the strips out over the team.
-fn by_strip(exec: &Exec, geometry: Geometry, bytes: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
-    let (team, grain) = exec.team(geometry.len(), bytes, FLOPS);
-    let strip = geometry.dim * Strip::widest(geometry);
-    team.run(Strip::count(geometry), grain.div_ceil(strip), body);
 }
 
 /// What becomes of the exponentials.
@@ -126,41 +212,56 @@ enum Finish<'a, T> {
     Gradient(&'a [T]),
 }
 
-struct Softmax<'a, T> {
-    finish: Finish<'a, T>,
-    src: &'a [T],
-    dst: &'a Shared<'a, MaybeUninit<T>>,
-    geometry: Geometry,
-    strips: Range<usize>,
-}
+impl<T: RowElement> Finish<'_, T> {
+    fn is_log(self) -> bool {
+        matches!(self, Self::Softmax(Kind::LogSoftmax))
+    }
 
-impl<T: RowElement> Softmax<'_, T> {
-    /// Row `d` of the result.
-    #[allow(clippy::mut_from_ref)]
+    /// What the columns of a part are computed with.
     #[inline(always)]
-    fn dst(&self, strip: Strip, d: usize) -> &mut [MaybeUninit<T>] {
-        // SAFETY: strips are disjoint, and so are the rows of one.
-        unsafe { self.dst.piece(strip.row(d)) }
+    fn numbers<S: Simd>(self, simd: S, part: Part, totals: &Totals<T::Lane>) -> Columns<T::Lane> {
+        let kind = if self.is_log() { Kind::LogSoftmax } else { Kind::Softmax };
+        let mut numbers = totals.numbers(kind, part.columns());
+        if let Self::Gradient(grad) = self {
+            for numbers in numbers[..part.columns()].chunks_exact_mut(part.width) {
+                T::widen(simd, &grad[part.reduced()], numbers);
+                for (number, &sum) in numbers.iter_mut().zip(&totals.sum) {
+                    *number = *number / sum;
+                }
+            }
+        }
+        numbers
     }
 
     /// The gradients of logsumexp for columns with infinities, which are not subtracted.
-    #[cold]
-    fn infinite<S: Simd>(&self, simd: S, strip: Strip, grad: &[T], max: &[T::Lane]) {
-        for (column, (place, &max)) in strip.reduced().zip(max).enumerate() {
+    #[inline(always)]
+    fn infinite<S: Simd>(self, simd: S, part: Part, src: &[T], dst: &Shared<MaybeUninit<T>>, max: &Columns<T::Lane>) {
+        let Self::Gradient(grad) = self else { return };
+        for (column, &max) in max[..part.width].iter().enumerate() {
             if is_finite(max) {
                 continue;
             }
             let mut wide = [[T::Lane::ZERO]; 2];
             let [grad_of, x] = &mut wide;
-            T::widen(simd, slice::from_ref(&grad[place]), grad_of);
-            for d in 0..self.geometry.dim {
-                let at = strip.row(d).start + column;
-                T::widen(simd, slice::from_ref(&self.src[at]), x);
+            T::widen(simd, slice::from_ref(&grad[part.reduced + column]), grad_of);
+            for row in 0..part.rows {
+                let at = part.first + row * part.inner + column;
+                T::widen(simd, slice::from_ref(&src[at]), x);
                 let gradient = grad_of[0] * (x[0] - max).exp_fast();
-                T::narrow(simd, &[gradient], &mut self.dst(strip, d)[column..=column]);
+                // SAFETY: parts are disjoint.
+                T::narrow(simd, &[gradient], unsafe { dst.piece(at..at + 1) });
             }
         }
     }
+}
+
+/// Parts that are whole strips.
+struct Softmax<'a, T: RowElement> {
+    finish: Finish<'a, T>,
+    src: &'a [T],
+    dst: &'a Shared<'a, MaybeUninit<T>>,
+    plan: Plan,
+    parts: Range<usize>,
 }
 
 impl<T: RowElement> Program for Softmax<'_, T> {
@@ -168,70 +269,159 @@ impl<T: RowElement> Program for Softmax<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut tile = Tile::new(TILE);
+        let Self {
+            finish, src, dst, plan, ..
+        } = self;
+        let mut tile = Tile::new(TILE + WIDTH);
         let tile = tile.get();
-        let log = matches!(self.finish, Finish::Softmax(Kind::LogSoftmax));
-        let kind = if log { Kind::LogSoftmax } else { Kind::Softmax };
-        let dim = self.geometry.dim;
-        for index in self.strips.clone() {
-            let strip = Strip::nth(self.geometry, index);
-            let width = strip.width;
-            let totals = if !strip.fits() {
-                strip.totals(simd, self.src, tile)
-            } else if log {
-                strip.block::<false, T, S>(simd, self.src, 0..dim, tile)
+        let log = finish.is_log();
+        for part in self.parts.map(|index| plan.nth(index)) {
+            let totals = if log {
+                part.totals::<false, T, S>(simd, src, tile)
             } else {
-                strip.block::<true, T, S>(simd, self.src, 0..dim, tile)
+                part.totals::<true, T, S>(simd, src, tile)
             };
-            let mut numbers = totals.numbers(kind, width);
-            if let Finish::Gradient(grad) = self.finish {
-                T::widen(simd, &grad[strip.reduced()], &mut numbers[..width]);
-                for (number, &sum) in numbers[..width].iter_mut().zip(&totals.sum) {
-                    *number = *number / sum;
+            let numbers = finish.numbers(simd, part, &totals);
+            for (i, values) in tile.chunks_mut(part.columns()).take(part.runs()).enumerate() {
+                let run = part.run(i);
+                let values = &mut values[..run.len()];
+                // SAFETY: parts are disjoint, and so are the runs of one.
+                let dst = unsafe { dst.piece(run) };
+                if log {
+                    for ((x, &max), &log) in values.iter_mut().zip(&totals.max).zip(&numbers) {
+                        *x = Kind::LogSoftmax.result(*x, max, log);
+                    }
+                    T::narrow(simd, values, dst);
+                } else {
+                    T::zip_lanes(
+                        simd,
+                        values,
+                        &numbers[..values.len()],
+                        dst,
+                        #[inline(always)]
+                        |exp, scale| exp * scale,
+                    );
                 }
             }
-            let max = &totals.max[..width];
-            let numbers = &numbers[..width];
-            if strip.fits() {
-                for (d, row) in tile.chunks_exact_mut(width).take(dim).enumerate() {
-                    let dst = self.dst(strip, d);
-                    if log {
-                        for ((x, &max), &log) in row.iter_mut().zip(max).zip(numbers) {
-                            *x = *x - max - log;
-                        }
-                        T::narrow(simd, row, dst);
-                    } else {
-                        T::zip_lanes(
-                            simd,
-                            row,
-                            numbers,
-                            dst,
-                            #[inline(always)]
-                            |exp, scale| exp * scale,
-                        );
-                    }
-                }
-            } else {
-                let (widened, row) = tile.split_at_mut(WIDTH);
-                let row = &mut row[..width];
-                for d in 0..dim {
-                    let values = T::lanes(simd, &self.src[strip.row(d)], widened);
+            finish.infinite(simd, part, src, dst, &totals.max);
+        }
+    }
+}
+
+/// Blocks of all columns, in the order of memory, from their strips' totals, whose sums have been replaced by numbers.
+struct Blocks<'a, T: RowElement> {
+    finish: Finish<'a, T>,
+    src: &'a [T],
+    dst: &'a Shared<'a, MaybeUninit<T>>,
+    plan: Plan,
+    range: Range<usize>,
+    totals: &'a [Totals<T::Lane>],
+}
+
+impl<T: RowElement> Program for Blocks<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self {
+            finish, src, dst, plan, ..
+        } = self;
+        let mut tiles = [[T::Lane::ZERO; WIDTH]; 2];
+        let [widened, results] = &mut tiles;
+        let (strips, _) = plan.counts();
+        for block in self.range {
+            let parts = block * strips..(block + 1) * strips;
+            for i in 0..plan.nth(parts.start).runs() {
+                for index in parts.clone() {
+                    let run = plan.nth(index).run(i);
+                    let Totals { max, sum: numbers } = &self.totals[plan.strip(index)];
+                    let values = T::lanes(simd, &src[run.clone()], widened);
+                    let results = &mut results[..values.len()];
                     let numbers = values.iter().zip(max).zip(numbers);
-                    if log {
-                        for (out, ((&x, &max), &log)) in row.iter_mut().zip(numbers) {
-                            *out = x - max - log;
+                    if finish.is_log() {
+                        for (result, ((&x, &max), &log)) in results.iter_mut().zip(numbers) {
+                            *result = Kind::LogSoftmax.result(x, max, log);
                         }
                     } else {
-                        for (out, ((&x, &max), &scale)) in row.iter_mut().zip(numbers) {
-                            *out = (x - max).exp_lifted() * scale;
+                        for (result, ((&x, &max), &scale)) in results.iter_mut().zip(numbers) {
+                            *result = Kind::Softmax.result(x, max, scale);
                         }
                     }
-                    T::narrow(simd, row, self.dst(strip, d));
+                    // SAFETY: parts are disjoint, and so are the runs of one.
+                    T::narrow(simd, results, unsafe { dst.piece(run) });
                 }
             }
-            if let Finish::Gradient(grad) = self.finish {
-                self.infinite(simd, strip, grad, max);
+            for index in parts {
+                finish.infinite(simd, plan.nth(index), src, dst, &self.totals[plan.strip(index)].max);
             }
+        }
+    }
+}
+
+/// The totals of parts.
+struct PartTotals<'a, T: RowElement> {
+    src: &'a [T],
+    plan: Plan,
+    start: usize,
+    totals: &'a mut [Totals<T::Lane>],
+}
+
+impl<T: RowElement> Program for PartTotals<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut tile = Tile::new(TILE + WIDTH);
+        for (index, totals) in (self.start..).zip(self.totals) {
+            *totals = self.plan.nth(index).totals::<false, T, S>(simd, self.src, tile.get());
+        }
+    }
+}
+
+/// The totals of strips: those of their blocks, added in order.
+fn strip_totals<T: RowElement>(exec: &Exec, plan: Plan, src: &[T]) -> Vec<Totals<T::Lane>> {
+    let (team, grain) = exec.team(src.len(), size_of::<T>(), FLOPS);
+    let mut totals = vec![Totals::NONE; plan.parts()];
+    let grain = grain.div_ceil(plan.block * plan.width);
+    split_mut(team, &mut totals, 1, grain, &|start, totals| {
+        exec.isa.run(PartTotals {
+            src,
+            plan,
+            start,
+            totals,
+        });
+    });
+    exec.isa.run(Join { plan, totals })
+}
+
+struct Join<F> {
+    plan: Plan,
+    totals: Vec<Totals<F>>,
+}
+
+impl<F: RowExp> Program for Join<F> {
+    type Output = Vec<Totals<F>>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Self::Output {
+        self.plan.join(self.totals, Totals::and)
+    }
+}
+
+/// Replaces the sums of strips by what their results are computed with.
+struct Numbers<'a, T: RowElement> {
+    finish: Finish<'a, T>,
+    plan: Plan,
+    totals: &'a mut [Totals<T::Lane>],
+}
+
+impl<T: RowElement> Program for Numbers<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (strip, totals) in self.totals.iter_mut().enumerate() {
+            totals.sum = self.finish.numbers(simd, self.plan.first(strip), totals);
         }
     }
 }
@@ -265,43 +455,99 @@ fn exponentials<T: RowElement>(
     dst: &mut [MaybeUninit<T>],
     geometry: Geometry,
 ) {
-    let dst = Shared::new(dst);
-    by_strip(exec, geometry, 2 * size_of::<T>(), &|strips| {
-        exec.isa.run(Softmax {
+    let (plan, isa) = (Plan::new(geometry), exec.isa);
+    let bytes = 2 * size_of::<T>();
+    if plan.counts().1 == 1 {
+        let dst = &Shared::new(dst);
+        plan.run(exec, bytes, &|parts| {
+            isa.run(Softmax {
+                finish,
+                src,
+                dst,
+                plan,
+                parts,
+            });
+        });
+        return;
+    }
+    let mut totals = strip_totals(exec, plan, src);
+    isa.run(Numbers {
+        finish,
+        plan,
+        totals: &mut totals,
+    });
+    let dst = &Shared::new(dst);
+    plan.run_blocks(exec, bytes, &|blocks| {
+        isa.run(Blocks {
             finish,
             src,
-            dst: &dst,
-            geometry,
-            strips,
+            dst,
+            plan,
+            range: blocks,
+            totals: &totals,
         });
     });
 }
 
-struct SoftmaxBackward<'a, T> {
-    kind: Kind,
-    grad: &'a [T],
-    result: &'a [T],
-    dst: &'a Shared<'a, MaybeUninit<T>>,
-    geometry: Geometry,
-    strips: Range<usize>,
+struct Logsumexp<'a, T: RowElement> {
+    dst: &'a mut [MaybeUninit<T>],
+    plan: Plan,
+    totals: &'a [Totals<T::Lane>],
 }
 
-impl<T: RowElement> Program for SoftmaxBackward<'_, T> {
+impl<T: RowElement> Program for Logsumexp<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (kind, dim) = (self.kind, self.geometry.dim);
-        let mut arrays = [[T::Lane::ZERO; WIDTH]; 4];
-        let [sums, grads, results, gradients] = &mut arrays;
-        for index in self.strips {
-            let strip = Strip::nth(self.geometry, index);
-            sums.fill(T::Lane::ZERO);
-            for start in (0..dim).step_by(TERMS) {
+        for (strip, totals) in self.totals.iter().enumerate() {
+            let part = self.plan.first(strip);
+            let mut results = totals.sum;
+            for (result, &max) in results[..part.width].iter_mut().zip(&totals.max) {
+                *result = log_sum(max, *result);
+            }
+            T::narrow(simd, &results[..part.width], &mut self.dst[part.reduced()]);
+        }
+    }
+}
+
+/// The logarithm of the sum of exponentials along the geometry's dimension.
+pub(super) fn logsumexp<T: RowElement>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
+    let plan = Plan::new(geometry);
+    let totals = strip_totals(exec, plan, src);
+    exec.isa.run(Logsumexp {
+        dst,
+        plan,
+        totals: &totals,
+    });
+}
+
+/// The sums of the terms of parts, see [`Kind::term`].
+struct Terms<'a, T: RowElement> {
+    kind: Kind,
+    grad: &'a [T],
+    result: &'a [T],
+    plan: Plan,
+    start: usize,
+    sums: &'a mut [Columns<T::Lane>],
+}
+
+impl<T: RowElement> Program for Terms<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let kind = self.kind;
+        let (mut grads, mut results) = ([T::Lane::ZERO; WIDTH], [T::Lane::ZERO; WIDTH]);
+        for (index, found) in (self.start..).zip(self.sums) {
+            let part = self.plan.nth(index);
+            let mut sums = [T::Lane::ZERO; WIDTH];
+            for start in (0..part.runs()).step_by(TERMS) {
                 let mut partial = [T::Lane::ZERO; WIDTH];
-                for d in start..dim.min(start + TERMS) {
-                    let grads = T::lanes(simd, &self.grad[strip.row(d)], grads);
-                    let results = T::lanes(simd, &self.result[strip.row(d)], results);
+                for i in start..part.runs().min(start + TERMS) {
+                    let run = part.run(i);
+                    let grads = T::lanes(simd, &self.grad[run.clone()], &mut grads);
+                    let results = T::lanes(simd, &self.result[run], &mut results);
                     for ((sum, &grad), &result) in partial.iter_mut().zip(grads).zip(results) {
                         *sum += kind.term(grad, result);
                     }
@@ -310,16 +556,77 @@ impl<T: RowElement> Program for SoftmaxBackward<'_, T> {
                     .zip(&partial)
                     .for_each(|(sum, &partial)| *sum += partial);
             }
-            for d in 0..dim {
-                let grads = T::lanes(simd, &self.grad[strip.row(d)], grads);
-                let results = T::lanes(simd, &self.result[strip.row(d)], results);
-                for ((gradient, &sum), (&grad, &result)) in
-                    gradients.iter_mut().zip(&*sums).zip(grads.iter().zip(results))
-                {
-                    *gradient = kind.gradient(grad, result, sum);
+            super::dense::join(&mut sums, part.width, part.together, |a, b| a + b);
+            *found = sums;
+        }
+    }
+}
+
+/// Blocks of all columns, or, without the sums of the strips, whole strips.
+struct SoftmaxBackward<'a, T: RowElement> {
+    kind: Kind,
+    grad: &'a [T],
+    result: &'a [T],
+    dst: &'a Shared<'a, MaybeUninit<T>>,
+    plan: Plan,
+    parts: Range<usize>,
+    sums: &'a [Columns<T::Lane>],
+}
+
+impl<T: RowElement> SoftmaxBackward<'_, T> {
+    #[inline(always)]
+    fn gradients<S: Simd>(
+        &self,
+        simd: S,
+        run: Range<usize>,
+        sums: &Columns<T::Lane>,
+        [grads, results, gradients]: [&mut Columns<T::Lane>; 3],
+    ) {
+        let grads = T::lanes(simd, &self.grad[run.clone()], grads);
+        let results = T::lanes(simd, &self.result[run.clone()], results);
+        let gradients = &mut gradients[..run.len()];
+        for (gradient, ((&grad, &result), &sum)) in gradients.iter_mut().zip(grads.iter().zip(results).zip(sums)) {
+            *gradient = self.kind.gradient(grad, result, sum);
+        }
+        // SAFETY: parts are disjoint, and so are the runs of one.
+        T::narrow(simd, gradients, unsafe { self.dst.piece(run) });
+    }
+}
+
+impl<T: RowElement> Program for SoftmaxBackward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let plan = self.plan;
+        let (mut grads, mut results) = ([T::Lane::ZERO; WIDTH], [T::Lane::ZERO; WIDTH]);
+        let mut gradients = [T::Lane::ZERO; WIDTH];
+        for index in self.parts.clone() {
+            if self.sums.is_empty() {
+                let mut sums = [[T::Lane::ZERO; WIDTH]];
+                let terms = Terms {
+                    kind: self.kind,
+                    grad: self.grad,
+                    result: self.result,
+                    plan,
+                    start: index,
+                    sums: &mut sums,
+                };
+                terms.run(simd);
+                let part = plan.nth(index);
+                for i in 0..part.runs() {
+                    let tiles = [&mut grads, &mut results, &mut gradients];
+                    self.gradients(simd, part.run(i), &sums[0], tiles);
                 }
-                // SAFETY: strips are disjoint, and so are the rows of one.
-                T::narrow(simd, &gradients[..strip.width], unsafe { self.dst.piece(strip.row(d)) });
+                continue;
+            }
+            let (strips, _) = plan.counts();
+            let parts = index * strips..(index + 1) * strips;
+            for i in 0..plan.nth(parts.start).runs() {
+                for index in parts.clone() {
+                    let tiles = [&mut grads, &mut results, &mut gradients];
+                    self.gradients(simd, plan.nth(index).run(i), &self.sums[plan.strip(index)], tiles);
+                }
             }
         }
     }
@@ -334,56 +641,41 @@ pub(super) fn softmax_backward<T: RowElement>(
     dst: &mut [MaybeUninit<T>],
     geometry: Geometry,
 ) {
-    let dst = Shared::new(dst);
-    by_strip(exec, geometry, 3 * size_of::<T>(), &|strips| {
+    let plan = Plan::new(geometry);
+    let mut sums = Vec::new();
+    if plan.counts().1 > 1 {
+        let (team, grain) = exec.team(grad.len(), 2 * size_of::<T>(), 1);
+        sums.resize(plan.parts(), [T::Lane::ZERO; WIDTH]);
+        let grain = grain.div_ceil(plan.block * plan.width);
+        split_mut(team, &mut sums, 1, grain, &|start, sums| {
+            exec.isa.run(Terms {
+                kind,
+                grad,
+                result,
+                plan,
+                start,
+                sums,
+            });
+        });
+        sums = plan.join(sums, |all, one| {
+            all.iter_mut().zip(one).for_each(|(all, &one)| *all += one);
+        });
+    }
+    let dst = &Shared::new(dst);
+    let body = |parts| {
         exec.isa.run(SoftmaxBackward {
             kind,
             grad,
             result,
-            dst: &dst,
-            geometry,
-            strips,
+            dst,
+            plan,
+            parts,
+            sums: &sums,
         });
-    });
-}
-
-struct Logsumexp<'a, T> {
-    src: &'a [T],
-    dst: &'a Shared<'a, MaybeUninit<T>>,
-    geometry: Geometry,
-    strips: Range<usize>,
-}
-
-impl<T: RowElement> Program for Logsumexp<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let mut tile = Tile::new(TILE);
-        let tile = tile.get();
-        for index in self.strips {
-            let strip = Strip::nth(self.geometry, index);
-            let mut totals = strip.totals(simd, self.src, tile);
-            for (sum, &max) in totals.sum[..strip.width].iter_mut().zip(&totals.max) {
-                *sum = log_sum(max, *sum);
-            }
-            // SAFETY: every strip has its own elements of the result.
-            T::narrow(simd, &totals.sum[..strip.width], unsafe {
-                self.dst.piece(strip.reduced())
-            });
-        }
+    };
+    if sums.is_empty() {
+        plan.run(exec, 3 * size_of::<T>(), &body);
+    } else {
+        plan.run_blocks(exec, 3 * size_of::<T>(), &body);
     }
-}
-
-/// The logarithm of the sum of exponentials along the geometry's dimension.
-pub(super) fn logsumexp<T: RowElement>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
-    let dst = Shared::new(dst);
-    by_strip(exec, geometry, size_of::<T>(), &|strips| {
-        exec.isa.run(Logsumexp {
-            src,
-            dst: &dst,
-            geometry,
-            strips,
-        });
-    });
 }

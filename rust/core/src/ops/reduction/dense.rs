@@ -11,6 +11,20 @@ pub(super) const TERMS: usize = 32;
 /// A number of each column.
 pub(super) type Columns<F> = [F; WIDTH];
 
+/// Combines the numbers of columns `width` apart, `together` of which are one.
+#[inline(always)]
+pub(super) fn join<F: Copy>(numbers: &mut Columns<F>, width: usize, together: usize, combine: impl Fn(F, F) -> F) {
+    let (first, others) = numbers[..width * together].split_at_mut(width);
+    for other in others.chunks_exact(width) {
+        for (number, &other) in first.iter_mut().zip(other) {
+            *number = combine(*number, other);
+        }
+    }
+    for other in others.chunks_exact_mut(width) {
+        other.copy_from_slice(first);
+    }
+}
+
 /// The maxima of columns, NaN where an element is, and the lifted sums of exponentials.
 #[derive(Clone, Copy)]
 pub(super) struct Totals<F> {
@@ -24,12 +38,17 @@ impl<F: RowExp> Totals<F> {
         sum: [F::ZERO; WIDTH],
     };
 
-    /// Of a tile, which it replaces by its exponentials if they are to be kept.
+    /// Of a tile, which it replaces by its exponentials if they are to be kept; `together` rows of it are worked on as
+    /// one, and have the same totals.
     #[inline(always)]
-    pub(super) fn of<const KEEP: bool>(tile: &mut [F], width: usize) -> Self {
+    pub(super) fn of<const KEEP: bool>(tile: &mut [F], width: usize, together: usize) -> Self {
         let mut totals = Self::NONE;
-        totals.find_max(tile, width);
-        totals.add_exps::<KEEP>(tile, width);
+        totals.find_max(tile, width * together);
+        join(&mut totals.max, width, together, |a, b| {
+            if b > a || b.is_nan() { b } else { a }
+        });
+        totals.add_exps::<KEEP>(tile, width * together);
+        join(&mut totals.sum, width, together, |a, b| a + b);
         totals
     }
 
@@ -94,8 +113,18 @@ impl<F: RowExp> Totals<F> {
     }
 
     /// With further rows.
-    pub(super) fn and(&mut self, other: &Self, width: usize) {
-        for i in 0..width {
+    #[inline(always)]
+    pub(super) fn and(&mut self, other: &Self) {
+        if self.max.iter().chain(&other.max).all(|&max| is_finite(max)) {
+            for i in 0..WIDTH {
+                let (a, b) = (self.max[i], other.max[i]);
+                let max = a.larger(b);
+                self.sum[i] = self.sum[i] * (a - max).exp_fast() + other.sum[i] * (b - max).exp_fast();
+                self.max[i] = max;
+            }
+            return;
+        }
+        for i in 0..WIDTH {
             let (a, b) = (self.max[i], other.max[i]);
             if b == F::NEG_INFINITY {
                 continue;
