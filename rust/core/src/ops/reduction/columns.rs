@@ -30,6 +30,8 @@ const LEAST: usize = 128;
 const ROWS: usize = 128;
 /// As many parts as there can be threads at least, of this many elements at least.
 const PARTS: usize = 8;
+const SMALL: usize = 1 << 16;
+const MEDIUM: usize = 1 << 18;
 const PART: usize = 1 << 12;
 
 /// How a tensor is cut in parts: strips of columns, and these in blocks of rows. It depends on the geometry alone.
@@ -54,7 +56,13 @@ impl Plan {
         while whole > LEAST && strips(whole) < PARTS {
             whole = (whole / 2).next_multiple_of(LEAST).min(whole - 1);
         }
-        if whole * dim <= TILE && (strips(whole) >= PARTS / 2 || geometry.len() < 2 * PART) {
+        // Blocks take the exponentials twice: a few threads left idle cost less in small tensors.
+        let busy = match geometry.len() {
+            ..SMALL => 1,
+            SMALL..MEDIUM => 2,
+            MEDIUM.. => PARTS / 2,
+        };
+        if whole * dim <= TILE && strips(whole) >= busy {
             return Self {
                 geometry,
                 width: whole,
@@ -89,6 +97,7 @@ impl Plan {
     }
 
     /// Combines what has been found for parts to that for strips, block by block.
+    #[inline(always)]
     fn join<A: Copy>(self, mut found: Vec<A>, and: impl Fn(&mut A, &A)) -> Vec<A> {
         let (strips, blocks) = self.counts();
         for outer in 0..self.geometry.outer {
@@ -404,7 +413,13 @@ impl<F: RowExp> Program for Join<F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> Self::Output {
-        self.plan.join(self.totals, Totals::and)
+        // As a mere path the function would not be inlined.
+        #[allow(clippy::redundant_closure_for_method_calls)]
+        self.plan.join(
+            self.totals,
+            #[inline(always)]
+            |all, one| all.and(one),
+        )
     }
 }
 

@@ -124,11 +124,11 @@ fn short_sum<F: RowExp>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> F {
             *sum += term(a, b);
         }
     }
-    let mut total = fold(sums, |a, b| a + b);
-    for (&a, &b) in a_rest.iter().zip(b_rest) {
-        total += term(a, b);
+    // Not one after the other at the end, for accuracy.
+    for ((sum, &a), &b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+        *sum += term(a, b);
     }
-    total
+    fold(sums, |a, b| a + b)
 }
 
 /// Updates each of [`LANES`] pairs of partial results with every so manyth element, four at a time.

@@ -17,7 +17,7 @@ use crate::{
 use lanes::RowElement;
 
 /// Floating-point instructions of one element, for the choice of threads.
-const FLOPS: usize = 16;
+const FLOPS: usize = 15;
 
 /// Why a geometry is better left to stock torch.
 fn accepts(geometry: Geometry) -> Result<(), &'static str> {

@@ -19,7 +19,7 @@ use crate::{
 /// Rows beyond this length are cut in blocks that the team can share; the exponentials of shorter ones are kept.
 const LONG: usize = 1 << 16;
 /// Elements of rows that are worked on together.
-const CACHED: usize = 1 << 12;
+const CACHED: usize = 1 << 11;
 /// The least length of a block, and how many there are at most.
 const LEAST: usize = 1 << 12;
 const BLOCKS: usize = 256;
