@@ -42,7 +42,7 @@ pub(super) fn raised<F: RowExp>(max: F, x: F) -> F {
 /// The largest element; NaN if one of them is.
 #[inline(always)]
 pub(super) fn max<F: RowExp>(values: &[F]) -> F {
-    if values.len() < 4 * LANES {
+    if values.len() < 8 * LANES {
         return short_max(values);
     }
     let (mut maxima, mut sums) = ([F::NEG_INFINITY; LANES], [F::ZERO; LANES]);
@@ -72,7 +72,7 @@ pub(super) fn max<F: RowExp>(values: &[F]) -> F {
 /// The sum of at most [`BLOCK`] terms.
 #[inline(always)]
 pub(super) fn sum<F: RowExp>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> F {
-    if a.len() < 4 * LANES {
+    if a.len() < 8 * LANES {
         return short_sum(a, b, term);
     }
     let (mut sums, mut unused) = ([F::ZERO; LANES], [(); LANES]);
