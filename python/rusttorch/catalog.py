@@ -443,7 +443,7 @@ ROWS: tuple[Op, ...] = (
         saves="result",
         backward=lambda grad, saved, dim: _aten()._softmax_backward_data(grad, saved, dim, saved.dtype),
         node="SoftmaxBackward0",
-        flops=16,
+        flops=15,
     ),
     Op(
         "log_softmax",
@@ -467,7 +467,7 @@ ROWS: tuple[Op, ...] = (
             (grad if keepdim else grad.unsqueeze(dim)) * saved.softmax(dim)
         ),
         node="LogsumexpBackward0",
-        flops=15,
+        flops=14,
     ),
     Op(
         "glu",

@@ -19,6 +19,7 @@ mod lane;
 mod log;
 mod normal;
 mod pow;
+pub mod row_exp;
 mod sigmoid;
 mod softplus;
 mod tanh;

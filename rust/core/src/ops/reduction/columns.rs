@@ -1,283 +1,654 @@
 //! Softmax, its logarithm and logsumexp along an outer dimension: strips of neighbouring columns are worked on together.
 //!
-//! The sum of a column is taken in blocks of rows, and the blocks added in order: see [`rows_of_block`].
+//! A strip is copied to a dense tile, so that memory is read and written once, in the longest runs that let the tile stay
+//! in the second-level cache. Columns that are longer than that, or too few to go round, are summed up in blocks of rows,
+//! and read again for the result, as in M. Milakov and N. Gimelshein, Online normalizer calculation for softmax,
+//! <https://arxiv.org/abs/1805.02867>.
 
-use core::{mem::MaybeUninit, ops::Range};
+use core::{mem::MaybeUninit, ops::Range, slice};
 
-use super::{FLOPS, Kind, finite};
+use super::{
+    FLOPS, Kind,
+    dense::{Columns, TERMS, Totals, WIDTH},
+    is_finite,
+    lanes::{RowElement, Tile},
+    log_sum,
+};
 use crate::{
-    dtype::Element,
     float::Float,
     isa::{Program, Simd},
     kernel::{Exec, Geometry},
-    parallel::Shared,
+    math::row_exp::RowExp,
+    parallel::{Shared, split_mut},
 };
 
-/// The widest strip, and the unit of narrower ones.
-const STRIP: usize = 256;
-const UNIT: usize = 16;
-/// Widened values of one strip, which stay in the second-level cache.
-const CACHED: usize = 1 << 17;
+/// Numbers in a tile.
+const TILE: usize = 1 << 17;
+/// Strips narrower than this are cut in blocks instead, of so many rows that the pages of memory that they lie in are at
+/// hand when the next strip needs them: a miss in the address translation costs more than a miss in the caches.
+const LEAST: usize = 128;
+const ROWS: usize = 128;
+/// As many parts as there can be threads at least, of this many elements at least.
+const PARTS: usize = 8;
+const SMALL: usize = 1 << 16;
+const MEDIUM: usize = 1 << 18;
+const PART: usize = 1 << 12;
 
-/// Rows whose sum is taken by itself, so that the error of a sum of many rows stays small.
-fn rows_of_block(dim: usize) -> usize {
-    dim.isqrt().max(32)
-}
-
-#[inline(always)]
-fn add_to<F: Float>(sums: &mut [F; STRIP], partial: &[F; STRIP]) {
-    sums.iter_mut().zip(partial).for_each(|(sum, &partial)| *sum += partial);
-}
-
-/// One strip of columns: where it starts in its block, and how wide it is.
+/// How a tensor is cut in parts: strips of columns, and these in blocks of rows. It depends on the geometry alone.
 #[derive(Clone, Copy)]
-struct Strip {
-    base: usize,
-    width: usize,
+struct Plan {
     geometry: Geometry,
+    /// Columns of a strip, but for the last.
+    width: usize,
+    /// Rows of a block, but for the last.
+    block: usize,
 }
 
-impl Strip {
-    /// The widest whose values stay in the cache, down to one vector.
-    fn widest(geometry: Geometry) -> usize {
-        (CACHED / geometry.dim.max(1))
-            .next_multiple_of(UNIT)
-            .clamp(UNIT, STRIP)
-            .min(geometry.inner)
-    }
-
-    fn count(geometry: Geometry) -> usize {
-        geometry.outer * geometry.inner.div_ceil(Self::widest(geometry))
-    }
-
-    fn nth(geometry: Geometry, index: usize) -> Self {
-        let width = Self::widest(geometry);
-        let per_block = geometry.inner.div_ceil(width);
-        let column = index % per_block * width;
-        Self {
-            base: index / per_block * geometry.dim * geometry.inner + column,
-            width: width.min(geometry.inner - column),
-            geometry,
+impl Plan {
+    fn new(geometry: Geometry) -> Self {
+        let Geometry { outer, dim, inner } = geometry;
+        let fitting = TILE / dim.max(1) / LEAST * LEAST;
+        let width = inner.min(WIDTH);
+        let strips = |width: usize| outer * inner.div_ceil(width.max(1));
+        let narrower = |width: usize| width.min(fitting.max(width.min(LEAST)));
+        // Narrower strips rather than blocks, as long as that lasts.
+        let mut whole = narrower(width);
+        while whole > LEAST && strips(whole) < PARTS {
+            whole = (whole / 2).next_multiple_of(LEAST).min(whole - 1);
         }
-    }
-
-    /// Row `d` of the strip.
-    #[inline(always)]
-    fn row(self, d: usize) -> Range<usize> {
-        let start = self.base + d * self.geometry.inner;
-        start..start + self.width
-    }
-
-    /// The strip in the result of a reduction.
-    #[inline(always)]
-    fn reduced(self) -> Range<usize> {
-        let Geometry { dim, inner, .. } = self.geometry;
-        let start = self.base / (dim * inner) * inner + self.base % inner;
-        start..start + self.width
-    }
-}
-
-/// Shares the strips out over the team.
-fn by_strip(exec: &Exec, geometry: Geometry, bytes: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
-    let (team, grain) = exec.team(geometry.len(), bytes, 2 * FLOPS);
-    let strip = geometry.dim * Strip::widest(geometry);
-    team.run(Strip::count(geometry), grain.div_ceil(strip), body);
-}
-
-/// Maxima and sums of exponentials of the columns of a strip.
-struct Columns<F> {
-    max: [F; STRIP],
-    sum: [F; STRIP],
-    /// One row, widened.
-    row: [F; STRIP],
-    /// The exponentials, row by row, where they are kept.
-    exps: Vec<F>,
-}
-
-impl<F: Float> Columns<F> {
-    /// With memory for the exponentials of the strips of a geometry, if they shall be kept.
-    fn new(geometry: Geometry, keep: bool) -> Self {
-        let kept = if keep {
-            geometry.dim * Strip::widest(geometry)
-        } else {
-            0
+        // Blocks take the exponentials twice: a few threads left idle cost less in small tensors.
+        let busy = match geometry.len() {
+            ..SMALL => 1,
+            SMALL..MEDIUM => 2,
+            MEDIUM.. => PARTS / 2,
         };
+        if whole * dim <= TILE && strips(whole) >= busy {
+            return Self {
+                geometry,
+                width: whole,
+                block: dim,
+            };
+        }
+        let share = (dim * strips(width)).div_ceil(PARTS).max(PART / width);
+        let most = if width < inner { ROWS } else { TILE / width };
         Self {
-            max: [F::NEG_INFINITY; STRIP],
-            sum: [F::default(); STRIP],
-            row: [F::default(); STRIP],
-            exps: vec![F::default(); kept],
+            geometry,
+            width,
+            block: share.next_multiple_of(TERMS).min(most),
         }
     }
 
+    /// Strips of a row, and blocks of a strip.
+    fn counts(self) -> (usize, usize) {
+        let Geometry { dim, inner, .. } = self.geometry;
+        (inner.div_ceil(self.width), dim.div_ceil(self.block))
+    }
+
+    /// All parts.
+    fn parts(self) -> usize {
+        let (strips, blocks) = self.counts();
+        self.geometry.outer * blocks * strips
+    }
+
+    /// The strip of a part, among those of the tensor.
+    fn strip(self, index: usize) -> usize {
+        let (strips, blocks) = self.counts();
+        index / (strips * blocks) * strips + index % strips
+    }
+
+    /// Combines what has been found for parts to that for strips, block by block.
     #[inline(always)]
-    fn load<T: Element<Lane = F>, S: Simd>(&mut self, simd: S, strip: Strip, src: &[T]) {
-        let Self { max, row, .. } = self;
-        max.fill(F::NEG_INFINITY);
-        for d in 0..strip.geometry.dim {
-            for (max, &x) in max.iter_mut().zip(T::lanes(simd, &src[strip.row(d)], row)) {
-                *max = x.larger(*max);
+    fn join<A: Copy>(self, mut found: Vec<A>, and: impl Fn(&mut A, &A)) -> Vec<A> {
+        let (strips, blocks) = self.counts();
+        for outer in 0..self.geometry.outer {
+            for strip in 0..strips {
+                let first = outer * blocks * strips + strip;
+                let mut all = found[first];
+                for block in 1..blocks {
+                    and(&mut all, &found[first + block * strips]);
+                }
+                found[outer * strips + strip] = all;
             }
         }
+        found.truncate(self.geometry.outer * strips);
+        found
     }
 
-    /// Sums `exp(x - max)`, and keeps the exponentials if there is memory for them.
+    /// The strips of a block follow one another, then come those of the next block.
+    fn nth(self, index: usize) -> Part {
+        let Geometry { dim, inner, .. } = self.geometry;
+        let (strips, blocks) = self.counts();
+        let (outer, block, strip) = (index / (strips * blocks), index / strips % blocks, index % strips);
+        let (start, column) = (block * self.block, strip * self.width);
+        let width = self.width.min(inner - column);
+        // Narrow rows without gaps between them go together.
+        let together = if width == inner { (WIDTH / width).max(1) } else { 1 };
+        Part {
+            first: (outer * dim + start) * inner + column,
+            reduced: outer * inner + column,
+            width,
+            rows: self.block.min(dim - start),
+            inner,
+            together,
+        }
+    }
+
+    /// The first part of a strip.
+    fn first(self, strip: usize) -> Part {
+        let (strips, blocks) = self.counts();
+        self.nth(strip / strips * strips * blocks + strip % strips)
+    }
+
+    /// Shares the blocks of all columns out over the team.
+    fn run_blocks(self, exec: &Exec, bytes: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+        let Geometry { outer, inner, .. } = self.geometry;
+        let (team, grain) = exec.team(self.geometry.len(), bytes, FLOPS);
+        team.run(outer * self.counts().1, grain.div_ceil(self.block * inner), body);
+    }
+
+    /// Shares the parts out over the team.
+    fn run(self, exec: &Exec, bytes: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+        let (team, grain) = exec.team(self.geometry.len(), bytes, FLOPS);
+        team.run(self.parts(), grain.div_ceil(self.block * self.width), body);
+    }
+}
+
+/// A block of rows of a strip.
+#[derive(Clone, Copy)]
+struct Part {
+    /// The first element, in the tensor and in a tensor reduced along the dimension.
+    first: usize,
+    reduced: usize,
+    width: usize,
+    rows: usize,
+    /// The distance of rows, and how many are worked on as one.
+    inner: usize,
+    together: usize,
+}
+
+impl Part {
+    /// The columns of a run: of rows that are worked on as one.
     #[inline(always)]
-    fn exp_sum<T: Element<Lane = F>, S: Simd>(&mut self, simd: S, strip: Strip, src: &[T], exp: impl Fn(F) -> F) {
-        let Self { max, sum, row, exps } = self;
-        let (dim, width) = (strip.geometry.dim, strip.width);
-        let block = rows_of_block(dim);
-        let mut spare = [F::default(); STRIP];
-        sum.fill(F::default());
-        for start in (0..dim).step_by(block) {
-            let mut partial = [F::default(); STRIP];
-            for d in start..dim.min(start + block) {
-                let values = T::lanes(simd, &src[strip.row(d)], row);
-                let out = if exps.is_empty() {
-                    &mut spare[..width]
-                } else {
-                    &mut exps[d * width..(d + 1) * width]
-                };
-                for (((&x, &max), sum), out) in values.iter().zip(&*max).zip(&mut partial).zip(out) {
-                    *out = exp(x - max);
-                    *sum += *out;
+    fn columns(self) -> usize {
+        self.width * self.together
+    }
+
+    fn len(self) -> usize {
+        self.rows * self.width
+    }
+
+    fn runs(self) -> usize {
+        self.rows.div_ceil(self.together)
+    }
+
+    /// Where a run lies in the tensor.
+    #[inline(always)]
+    fn run(self, index: usize) -> Range<usize> {
+        let row = index * self.together;
+        let start = self.first + row * self.inner;
+        start..start + self.width * self.together.min(self.rows - row)
+    }
+
+    fn reduced(self) -> Range<usize> {
+        self.reduced..self.reduced + self.width
+    }
+
+    /// Copies it to a tile, and takes its totals.
+    #[inline(always)]
+    fn totals<const KEEP: bool, T: RowElement, S: Simd>(
+        self,
+        simd: S,
+        src: &[T],
+        tile: &mut [T::Lane],
+    ) -> Totals<T::Lane> {
+        let columns = self.columns();
+        let tile = &mut tile[..self.len().next_multiple_of(columns)];
+        // What is missing of the last run adds nothing.
+        tile[self.len()..].fill(T::Lane::NEG_INFINITY);
+        for (i, dst) in tile.chunks_exact_mut(columns).enumerate() {
+            let run = self.run(i);
+            T::widen(simd, &src[run.clone()], &mut dst[..run.len()]);
+        }
+        Totals::of::<KEEP>(tile, self.width, self.together)
+    }
+}
+
+/// What becomes of the exponentials.
+#[derive(Clone, Copy)]
+enum Finish<'a, T> {
+    Softmax(Kind),
+    /// The gradient of logsumexp, from that of its result.
+    Gradient(&'a [T]),
+}
+
+impl<T: RowElement> Finish<'_, T> {
+    fn is_log(self) -> bool {
+        matches!(self, Self::Softmax(Kind::LogSoftmax))
+    }
+
+    /// What the columns of a part are computed with.
+    #[inline(always)]
+    fn numbers<S: Simd>(self, simd: S, part: Part, totals: &Totals<T::Lane>) -> Columns<T::Lane> {
+        let kind = if self.is_log() { Kind::LogSoftmax } else { Kind::Softmax };
+        let mut numbers = totals.numbers(kind, part.columns());
+        if let Self::Gradient(grad) = self {
+            for numbers in numbers[..part.columns()].chunks_exact_mut(part.width) {
+                T::widen(simd, &grad[part.reduced()], numbers);
+                for (number, &sum) in numbers.iter_mut().zip(&totals.sum) {
+                    *number = *number / sum;
                 }
             }
-            add_to(sum, &partial);
         }
+        numbers
     }
 
-    /// The kept exponentials.
-    fn exps(&mut self, strip: Strip) -> impl Iterator<Item = &mut [F]> {
-        self.exps.chunks_exact_mut(strip.width).take(strip.geometry.dim)
-    }
-
-    /// Makes of the sums the logarithms of the sums of exponentials.
+    /// The gradients of logsumexp for columns with infinities, which are not subtracted.
     #[inline(always)]
-    fn logsumexp<T: Element<Lane = F>, S: Simd>(&mut self, simd: S, strip: Strip, src: &[T]) {
-        self.max.iter_mut().for_each(|max| *max = finite(*max));
-        self.exp_sum(simd, strip, src, F::exp_fast);
-        for (sum, &max) in self.sum[..strip.width].iter_mut().zip(&self.max) {
-            *sum = sum.ln() + max;
+    fn infinite<S: Simd>(self, simd: S, part: Part, src: &[T], dst: &Shared<MaybeUninit<T>>, max: &Columns<T::Lane>) {
+        let Self::Gradient(grad) = self else { return };
+        for (column, &max) in max[..part.width].iter().enumerate() {
+            if is_finite(max) {
+                continue;
+            }
+            let mut wide = [[T::Lane::ZERO]; 2];
+            let [grad_of, x] = &mut wide;
+            T::widen(simd, slice::from_ref(&grad[part.reduced + column]), grad_of);
+            for row in 0..part.rows {
+                let at = part.first + row * part.inner + column;
+                T::widen(simd, slice::from_ref(&src[at]), x);
+                let gradient = grad_of[0] * (x[0] - max).exp_fast();
+                // SAFETY: parts are disjoint.
+                T::narrow(simd, &[gradient], unsafe { dst.piece(at..at + 1) });
+            }
         }
     }
 }
 
-struct Softmax<'a, T> {
-    kind: Kind,
+/// Parts that are whole strips.
+struct Softmax<'a, T: RowElement> {
+    finish: Finish<'a, T>,
     src: &'a [T],
     dst: &'a Shared<'a, MaybeUninit<T>>,
-    geometry: Geometry,
-    strips: Range<usize>,
+    plan: Plan,
+    parts: Range<usize>,
 }
 
-impl<T: Element> Program for Softmax<'_, T> {
+impl<T: RowElement> Program for Softmax<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let log = self.kind == Kind::LogSoftmax;
-        let mut columns = Columns::<T::Lane>::new(self.geometry, !log);
-        let mut row = [T::Lane::default(); STRIP];
-        for index in self.strips {
-            let strip = Strip::nth(self.geometry, index);
-            columns.load(simd, strip, self.src);
-            columns.exp_sum(simd, strip, self.src, T::Lane::exp_raised);
-            let (max, mut sums) = (columns.max, columns.sum);
-            if log {
-                for sum in &mut sums[..strip.width] {
-                    *sum = (*sum / T::Lane::RAISE).ln();
-                }
-                for d in 0..strip.geometry.dim {
-                    let values = T::lanes(simd, &self.src[strip.row(d)], &mut columns.row);
-                    for ((out, &x), (&max, &log)) in row.iter_mut().zip(values).zip(max.iter().zip(&sums)) {
-                        *out = x - max - log;
-                    }
-                    // SAFETY: strips are disjoint, and so are the rows of one.
-                    T::narrow(simd, &row[..strip.width], unsafe { self.dst.piece(strip.row(d)) });
-                }
+        let Self {
+            finish, src, dst, plan, ..
+        } = self;
+        let mut tile = Tile::new(TILE + WIDTH);
+        let tile = tile.get();
+        let log = finish.is_log();
+        for part in self.parts.map(|index| plan.nth(index)) {
+            let totals = if log {
+                part.totals::<false, T, S>(simd, src, tile)
             } else {
-                sums.iter_mut().for_each(|sum| *sum = T::Lane::of(1.0) / *sum);
-                for (d, exps) in columns.exps(strip).enumerate() {
-                    // SAFETY: as above.
-                    let dst = unsafe { self.dst.piece(strip.row(d)) };
+                part.totals::<true, T, S>(simd, src, tile)
+            };
+            let numbers = finish.numbers(simd, part, &totals);
+            for (i, values) in tile.chunks_mut(part.columns()).take(part.runs()).enumerate() {
+                let run = part.run(i);
+                let values = &mut values[..run.len()];
+                // SAFETY: parts are disjoint, and so are the runs of one.
+                let dst = unsafe { dst.piece(run) };
+                if log {
+                    for ((x, &max), &log) in values.iter_mut().zip(&totals.max).zip(&numbers) {
+                        *x = Kind::LogSoftmax.result(*x, max, log);
+                    }
+                    T::narrow(simd, values, dst);
+                } else {
                     T::zip_lanes(
                         simd,
-                        exps,
-                        &sums,
+                        values,
+                        &numbers[..values.len()],
                         dst,
                         #[inline(always)]
                         |exp, scale| exp * scale,
                     );
                 }
             }
+            finish.infinite(simd, part, src, dst, &totals.max);
+        }
+    }
+}
+
+/// Blocks of all columns, in the order of memory, from their strips' totals, whose sums have been replaced by numbers.
+struct Blocks<'a, T: RowElement> {
+    finish: Finish<'a, T>,
+    src: &'a [T],
+    dst: &'a Shared<'a, MaybeUninit<T>>,
+    plan: Plan,
+    range: Range<usize>,
+    totals: &'a [Totals<T::Lane>],
+}
+
+impl<T: RowElement> Program for Blocks<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self {
+            finish, src, dst, plan, ..
+        } = self;
+        let mut tiles = [[T::Lane::ZERO; WIDTH]; 2];
+        let [widened, results] = &mut tiles;
+        let (strips, _) = plan.counts();
+        for block in self.range {
+            let parts = block * strips..(block + 1) * strips;
+            for i in 0..plan.nth(parts.start).runs() {
+                for index in parts.clone() {
+                    let run = plan.nth(index).run(i);
+                    let Totals { max, sum: numbers } = &self.totals[plan.strip(index)];
+                    let values = T::lanes(simd, &src[run.clone()], widened);
+                    let results = &mut results[..values.len()];
+                    let numbers = values.iter().zip(max).zip(numbers);
+                    if finish.is_log() {
+                        for (result, ((&x, &max), &log)) in results.iter_mut().zip(numbers) {
+                            *result = Kind::LogSoftmax.result(x, max, log);
+                        }
+                    } else {
+                        for (result, ((&x, &max), &scale)) in results.iter_mut().zip(numbers) {
+                            *result = Kind::Softmax.result(x, max, scale);
+                        }
+                    }
+                    // SAFETY: parts are disjoint, and so are the runs of one.
+                    T::narrow(simd, results, unsafe { dst.piece(run) });
+                }
+            }
+            for index in parts {
+                finish.infinite(simd, plan.nth(index), src, dst, &self.totals[plan.strip(index)].max);
+            }
+        }
+    }
+}
+
+/// The totals of parts.
+struct PartTotals<'a, T: RowElement> {
+    src: &'a [T],
+    plan: Plan,
+    start: usize,
+    totals: &'a mut [Totals<T::Lane>],
+}
+
+impl<T: RowElement> Program for PartTotals<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut tile = Tile::new(TILE + WIDTH);
+        for (index, totals) in (self.start..).zip(self.totals) {
+            *totals = self.plan.nth(index).totals::<false, T, S>(simd, self.src, tile.get());
+        }
+    }
+}
+
+/// The totals of strips: those of their blocks, added in order.
+fn strip_totals<T: RowElement>(exec: &Exec, plan: Plan, src: &[T]) -> Vec<Totals<T::Lane>> {
+    let (team, grain) = exec.team(src.len(), size_of::<T>(), FLOPS);
+    let mut totals = vec![Totals::NONE; plan.parts()];
+    let grain = grain.div_ceil(plan.block * plan.width);
+    split_mut(team, &mut totals, 1, grain, &|start, totals| {
+        exec.isa.run(PartTotals {
+            src,
+            plan,
+            start,
+            totals,
+        });
+    });
+    exec.isa.run(Join { plan, totals })
+}
+
+struct Join<F> {
+    plan: Plan,
+    totals: Vec<Totals<F>>,
+}
+
+impl<F: RowExp> Program for Join<F> {
+    type Output = Vec<Totals<F>>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Self::Output {
+        // As a mere path the function would not be inlined.
+        #[allow(clippy::redundant_closure_for_method_calls)]
+        self.plan.join(
+            self.totals,
+            #[inline(always)]
+            |all, one| all.and(one),
+        )
+    }
+}
+
+/// Replaces the sums of strips by what their results are computed with.
+struct Numbers<'a, T: RowElement> {
+    finish: Finish<'a, T>,
+    plan: Plan,
+    totals: &'a mut [Totals<T::Lane>],
+}
+
+impl<T: RowElement> Program for Numbers<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (strip, totals) in self.totals.iter_mut().enumerate() {
+            totals.sum = self.finish.numbers(simd, self.plan.first(strip), totals);
         }
     }
 }
 
 /// Softmax or its logarithm along the geometry's dimension.
-pub(super) fn softmax<T: Element>(exec: &Exec, kind: Kind, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
-    let dst = Shared::new(dst);
-    by_strip(exec, geometry, 2 * size_of::<T>(), &|strips| {
-        exec.isa.run(Softmax {
-            kind,
+pub(super) fn softmax<T: RowElement>(
+    exec: &Exec,
+    kind: Kind,
+    src: &[T],
+    dst: &mut [MaybeUninit<T>],
+    geometry: Geometry,
+) {
+    exponentials(exec, Finish::Softmax(kind), src, dst, geometry);
+}
+
+/// The gradient of [`logsumexp`]: see [`rows::logsumexp_backward`](super::rows::logsumexp_backward).
+pub(super) fn logsumexp_backward<T: RowElement>(
+    exec: &Exec,
+    grad: &[T],
+    src: &[T],
+    dst: &mut [MaybeUninit<T>],
+    geometry: Geometry,
+) {
+    exponentials(exec, Finish::Gradient(grad), src, dst, geometry);
+}
+
+fn exponentials<T: RowElement>(
+    exec: &Exec,
+    finish: Finish<T>,
+    src: &[T],
+    dst: &mut [MaybeUninit<T>],
+    geometry: Geometry,
+) {
+    let (plan, isa) = (Plan::new(geometry), exec.isa);
+    let bytes = 2 * size_of::<T>();
+    if plan.counts().1 == 1 {
+        let dst = &Shared::new(dst);
+        plan.run(exec, bytes, &|parts| {
+            isa.run(Softmax {
+                finish,
+                src,
+                dst,
+                plan,
+                parts,
+            });
+        });
+        return;
+    }
+    let mut totals = strip_totals(exec, plan, src);
+    isa.run(Numbers {
+        finish,
+        plan,
+        totals: &mut totals,
+    });
+    let dst = &Shared::new(dst);
+    plan.run_blocks(exec, bytes, &|blocks| {
+        isa.run(Blocks {
+            finish,
             src,
-            dst: &dst,
-            geometry,
-            strips,
+            dst,
+            plan,
+            range: blocks,
+            totals: &totals,
         });
     });
 }
 
-struct SoftmaxBackward<'a, T> {
-    kind: Kind,
-    grad: &'a [T],
-    result: &'a [T],
-    dst: &'a Shared<'a, MaybeUninit<T>>,
-    geometry: Geometry,
-    strips: Range<usize>,
+struct Logsumexp<'a, T: RowElement> {
+    dst: &'a mut [MaybeUninit<T>],
+    plan: Plan,
+    totals: &'a [Totals<T::Lane>],
 }
 
-impl<T: Element> Program for SoftmaxBackward<'_, T> {
+impl<T: RowElement> Program for Logsumexp<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (kind, dim) = (self.kind, self.geometry.dim);
-        let mut arrays = [[T::Lane::default(); STRIP]; 4];
-        let [sums, grads, results, gradients] = &mut arrays;
-        let block = rows_of_block(dim);
-        for index in self.strips {
-            let strip = Strip::nth(self.geometry, index);
-            sums.fill(T::Lane::default());
-            for start in (0..dim).step_by(block) {
-                let mut partial = [T::Lane::default(); STRIP];
-                for d in start..dim.min(start + block) {
-                    let grads = T::lanes(simd, &self.grad[strip.row(d)], grads);
-                    let results = T::lanes(simd, &self.result[strip.row(d)], results);
+        for (strip, totals) in self.totals.iter().enumerate() {
+            let part = self.plan.first(strip);
+            let mut results = totals.sum;
+            for (result, &max) in results[..part.width].iter_mut().zip(&totals.max) {
+                *result = log_sum(max, *result);
+            }
+            T::narrow(simd, &results[..part.width], &mut self.dst[part.reduced()]);
+        }
+    }
+}
+
+/// The logarithm of the sum of exponentials along the geometry's dimension.
+pub(super) fn logsumexp<T: RowElement>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
+    let plan = Plan::new(geometry);
+    let totals = strip_totals(exec, plan, src);
+    exec.isa.run(Logsumexp {
+        dst,
+        plan,
+        totals: &totals,
+    });
+}
+
+/// The sums of the terms of parts, see [`Kind::term`].
+struct Terms<'a, T: RowElement> {
+    kind: Kind,
+    grad: &'a [T],
+    result: &'a [T],
+    plan: Plan,
+    start: usize,
+    sums: &'a mut [Columns<T::Lane>],
+}
+
+impl<T: RowElement> Program for Terms<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let kind = self.kind;
+        let (mut grads, mut results) = ([T::Lane::ZERO; WIDTH], [T::Lane::ZERO; WIDTH]);
+        for (index, found) in (self.start..).zip(self.sums) {
+            let part = self.plan.nth(index);
+            let mut sums = [T::Lane::ZERO; WIDTH];
+            for start in (0..part.runs()).step_by(TERMS) {
+                let mut partial = [T::Lane::ZERO; WIDTH];
+                for i in start..part.runs().min(start + TERMS) {
+                    let run = part.run(i);
+                    let grads = T::lanes(simd, &self.grad[run.clone()], &mut grads);
+                    let results = T::lanes(simd, &self.result[run], &mut results);
                     for ((sum, &grad), &result) in partial.iter_mut().zip(grads).zip(results) {
                         *sum += kind.term(grad, result);
                     }
                 }
-                add_to(sums, &partial);
+                sums.iter_mut()
+                    .zip(&partial)
+                    .for_each(|(sum, &partial)| *sum += partial);
             }
-            for d in 0..dim {
-                let grads = T::lanes(simd, &self.grad[strip.row(d)], grads);
-                let results = T::lanes(simd, &self.result[strip.row(d)], results);
-                for ((gradient, &sum), (&grad, &result)) in
-                    gradients.iter_mut().zip(&*sums).zip(grads.iter().zip(results))
-                {
-                    *gradient = kind.gradient(grad, result, sum);
+            super::dense::join(&mut sums, part.width, part.together, |a, b| a + b);
+            *found = sums;
+        }
+    }
+}
+
+/// Blocks of all columns, or, without the sums of the strips, whole strips.
+struct SoftmaxBackward<'a, T: RowElement> {
+    kind: Kind,
+    grad: &'a [T],
+    result: &'a [T],
+    dst: &'a Shared<'a, MaybeUninit<T>>,
+    plan: Plan,
+    parts: Range<usize>,
+    sums: &'a [Columns<T::Lane>],
+}
+
+impl<T: RowElement> SoftmaxBackward<'_, T> {
+    #[inline(always)]
+    fn gradients<S: Simd>(
+        &self,
+        simd: S,
+        run: Range<usize>,
+        sums: &Columns<T::Lane>,
+        [grads, results, gradients]: [&mut Columns<T::Lane>; 3],
+    ) {
+        let grads = T::lanes(simd, &self.grad[run.clone()], grads);
+        let results = T::lanes(simd, &self.result[run.clone()], results);
+        let gradients = &mut gradients[..run.len()];
+        for (gradient, ((&grad, &result), &sum)) in gradients.iter_mut().zip(grads.iter().zip(results).zip(sums)) {
+            *gradient = self.kind.gradient(grad, result, sum);
+        }
+        // SAFETY: parts are disjoint, and so are the runs of one.
+        T::narrow(simd, gradients, unsafe { self.dst.piece(run) });
+    }
+}
+
+impl<T: RowElement> Program for SoftmaxBackward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let plan = self.plan;
+        let (mut grads, mut results) = ([T::Lane::ZERO; WIDTH], [T::Lane::ZERO; WIDTH]);
+        let mut gradients = [T::Lane::ZERO; WIDTH];
+        for index in self.parts.clone() {
+            if self.sums.is_empty() {
+                let mut sums = [[T::Lane::ZERO; WIDTH]];
+                let terms = Terms {
+                    kind: self.kind,
+                    grad: self.grad,
+                    result: self.result,
+                    plan,
+                    start: index,
+                    sums: &mut sums,
+                };
+                terms.run(simd);
+                let part = plan.nth(index);
+                for i in 0..part.runs() {
+                    let tiles = [&mut grads, &mut results, &mut gradients];
+                    self.gradients(simd, part.run(i), &sums[0], tiles);
                 }
-                // SAFETY: strips are disjoint, and so are the rows of one.
-                T::narrow(simd, &gradients[..strip.width], unsafe { self.dst.piece(strip.row(d)) });
+                continue;
+            }
+            let (strips, _) = plan.counts();
+            let parts = index * strips..(index + 1) * strips;
+            for i in 0..plan.nth(parts.start).runs() {
+                for index in parts.clone() {
+                    let tiles = [&mut grads, &mut results, &mut gradients];
+                    self.gradients(simd, plan.nth(index).run(i), &self.sums[plan.strip(index)], tiles);
+                }
             }
         }
     }
 }
 
 /// The gradient of [`softmax`] from that of its result.
-pub(super) fn softmax_backward<T: Element>(
+pub(super) fn softmax_backward<T: RowElement>(
     exec: &Exec,
     kind: Kind,
     grad: &[T],
@@ -285,127 +656,41 @@ pub(super) fn softmax_backward<T: Element>(
     dst: &mut [MaybeUninit<T>],
     geometry: Geometry,
 ) {
-    let dst = Shared::new(dst);
-    by_strip(exec, geometry, 3 * size_of::<T>(), &|strips| {
+    let plan = Plan::new(geometry);
+    let mut sums = Vec::new();
+    if plan.counts().1 > 1 {
+        let (team, grain) = exec.team(grad.len(), 2 * size_of::<T>(), 1);
+        sums.resize(plan.parts(), [T::Lane::ZERO; WIDTH]);
+        let grain = grain.div_ceil(plan.block * plan.width);
+        split_mut(team, &mut sums, 1, grain, &|start, sums| {
+            exec.isa.run(Terms {
+                kind,
+                grad,
+                result,
+                plan,
+                start,
+                sums,
+            });
+        });
+        sums = plan.join(sums, |all, one| {
+            all.iter_mut().zip(one).for_each(|(all, &one)| *all += one);
+        });
+    }
+    let dst = &Shared::new(dst);
+    let body = |parts| {
         exec.isa.run(SoftmaxBackward {
             kind,
             grad,
             result,
-            dst: &dst,
-            geometry,
-            strips,
+            dst,
+            plan,
+            parts,
+            sums: &sums,
         });
-    });
-}
-
-struct Logsumexp<'a, T> {
-    src: &'a [T],
-    dst: &'a Shared<'a, MaybeUninit<T>>,
-    geometry: Geometry,
-    strips: Range<usize>,
-}
-
-impl<T: Element> Program for Logsumexp<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let mut columns = Columns::<T::Lane>::new(self.geometry, false);
-        for index in self.strips {
-            let strip = Strip::nth(self.geometry, index);
-            columns.load(simd, strip, self.src);
-            columns.logsumexp(simd, strip, self.src);
-            // SAFETY: every strip has its own elements of the result.
-            T::narrow(simd, &columns.sum[..strip.width], unsafe {
-                self.dst.piece(strip.reduced())
-            });
-        }
+    };
+    if sums.is_empty() {
+        plan.run(exec, 3 * size_of::<T>(), &body);
+    } else {
+        plan.run_blocks(exec, 3 * size_of::<T>(), &body);
     }
-}
-
-/// The logarithm of the sum of exponentials along the geometry's dimension.
-pub(super) fn logsumexp<T: Element>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
-    let dst = Shared::new(dst);
-    by_strip(exec, geometry, size_of::<T>(), &|strips| {
-        exec.isa.run(Logsumexp {
-            src,
-            dst: &dst,
-            geometry,
-            strips,
-        });
-    });
-}
-
-struct LogsumexpBackward<'a, T> {
-    grad: &'a [T],
-    src: &'a [T],
-    dst: &'a Shared<'a, MaybeUninit<T>>,
-    geometry: Geometry,
-    strips: Range<usize>,
-}
-
-impl<T: Element> Program for LogsumexpBackward<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let mut columns = Columns::<T::Lane>::new(self.geometry, true);
-        let mut row = [T::Lane::default(); STRIP];
-        let mut grads = [T::Lane::default(); STRIP];
-        for index in self.strips {
-            let strip = Strip::nth(self.geometry, index);
-            let grads = &mut grads[..strip.width];
-            columns.load(simd, strip, self.src);
-            T::widen(simd, &self.grad[strip.reduced()], grads);
-            if columns.max[..strip.width].iter().any(|max| max.is_infinite()) {
-                columns.logsumexp(simd, strip, self.src);
-                for d in 0..strip.geometry.dim {
-                    let values = T::lanes(simd, &self.src[strip.row(d)], &mut columns.row);
-                    for ((out, &x), (&result, &grad)) in row.iter_mut().zip(values).zip(columns.sum.iter().zip(&*grads))
-                    {
-                        *out = grad * (x - result).exp_fast();
-                    }
-                    // SAFETY: strips are disjoint, and so are the rows of one.
-                    T::narrow(simd, &row[..strip.width], unsafe { self.dst.piece(strip.row(d)) });
-                }
-            } else {
-                columns.exp_sum(simd, strip, self.src, T::Lane::exp_raised);
-                for (grad, &sum) in grads.iter_mut().zip(&columns.sum) {
-                    *grad = *grad / sum;
-                }
-                for (d, exps) in columns.exps(strip).enumerate() {
-                    // SAFETY: as above.
-                    let dst = unsafe { self.dst.piece(strip.row(d)) };
-                    T::zip_lanes(
-                        simd,
-                        exps,
-                        grads,
-                        dst,
-                        #[inline(always)]
-                        |exp, grad| exp * grad,
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// The gradient of [`logsumexp`]: see [`rows::logsumexp_backward`](super::rows::logsumexp_backward).
-pub(super) fn logsumexp_backward<T: Element>(
-    exec: &Exec,
-    grad: &[T],
-    src: &[T],
-    dst: &mut [MaybeUninit<T>],
-    geometry: Geometry,
-) {
-    let dst = Shared::new(dst);
-    by_strip(exec, geometry, 2 * size_of::<T>(), &|strips| {
-        exec.isa.run(LogsumexpBackward {
-            grad,
-            src,
-            dst: &dst,
-            geometry,
-            strips,
-        });
-    });
 }

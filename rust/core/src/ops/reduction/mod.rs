@@ -1,6 +1,8 @@
 //! Operations along a dimension: [`rows`] where it is the innermost one, else [`columns`].
 
 mod columns;
+mod dense;
+mod lanes;
 pub mod log_softmax;
 pub mod logsumexp;
 mod rows;
@@ -9,13 +11,13 @@ pub mod softmax;
 use core::mem::MaybeUninit;
 
 use crate::{
-    dtype::Element,
-    float::Float,
     kernel::{Exec, Geometry},
+    math::row_exp::RowExp,
 };
+use lanes::RowElement;
 
 /// Floating-point instructions of one element, for the choice of threads.
-const FLOPS: usize = 16;
+const FLOPS: usize = 15;
 
 /// Why a geometry is better left to stock torch.
 fn accepts(geometry: Geometry) -> Result<(), &'static str> {
@@ -26,10 +28,17 @@ fn accepts(geometry: Geometry) -> Result<(), &'static str> {
     }
 }
 
-/// The maximum where it is finite, else 0: torch subtracts only finite maxima in logsumexp.
+/// Whether it is a number and not infinite.
 #[inline(always)]
-fn finite<F: Float>(max: F) -> F {
-    if max.is_infinite() { F::default() } else { max }
+fn is_finite<F: RowExp>(x: F) -> bool {
+    !x.is_nan() && !x.is_infinite()
+}
+
+/// The logarithm of a sum of exponentials, from the row's maximum and their lifted sum.
+#[inline(always)]
+fn log_sum<F: RowExp>(max: F, sum: F) -> F {
+    let log_sum = (sum / F::LIFT).ln_plus(max);
+    if is_finite(max) { log_sum } else { max }
 }
 
 /// Which of the two softmaxes.
@@ -40,55 +49,47 @@ enum Kind {
 }
 
 impl Kind {
+    /// What a row's results are computed with, from its maximum, which is NaN if an element is, and the lifted sum of
+    /// exponentials: their scale, or the logarithm of their sum.
+    #[inline(always)]
+    fn number<F: RowExp>(self, max: F, sum: F) -> F {
+        let number = match self {
+            Self::Softmax => F::of(1.0) / sum,
+            Self::LogSoftmax => (sum / F::LIFT).ln(),
+        };
+        if is_finite(max) { number } else { F::NAN }
+    }
+
+    /// A result, from the input and its row's maximum and number.
+    #[inline(always)]
+    fn result<F: RowExp>(self, x: F, max: F, number: F) -> F {
+        match self {
+            Self::Softmax => (x - max).exp_lifted() * number,
+            Self::LogSoftmax => x - max - number,
+        }
+    }
+
     /// What an element adds to its row's sum in the backward pass.
     #[inline(always)]
-    fn term<F: Float>(self, grad: F, result: F) -> F {
-        if self == Self::Softmax { grad * result } else { grad }
+    fn term<F: RowExp>(self, grad: F, result: F) -> F {
+        match self {
+            Self::Softmax => grad * result,
+            Self::LogSoftmax => grad,
+        }
     }
 
     /// The gradient, from that sum.
     #[inline(always)]
-    fn gradient<F: Float>(self, grad: F, result: F, sum: F) -> F {
-        if self == Self::Softmax {
-            (grad - sum) * result
-        } else {
-            grad - result.exp_fast() * sum
-        }
-    }
-}
-
-/// The value of an output element, from that of its input and its row's maximum and sum of exponentials.
-#[derive(Clone, Copy)]
-struct Finish<F> {
-    log: bool,
-    max: F,
-    /// The reciprocal of the sum, or its logarithm.
-    scale: F,
-}
-
-impl<F: Float> Finish<F> {
-    #[inline(always)]
-    fn new(kind: Kind, max: F, sum: F) -> Self {
-        let log = kind == Kind::LogSoftmax;
-        Self {
-            log,
-            max,
-            scale: if log { sum.ln() } else { F::of(1.0) / sum },
-        }
-    }
-
-    #[inline(always)]
-    fn apply(self, x: F) -> F {
-        if self.log {
-            x - self.max - self.scale
-        } else {
-            (x - self.max).exp_fast() * self.scale
+    fn gradient<F: RowExp>(self, grad: F, result: F, sum: F) -> F {
+        match self {
+            Self::Softmax => (grad - sum) * result,
+            Self::LogSoftmax => grad - result.exp_fast() * sum,
         }
     }
 }
 
 /// Softmax or its logarithm along the geometry's dimension.
-fn softmax<T: Element>(exec: &Exec, kind: Kind, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
+fn softmax<T: RowElement>(exec: &Exec, kind: Kind, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
     assert!(
         src.len() == geometry.len() && dst.len() == src.len(),
         "the slices differ from the geometry"
@@ -101,7 +102,7 @@ fn softmax<T: Element>(exec: &Exec, kind: Kind, src: &[T], dst: &mut [MaybeUnini
 }
 
 /// The gradient of [`softmax`] from that of its result.
-fn softmax_backward<T: Element>(
+fn softmax_backward<T: RowElement>(
     exec: &Exec,
     kind: Kind,
     grad: &[T],

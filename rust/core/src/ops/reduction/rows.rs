@@ -1,351 +1,423 @@
 //! Softmax, its logarithm and logsumexp along the innermost dimension.
 //!
-//! Sums are taken in [`LANES`] partial sums over blocks of [`BLOCK`], and the blocks added in order, so that a result
-//! depends neither on the instruction set nor on how the work is shared out.
+//! Sums are taken in blocks, which are added in order, so that a result does not depend on how the work is shared out.
 
 use core::{mem::MaybeUninit, ops::Range, slice};
 
-use super::{FLOPS, Finish, Kind, finite};
+use super::{
+    FLOPS, Kind,
+    lanes::{BLOCK, RowElement, RowLane, Tile, exp_sum, max, sum},
+};
 use crate::{
-    dtype::Element,
     float::Float,
     isa::{Isa, Program, Simd},
     kernel::Exec,
-    parallel::{Team, split_mut},
+    math::row_exp::RowExp,
+    parallel::{Serial, Team, split_mut},
 };
 
-/// Partial results: so many that the compiler loops over them with whole vectors, and their latency does not count.
-const LANES: usize = 128;
-/// The same for short rows.
-const SHORT_LANES: usize = 16;
-/// Elements that one partial sum covers.
-const BLOCK: usize = 4096;
-/// Rows beyond this length are worked on by the whole team, without scratch memory.
+/// Rows beyond this length are cut in blocks that the team can share; the exponentials of shorter ones are kept.
 const LONG: usize = 1 << 16;
+/// Elements of rows that are worked on together.
+const CACHED: usize = 1 << 11;
+/// The least length of a block, and how many there are at most.
+const LEAST: usize = 1 << 12;
+const BLOCKS: usize = 256;
+/// Lanes of a cache line.
+const UNIT: usize = 16;
 
-/// Elements left over at the end, as a whole chunk.
+/// Whether kernels compute in the elements themselves, without widening.
 #[inline(always)]
-fn padded<F: Float, const N: usize>(rest: &[F], with: F) -> [F; N] {
-    let mut padded = [with; N];
-    padded[..rest.len()].copy_from_slice(rest);
-    padded
+const fn is_lane<T: RowElement>() -> bool {
+    size_of::<T>() == size_of::<T::Lane>()
 }
 
-/// The largest element; a NaN is passed over, and shows in the sum.
+/// Writes the lifted exponentials of rows, and returns the rows' maxima and the sums.
 #[inline(always)]
-fn max<F: Float>(values: &[F]) -> F {
-    if values.len() < 4 * LANES {
-        max_by::<F, SHORT_LANES>(values)
-    } else {
-        max_by::<F, LANES>(values)
+fn sums<F: RowLane>(values: &[F], dim: usize, exps: &mut [F]) -> ([F; ROWS], [F; ROWS]) {
+    let (mut maxima, mut sums) = ([F::ZERO; ROWS], [F::ZERO; ROWS]);
+    let rows = || values.chunks_exact(dim);
+    for (row, found) in rows().zip(&mut maxima) {
+        *found = max(row);
     }
-}
-
-#[inline(always)]
-fn max_by<F: Float, const N: usize>(values: &[F]) -> F {
-    let (chunks, rest) = values.as_chunks::<N>();
-    let mut lanes = padded::<F, N>(rest, F::NEG_INFINITY);
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = x.larger(*lane);
+    for ((row, exps), &max) in rows().zip(exps.chunks_exact_mut(dim)).zip(&maxima) {
+        for (out, &x) in exps.iter_mut().zip(row) {
+            *out = (x - max).exp_lifted();
         }
     }
-    fold(lanes, F::larger)
-}
-
-/// Combines the partial results, pairwise.
-#[inline(always)]
-fn fold<F: Float, const N: usize>(mut lanes: [F; N], combine: impl Fn(F, F) -> F) -> F {
-    let mut width = N / 2;
-    while width > 0 {
-        let (lower, upper) = lanes.split_at_mut(width);
-        for (lower, &upper) in lower.iter_mut().zip(&*upper) {
-            *lower = combine(upper, *lower);
-        }
-        width /= 2;
-    }
-    lanes[0]
-}
-
-/// The sum of `term` over at most [`BLOCK`] pairs.
-#[inline(always)]
-fn sum<F: Float>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> F {
-    if a.len() < 4 * LANES {
-        sum_by::<F, SHORT_LANES>(a, b, term)
-    } else {
-        sum_by::<F, LANES>(a, b, term)
-    }
-}
-
-#[inline(always)]
-fn sum_by<F: Float, const N: usize>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> F {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<N>(), b.as_chunks::<N>());
-    let mut lanes = [F::default(); N];
-    for (a, b) in a.iter().zip(b) {
-        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += term(a, b);
+    for ((_, exps), total) in rows().zip(exps.chunks_exact(dim)).zip(&mut sums) {
+        for exps in exps.chunks(BLOCK) {
+            *total += sum(
+                exps,
+                exps,
+                #[inline(always)]
+                |exp, _| exp,
+            );
         }
     }
-    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
-        *lane += term(a, b);
-    }
-    fold(lanes, |a, b| a + b)
+    (maxima, sums)
 }
 
-/// Writes `exp(x)` of every element to `out`, and returns their sum.
-#[inline(always)]
-fn exp_sum<F: Float>(values: &[F], out: &mut [F], exp: impl Fn(F) -> F) -> F {
-    let mut total = F::default();
-    for (values, out) in values.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-        for (&x, out) in values.iter().zip(&mut *out) {
-            *out = exp(x);
+/// The blocks of a long row.
+#[derive(Clone, Copy)]
+struct Blocks {
+    len: usize,
+    block: usize,
+}
+
+impl Blocks {
+    fn new(len: usize) -> Self {
+        Self {
+            len,
+            block: len.div_ceil(BLOCKS).max(LEAST),
         }
-        total += sum(out, out, |exp, _| exp);
     }
-    total
-}
 
-/// Replaces a row by `exp(x - max) * F::RAISE` in `out`, and returns the sum of these.
-#[inline(always)]
-fn raised_exp_sum<F: Float>(values: &[F], out: &mut [F], max: F) -> F {
-    exp_sum(
-        values,
-        out,
-        #[inline(always)]
-        |x| (x - max).exp_raised(),
-    )
-}
-
-/// The logarithm of the sum of exponentials of a row; `out` is left in any state.
-#[inline(always)]
-fn logsumexp_row<F: Float>(values: &[F], out: &mut [F], max: F) -> F {
-    if max.is_infinite() {
-        // Nothing is subtracted, so that the exponentials are not bounded.
-        exp_sum(values, out, F::exp_fast).ln() + finite(max)
-    } else {
-        (raised_exp_sum(values, out, max) / F::RAISE).ln() + max
+    /// Runs `of(range)` over the blocks, on the team, and combines the results in order.
+    fn fold<F: RowLane>(
+        self,
+        team: &dyn Team,
+        start: F,
+        of: &(dyn Fn(Range<usize>) -> F + Sync),
+        combine: impl Fn(F, F) -> F,
+    ) -> F {
+        let Self { len, block } = self;
+        let mut results = [F::ZERO; BLOCKS];
+        let results = &mut results[..len.div_ceil(block)];
+        split_mut(team, results, 1, 4, &|first, results| {
+            for (i, result) in (first..).zip(results) {
+                *result = of(i * block..len.min((i + 1) * block));
+            }
+        });
+        results.iter().fold(start, |all, &one| combine(all, one))
     }
-}
-
-/// Scratch memory for one row.
-fn scratch<T: Element>(dim: usize) -> [Vec<T::Lane>; 2] {
-    // The first is for widening, which singles and doubles do without.
-    let widened = if size_of::<T>() == size_of::<T::Lane>() { 0 } else { dim };
-    [vec![T::Lane::default(); widened], vec![T::Lane::default(); dim]]
 }
 
 struct Max<'a, T>(&'a [T]);
 
-impl<T: Element> Program for Max<'_, T> {
+impl<T: RowElement> Program for Max<'_, T> {
     type Output = T::Lane;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> T::Lane {
-        let mut tile = [T::Lane::default(); BLOCK];
-        max(T::lanes(simd, self.0, &mut tile))
+        let mut tile = [T::Lane::ZERO; BLOCK];
+        let mut all = T::Lane::NEG_INFINITY;
+        for src in self.0.chunks(BLOCK) {
+            all = larger(all, max(T::lanes(simd, src, &mut tile)));
+        }
+        all
     }
 }
 
-/// The sum of `exp(x - max)` over a block.
-struct Sums<'a, T: Element> {
+/// The larger number; NaN if one is.
+#[inline(always)]
+fn larger<F: RowLane>(a: F, b: F) -> F {
+    if a > b || a.is_nan() { a } else { b }
+}
+
+struct ExpSum<'a, T: RowElement> {
     src: &'a [T],
     max: T::Lane,
 }
 
-impl<T: Element> Program for Sums<'_, T> {
+impl<T: RowElement> Program for ExpSum<'_, T> {
     type Output = T::Lane;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> T::Lane {
-        let mut tile = [T::Lane::default(); BLOCK];
-        let mut exps = [T::Lane::default(); BLOCK];
-        let values = T::lanes(simd, self.src, &mut tile);
-        let max = self.max;
-        exp_sum(
-            values,
-            &mut exps[..values.len()],
-            #[inline(always)]
-            |x| (x - max).exp_fast(),
-        )
+        let mut tiles = [[T::Lane::ZERO; BLOCK]; 2];
+        let [tile, out] = &mut tiles;
+        let mut total = T::Lane::ZERO;
+        for src in self.src.chunks(BLOCK) {
+            total += exp_sum(T::lanes(simd, src, tile), self.max, &mut out[..src.len()]);
+        }
+        total
     }
 }
 
-/// Runs `block(range)` over the blocks of a long row and returns the results in order.
-fn by_block<F: Float>(team: &dyn Team, len: usize, block: &(dyn Fn(Range<usize>) -> F + Sync)) -> Vec<F> {
-    let mut partial = vec![F::default(); len.div_ceil(BLOCK)];
-    split_mut(team, &mut partial, 1, 4, &|start, partial| {
-        for (i, result) in (start..).zip(partial) {
-            *result = block(i * BLOCK..len.min((i + 1) * BLOCK));
+/// The maximum of a long row, NaN if there is one, and the lifted sum of its exponentials.
+fn long_sums<T: RowElement>(isa: Isa, team: &dyn Team, row: &[T]) -> (T::Lane, T::Lane) {
+    let blocks = Blocks::new(row.len());
+    let max = blocks.fold(team, T::Lane::NEG_INFINITY, &|range| isa.run(Max(&row[range])), larger);
+    let sum = blocks.fold(
+        team,
+        T::Lane::ZERO,
+        &|range| isa.run(ExpSum { src: &row[range], max }),
+        |a, b| a + b,
+    );
+    (max, sum)
+}
+
+/// What is done to whole rows: the team that may share out long ones, the index of the first, and where they go.
+type RowsBody<'a, T> = dyn Fn(&dyn Team, usize, &mut [T]) + Sync + 'a;
+
+/// Shares rows of `dim` elements of `dst` out over the team, `body` taking a range of rows; few long ones one after the
+/// other, for `body` to share out.
+fn by_row<T: Send>(team: &dyn Team, grain: usize, dst: &mut [T], dim: usize, body: &RowsBody<T>) {
+    let rows = dst.len() / dim;
+    if dim > LONG && rows < 4 * team.threads() {
+        for (row, dst) in dst.chunks_exact_mut(dim).enumerate() {
+            body(team, row, dst);
         }
-    });
-    partial
+    } else {
+        split_mut(team, dst, dim, grain, &|start, dst| body(&Serial, start / dim, dst));
+    }
 }
 
-fn in_order<F: Float>(partial: Vec<F>) -> F {
-    let mut total = F::default();
-    partial.into_iter().for_each(|part| total += part);
-    total
+/// Rows that are worked on step by step together, since each step of a row waits for the one before.
+const ROWS: usize = 16;
+
+/// How many rows of `dim` elements that is: they stay in the first-level cache.
+fn rows_together(dim: usize) -> usize {
+    (CACHED / dim).clamp(1, ROWS)
 }
 
-/// The largest element of a long row, by the team.
-fn long_max<T: Element>(isa: Isa, team: &dyn Team, row: &[T]) -> T::Lane {
-    let maxima = by_block(team, row.len(), &|range| isa.run(Max(&row[range])));
-    maxima.into_iter().fold(T::Lane::NEG_INFINITY, Float::larger)
+/// A thread's memory for such rows: their exponentials, and themselves where they must be widened.
+fn tile<T: RowElement>(dim: usize) -> Tile<T::Lane> {
+    Tile::new(2 * (rows_together(dim) * dim).next_multiple_of(UNIT))
 }
 
-/// The sum of `exp(x - max)` over a long row, by the team.
-fn long_sum<T: Element>(isa: Isa, team: &dyn Team, row: &[T], max: T::Lane) -> T::Lane {
-    in_order(by_block(team, row.len(), &|range| {
-        isa.run(Sums { src: &row[range], max })
-    }))
+fn tiles<F: RowLane>(tile: &mut Tile<F>, dim: usize) -> (&mut [F], &mut [F]) {
+    tile.get()
+        .split_at_mut((rows_together(dim) * dim).next_multiple_of(UNIT))
 }
 
-struct Softmax<'a, T> {
+/// Rows that fit in a tile.
+struct Softmax<'a, T: RowElement> {
     kind: Kind,
     src: &'a [T],
     dst: &'a mut [MaybeUninit<T>],
     dim: usize,
 }
 
-impl<T: Element> Program for Softmax<'_, T> {
+impl<T: RowElement> Program for Softmax<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let [mut widened, mut exps] = scratch::<T>(self.dim);
-        for (src, dst) in self.src.chunks_exact(self.dim).zip(self.dst.chunks_exact_mut(self.dim)) {
-            let values = T::lanes(simd, src, &mut widened);
-            let max = max(values);
-            let sum = raised_exp_sum(values, &mut exps, max);
-            if self.kind == Kind::LogSoftmax {
-                let log = (sum / T::Lane::RAISE).ln();
-                T::map(
-                    simd,
-                    src,
-                    dst,
-                    #[inline(always)]
-                    |x| x - max - log,
-                );
+        let Self { kind, src, dst, dim } = self;
+        let mut tile = tile::<T>(dim);
+        let (exps, widened) = tiles(&mut tile, dim);
+        let together = rows_together(dim) * dim;
+        for (src, dst) in src.chunks(together).zip(dst.chunks_mut(together)) {
+            let values = T::lanes(simd, src, widened);
+            let (maxima, mut numbers) = sums(values, dim, exps);
+            for (number, &max) in numbers.iter_mut().zip(&maxima) {
+                *number = kind.number(max, *number);
+            }
+            let dst = dst.chunks_exact_mut(dim);
+            let numbers = maxima.iter().zip(&numbers);
+            if kind == Kind::LogSoftmax {
+                let rows = src.chunks_exact(dim).zip(widened.chunks_mut(dim));
+                for (((src, widened), dst), (&max, &log)) in rows.zip(dst).zip(numbers) {
+                    map(
+                        simd,
+                        src,
+                        widened,
+                        dst,
+                        #[inline(always)]
+                        |x| x - max - log,
+                    );
+                }
             } else {
-                let scale = T::Lane::of(1.0) / sum;
-                T::map_lanes(
-                    simd,
-                    &mut exps,
-                    dst,
-                    #[inline(always)]
-                    |exp| exp * scale,
-                );
+                for ((exps, dst), (_, &scale)) in exps.chunks_exact_mut(dim).zip(dst).zip(numbers) {
+                    T::map_lanes(
+                        simd,
+                        exps,
+                        dst,
+                        #[inline(always)]
+                        |exp| exp * scale,
+                    );
+                }
             }
         }
     }
 }
 
+/// `dst[i] = f(src[i])`, from what has been widened.
+#[inline(always)]
+fn map<T: RowElement, S: Simd>(
+    simd: S,
+    src: &[T],
+    widened: &mut [T::Lane],
+    dst: &mut [MaybeUninit<T>],
+    f: impl Fn(T::Lane) -> T::Lane,
+) {
+    if is_lane::<T>() {
+        T::map(simd, src, dst, f);
+    } else {
+        T::map_lanes(simd, &mut widened[..src.len()], dst, f);
+    }
+}
+
 /// A part of a long row.
-struct SoftmaxPiece<'a, T: Element> {
-    finish: Finish<T::Lane>,
+struct SoftmaxPart<'a, T: RowElement> {
+    kind: Kind,
+    max: T::Lane,
+    number: T::Lane,
     src: &'a [T],
     dst: &'a mut [MaybeUninit<T>],
 }
 
-impl<T: Element> Program for SoftmaxPiece<'_, T> {
+impl<T: RowElement> Program for SoftmaxPart<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let finish = self.finish;
-        T::map(
-            simd,
-            self.src,
-            self.dst,
-            #[inline(always)]
-            |x| finish.apply(x),
-        );
+        let Self {
+            src, dst, max, number, ..
+        } = self;
+        if self.kind == Kind::LogSoftmax {
+            T::map(
+                simd,
+                src,
+                dst,
+                #[inline(always)]
+                |x| Kind::LogSoftmax.result(x, max, number),
+            );
+        } else {
+            T::map(
+                simd,
+                src,
+                dst,
+                #[inline(always)]
+                |x| Kind::Softmax.result(x, max, number),
+            );
+        }
     }
 }
 
 /// Softmax or its logarithm of rows of `dim` elements.
-pub(super) fn softmax<T: Element>(exec: &Exec, kind: Kind, src: &[T], dst: &mut [MaybeUninit<T>], dim: usize) {
+pub(super) fn softmax<T: RowElement>(exec: &Exec, kind: Kind, src: &[T], dst: &mut [MaybeUninit<T>], dim: usize) {
     let isa = exec.isa;
     let (team, grain) = exec.team(src.len(), 2 * size_of::<T>(), FLOPS);
-    if dim > LONG {
+    by_row(team, grain, dst, dim, &|team, first, dst| {
+        let src = &src[first * dim..][..dst.len()];
+        if dim <= LONG {
+            isa.run(Softmax { kind, src, dst, dim });
+            return;
+        }
         for (src, dst) in src.chunks_exact(dim).zip(dst.chunks_exact_mut(dim)) {
-            let max = long_max(isa, team, src);
-            let finish = Finish::new(kind, max, long_sum(isa, team, src, max));
+            let (max, sum) = long_sums(isa, team, src);
+            let number = kind.number(max, sum);
             split_mut(team, dst, 1, grain, &|start, dst| {
-                isa.run(SoftmaxPiece {
-                    finish,
+                isa.run(SoftmaxPart {
+                    kind,
+                    max,
+                    number,
                     src: &src[start..start + dst.len()],
                     dst,
                 });
             });
         }
-    } else {
-        split_mut(team, dst, dim, grain, &|start, dst| {
-            isa.run(Softmax {
-                kind,
-                src: &src[start..start + dst.len()],
-                dst,
-                dim,
-            });
-        });
-    }
+    });
 }
 
-/// The sum of a block's terms: see [`Kind::term`].
+/// The sum of the terms of a row or a part of one: see [`Kind::term`].
 struct Terms<'a, T> {
     kind: Kind,
     grad: &'a [T],
     result: &'a [T],
 }
 
-impl<T: Element> Program for Terms<'_, T> {
+impl<T: RowElement> Program for Terms<'_, T> {
     type Output = T::Lane;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> T::Lane {
-        let (mut grads, mut results) = ([T::Lane::default(); BLOCK], [T::Lane::default(); BLOCK]);
-        let kind = self.kind;
-        sum(
-            T::lanes(simd, self.grad, &mut grads),
-            T::lanes(simd, self.result, &mut results),
-            #[inline(always)]
-            |grad, result| kind.term(grad, result),
-        )
+        let mut tiles = [[T::Lane::ZERO; BLOCK]; 2];
+        let [grads, results] = &mut tiles;
+        let mut total = T::Lane::ZERO;
+        for (grad, result) in self.grad.chunks(BLOCK).zip(self.result.chunks(BLOCK)) {
+            let (grads, results) = (T::lanes(simd, grad, grads), T::lanes(simd, result, results));
+            total += terms(self.kind, grads, results);
+        }
+        total
     }
 }
 
-/// The gradients of whole rows, or, if the sum of the terms is known, of a part of one.
-struct SoftmaxBackward<'a, T: Element> {
+/// The sum of the terms of at most [`BLOCK`] elements.
+#[inline(always)]
+fn terms<F: RowLane>(kind: Kind, grads: &[F], results: &[F]) -> F {
+    sum(
+        grads,
+        results,
+        #[inline(always)]
+        |grad, result| kind.term(grad, result),
+    )
+}
+
+/// The gradients of a part of a row, the sum of whose terms is known.
+struct Gradients<'a, T: RowElement> {
+    kind: Kind,
+    grad: &'a [T],
+    result: &'a [T],
+    dst: &'a mut [MaybeUninit<T>],
+    sum: T::Lane,
+}
+
+impl<T: RowElement> Program for Gradients<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (kind, sum) = (self.kind, self.sum);
+        T::zip_map(
+            simd,
+            self.grad,
+            self.result,
+            self.dst,
+            #[inline(always)]
+            |grad, result| kind.gradient(grad, result, sum),
+        );
+    }
+}
+
+/// The gradients of rows that fit in a tile.
+struct SoftmaxBackward<'a, T: RowElement> {
     kind: Kind,
     grad: &'a [T],
     result: &'a [T],
     dst: &'a mut [MaybeUninit<T>],
     dim: usize,
-    sum: Option<T::Lane>,
 }
 
-impl<T: Element> Program for SoftmaxBackward<'_, T> {
+impl<T: RowElement> Program for SoftmaxBackward<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (dim, kind) = (self.dim, self.kind);
         let rows = self.grad.chunks_exact(dim).zip(self.result.chunks_exact(dim));
-        for ((grad, result), dst) in rows.zip(self.dst.chunks_exact_mut(dim)) {
-            let sum = self.sum.unwrap_or_else(
-                #[inline(always)]
-                || {
-                    let mut sum = T::Lane::default();
-                    for (grad, result) in grad.chunks(BLOCK).zip(result.chunks(BLOCK)) {
-                        sum += Terms { kind, grad, result }.run(simd);
-                    }
-                    sum
-                },
-            );
-            T::zip_map(
+        let rows = rows.zip(self.dst.chunks_exact_mut(dim));
+        if is_lane::<T>() {
+            for ((grad, result), dst) in rows {
+                let sum = Terms { kind, grad, result }.run(simd);
+                let gradients = Gradients {
+                    kind,
+                    grad,
+                    result,
+                    dst,
+                    sum,
+                };
+                gradients.run(simd);
+            }
+            return;
+        }
+        let mut tile = tile::<T>(dim);
+        let (grads, results) = tiles(&mut tile, dim);
+        let (grads, results) = (&mut grads[..dim], &mut results[..dim]);
+        for ((grad, result), dst) in rows {
+            T::widen(simd, grad, grads);
+            T::widen(simd, result, results);
+            let mut sum = T::Lane::ZERO;
+            for (grads, results) in grads.chunks(BLOCK).zip(results.chunks(BLOCK)) {
+                sum += terms(kind, grads, results);
+            }
+            T::zip_lanes(
                 simd,
-                grad,
-                result,
+                grads,
+                results,
                 dst,
                 #[inline(always)]
                 |grad, result| kind.gradient(grad, result, sum),
@@ -355,7 +427,7 @@ impl<T: Element> Program for SoftmaxBackward<'_, T> {
 }
 
 /// The gradient of [`softmax`] from that of its result.
-pub(super) fn softmax_backward<T: Element>(
+pub(super) fn softmax_backward<T: RowElement>(
     exec: &Exec,
     kind: Kind,
     grad: &[T],
@@ -365,41 +437,39 @@ pub(super) fn softmax_backward<T: Element>(
 ) {
     let isa = exec.isa;
     let (team, grain) = exec.team(grad.len(), 3 * size_of::<T>(), FLOPS);
-    if dim > LONG {
+    by_row(team, grain, dst, dim, &|team, first, dst| {
+        let range = first * dim..first * dim + dst.len();
+        let (grad, result) = (&grad[range.clone()], &result[range]);
+        if dim <= LONG {
+            isa.run(SoftmaxBackward {
+                kind,
+                grad,
+                result,
+                dst,
+                dim,
+            });
+            return;
+        }
         let rows = grad.chunks_exact(dim).zip(result.chunks_exact(dim));
         for ((grad, result), dst) in rows.zip(dst.chunks_exact_mut(dim)) {
-            let sum = in_order(by_block(team, dim, &|range| {
-                isa.run(Terms {
-                    kind,
-                    grad: &grad[range.clone()],
-                    result: &result[range],
-                })
-            }));
+            let part = |range: Range<usize>| (&grad[range.clone()], &result[range]);
+            let terms = |range| {
+                let (grad, result) = part(range);
+                isa.run(Terms { kind, grad, result })
+            };
+            let sum = Blocks::new(dim).fold(team, T::Lane::ZERO, &terms, |a, b| a + b);
             split_mut(team, dst, 1, grain, &|start, dst| {
-                let range = start..start + dst.len();
-                isa.run(SoftmaxBackward {
+                let (grad, result) = part(start..start + dst.len());
+                isa.run(Gradients {
                     kind,
-                    grad: &grad[range.clone()],
-                    result: &result[range],
-                    dim: dst.len(),
+                    grad,
+                    result,
                     dst,
-                    sum: Some(sum),
+                    sum,
                 });
             });
         }
-    } else {
-        split_mut(team, dst, dim, grain, &|start, dst| {
-            let range = start..start + dst.len();
-            isa.run(SoftmaxBackward {
-                kind,
-                grad: &grad[range.clone()],
-                result: &result[range],
-                dst,
-                dim,
-                sum: None,
-            });
-        });
-    }
+    });
 }
 
 struct Logsumexp<'a, T> {
@@ -408,23 +478,28 @@ struct Logsumexp<'a, T> {
     dim: usize,
 }
 
-impl<T: Element> Program for Logsumexp<'_, T> {
+impl<T: RowElement> Program for Logsumexp<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let [mut widened, mut exps] = scratch::<T>(self.dim);
-        for (src, dst) in self.src.chunks_exact(self.dim).zip(self.dst.iter_mut()) {
-            let values = T::lanes(simd, src, &mut widened);
-            let result = logsumexp_row(values, &mut exps, max(values));
-            T::narrow(simd, &[result], slice::from_mut(dst));
+        let Self { src, dst, dim } = self;
+        let mut tile = tile::<T>(dim);
+        let (exps, widened) = tiles(&mut tile, dim);
+        let together = rows_together(dim);
+        for (src, dst) in src.chunks(together * dim).zip(dst.chunks_mut(together)) {
+            let (maxima, mut results) = sums(T::lanes(simd, src, widened), dim, exps);
+            for (result, &max) in results.iter_mut().zip(&maxima) {
+                *result = super::log_sum(max, *result);
+            }
+            T::narrow(simd, &results[..dst.len()], dst);
         }
     }
 }
 
-struct Narrow<'a, T: Element>(T::Lane, &'a mut MaybeUninit<T>);
+struct Narrow<'a, T: RowElement>(T::Lane, &'a mut MaybeUninit<T>);
 
-impl<T: Element> Program for Narrow<'_, T> {
+impl<T: RowElement> Program for Narrow<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -434,13 +509,13 @@ impl<T: Element> Program for Narrow<'_, T> {
 }
 
 /// The logarithm of the sum of exponentials of rows of `dim` elements.
-pub(super) fn logsumexp<T: Element>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], dim: usize) {
+pub(super) fn logsumexp<T: RowElement>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], dim: usize) {
     let isa = exec.isa;
     let (team, grain) = exec.team(src.len(), size_of::<T>(), FLOPS);
     if dim > LONG {
         for (src, dst) in src.chunks_exact(dim).zip(dst) {
-            let max = finite(long_max(isa, team, src));
-            isa.run(Narrow(long_sum(isa, team, src, max).ln() + max, dst));
+            let (max, sum) = long_sums(isa, team, src);
+            isa.run(Narrow(super::log_sum(max, sum), dst));
         }
     } else {
         split_mut(team, dst, 1, grain.div_ceil(dim), &|start, dst| {
@@ -460,36 +535,42 @@ struct LogsumexpBackward<'a, T> {
     dim: usize,
 }
 
-impl<T: Element> Program for LogsumexpBackward<'_, T> {
+impl<T: RowElement> Program for LogsumexpBackward<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let [mut widened, mut exps] = scratch::<T>(self.dim);
-        let mut wide = [T::Lane::default()];
-        let rows = self.grad.iter().zip(self.src.chunks_exact(self.dim));
-        for ((grad, src), dst) in rows.zip(self.dst.chunks_exact_mut(self.dim)) {
-            T::widen(simd, slice::from_ref(grad), &mut wide);
-            let values = T::lanes(simd, src, &mut widened);
-            let (grad, max) = (wide[0], max(values));
-            if max.is_infinite() {
-                let result = logsumexp_row(values, &mut exps, max);
-                T::map(
-                    simd,
-                    src,
-                    dst,
-                    #[inline(always)]
-                    |x| grad * (x - result).exp_fast(),
-                );
-            } else {
-                let scale = grad / raised_exp_sum(values, &mut exps, max);
-                T::map_lanes(
-                    simd,
-                    &mut exps,
-                    dst,
-                    #[inline(always)]
-                    |exp| exp * scale,
-                );
+        let Self { grad, src, dst, dim } = self;
+        let mut tile = tile::<T>(dim);
+        let (exps, widened) = tiles(&mut tile, dim);
+        let mut grads = [T::Lane::ZERO; ROWS];
+        let together = rows_together(dim);
+        let parts = grad.chunks(together).zip(src.chunks(together * dim));
+        for ((grad, src), dst) in parts.zip(dst.chunks_mut(together * dim)) {
+            let (maxima, sums) = sums(T::lanes(simd, src, widened), dim, exps);
+            T::widen(simd, grad, &mut grads[..grad.len()]);
+            let rows = src.chunks_exact(dim).zip(dst.chunks_exact_mut(dim));
+            for (i, (src, dst)) in rows.enumerate() {
+                let (grad, max) = (grads[i], maxima[i]);
+                let row = i * dim..(i + 1) * dim;
+                if super::is_finite(max) {
+                    let scale = grad / sums[i];
+                    T::map_lanes(
+                        simd,
+                        &mut exps[row],
+                        dst,
+                        #[inline(always)]
+                        |exp| exp * scale,
+                    );
+                } else {
+                    T::map(
+                        simd,
+                        src,
+                        dst,
+                        #[inline(always)]
+                        |x| grad * (x - max).exp_fast(),
+                    );
+                }
             }
         }
     }
@@ -497,7 +578,7 @@ impl<T: Element> Program for LogsumexpBackward<'_, T> {
 
 /// The gradient of [`logsumexp`]: that of the result times the softmax, which is `exp(x - result)` beside infinities, as
 /// in torch everywhere.
-pub(super) fn logsumexp_backward<T: Element>(
+pub(super) fn logsumexp_backward<T: RowElement>(
     exec: &Exec,
     grad: &[T],
     src: &[T],
