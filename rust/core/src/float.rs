@@ -63,6 +63,8 @@ pub trait Float:
     fn softplus(self) -> Self;
     /// `x` times the standard normal distribution function of `x`.
     fn gelu(self) -> Self;
+    /// The same for results of half precision.
+    fn gelu_half(self) -> Self;
     /// The standard normal distribution function and density.
     fn normal_cdf_pdf(self) -> (Self, Self);
     /// `tanh(ln(1 + e^x))`, and `e^x` and `e^x (e^x + 2)`, these from where the first is 1 as there.
@@ -150,6 +152,7 @@ float!(
     sigmoid_pair() -> (Self, Self) = math::fast::sigmoid_pair_f32;
     softplus() -> Self = math::f32::softplus;
     gelu() -> Self = math::fast::gelu_f32;
+    gelu_half() -> Self = math::fast::gelu_half_f32;
     normal_cdf_pdf() -> (Self, Self) = math::fast::normal_cdf_pdf_f32;
     tanh_softplus() -> (Self, Self, Self) = math::fast::tanh_softplus_f32;
     powf(y) -> Self = math::f32::pow;
@@ -171,6 +174,7 @@ float!(
     sigmoid_pair() -> (Self, Self) = sigmoid_pair_f64;
     softplus() -> Self = math::f64::softplus0;
     gelu() -> Self = math::f64::gelu;
+    gelu_half() -> Self = math::f64::gelu;
     normal_cdf_pdf() -> (Self, Self) = math::f64::normal_cdf_pdf;
     tanh_softplus() -> (Self, Self, Self) = tanh_softplus_f64;
     powf(y) -> Self = math::f64::pow;

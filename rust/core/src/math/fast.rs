@@ -190,29 +190,64 @@ pub fn sigmoid_pair_f32(x: f32) -> (f32, f32) {
 
 /// `x Phi(x)` with the standard normal distribution function `Phi`, within 8 ulp for `x > -2` and 64 ulp for `x > -6`; from
 /// there on it falls to 0 before the true value does, as in torch, whose formula has its tail by a cancellation.
-///
-/// `log2(2 Phi(-a)) = a Q(a)`, `Q` a minimax polynomial for `a <= 6`: neither a division nor a cancellation.
 #[inline(always)]
 pub fn gelu_f32(x: f32) -> f32 {
+    gelu_by(
+        x,
+        #[inline(always)]
+        |a, a2| {
+            (-1.619_844_9e-8_f32)
+                .mul_add(a, 5.271_247_7e-7)
+                .mul_add(a2, (-7.318_112e-6_f32).mul_add(a, 5.460_56e-5))
+                .mul_add(a2, (-2.022_180_1e-4_f32).mul_add(a, -1.655_653_3e-4))
+                .mul_add(a2, 7.155_525_5e-3_f32.mul_add(a, -0.052_586_097))
+                .mul_add(a2, (-0.459_172_84_f32).mul_add(a, -1.151_109_6))
+        },
+        // To 2^-25.9.
+        #[inline(always)]
+        |r, r2| {
+            1.535_336_2e-4_f32
+                .mul_add(r2, 1.339_887_5e-3_f32.mul_add(r, 9.618_437e-3))
+                .mul_add(r2, 0.055_503_324_f32.mul_add(r, 0.240_226_48))
+                .mul_add(r2, core::f32::consts::LN_2.mul_add(r, 1.0))
+        },
+    )
+}
+
+/// [`gelu_f32`] to `2^-18` where it is largest, for half precision.
+#[inline(always)]
+pub fn gelu_half_f32(x: f32) -> f32 {
+    gelu_by(
+        x,
+        #[inline(always)]
+        |a, a2| {
+            (-1.625_510_3e-6_f32)
+                .mul_add(a2, 5.757_708_3e-5_f32.mul_add(a, -9.005_872e-4))
+                .mul_add(a2, 8.399_044e-3_f32.mul_add(a, -0.053_759_858))
+                .mul_add(a2, (-0.458_638_85_f32).mul_add(a, -1.151_191_7))
+        },
+        // To 2^-18.4.
+        #[inline(always)]
+        |r, r2| {
+            9.582_853e-3_f32
+                .mul_add(r2, 0.055_906_426_f32.mul_add(r, 0.240_240_99))
+                .mul_add(r2, 0.693_124_2_f32.mul_add(r, 1.0))
+        },
+    )
+}
+
+/// `log2(2 Phi(-a)) = a Q(a)`, `Q` a minimax polynomial for `a <= 6`, and `exp2` one of `2^r` for `|r| <= 1/2`, each with the
+/// square of its argument: neither a division nor a cancellation.
+#[inline(always)]
+fn gelu_by(x: f32, q: impl Fn(f32, f32) -> f32, exp2: impl Fn(f32, f32) -> f32) -> f32 {
     let a = at_most(x.abs(), 16.0);
-    let a2 = a * a;
-    let q = (-1.619_844_9e-8_f32)
-        .mul_add(a, 5.271_247_7e-7)
-        .mul_add(a2, (-7.318_112e-6_f32).mul_add(a, 5.460_56e-5))
-        .mul_add(a2, (-2.022_180_1e-4_f32).mul_add(a, -1.655_653_3e-4))
-        .mul_add(a2, 7.155_525_5e-3_f32.mul_add(a, -0.052_586_097))
-        .mul_add(a2, (-0.459_172_84_f32).mul_add(a, -1.151_109_6));
+    let q = q(a, a * a);
     // `a q = n + r`, without rounding the product.
     let t = a.mul_add(q, SHIFT);
     let r = a.mul_add(q, SHIFT - t);
-    // 2^r, to 2^-25.9.
-    let r2 = r * r;
-    let p = 1.535_336_2e-4_f32
-        .mul_add(r2, 1.339_887_5e-3_f32.mul_add(r, 9.618_437e-3))
-        .mul_add(r2, 0.055_503_324_f32.mul_add(r, 0.240_226_48))
-        .mul_add(r2, core::f32::consts::LN_2.mul_add(r, 1.0));
+    // Half of 2^n, or 0 where that is subnormal.
     let scale = f32::from_bits(((t.to_bits() as i32 - SHIFT.to_bits() as i32 + 126).max(0) as u32) << 23);
-    let tail = scale * p;
+    let tail = scale * exp2(r, r * r);
     x * if x > 0.0 { 1.0 - tail } else { tail }
 }
 
@@ -312,6 +347,8 @@ mod tests {
         let truth = |x| x * normal_cdf(x);
         within(8.0, -2.0..=f32::MAX, gelu_f32, truth);
         within(64.0, -6.0..=-2.0, gelu_f32, truth);
+        within(128.0, -2.0..=f32::MAX, gelu_half_f32, truth);
+        within(512.0, -6.0..=-2.0, gelu_half_f32, truth);
         // From there on, its magnitude falls faster than the true one.
         for x in (0..1000).map(|i| -6.0 - 0.1 * i as f32) {
             let (got, truth) = (gelu_f32(x) as f64, truth(x as f64));

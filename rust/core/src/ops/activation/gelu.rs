@@ -65,6 +65,11 @@ impl Function for GeluErf {
     }
 
     #[inline(always)]
+    fn forward_half<F: Float>(self, x: F) -> F {
+        x.gelu_half()
+    }
+
+    #[inline(always)]
     fn backward<F: Float>(self, grad: F, x: F) -> F {
         let (cdf, pdf) = x.normal_cdf_pdf();
         grad * x.mul_add(pdf, cdf)
