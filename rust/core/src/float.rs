@@ -55,8 +55,8 @@ pub trait Float:
     fn erf(self) -> Self;
     /// `1 / (1 + exp(-x))`.
     fn sigmoid(self) -> Self;
-    /// `factor / (1 + exp(-x))`, rounded once less than the product.
-    fn times_sigmoid(self, factor: Self) -> Self;
+    /// `1 / (1 + exp(-x))`, closer in `f32`, and slower.
+    fn sigmoid_close(self) -> Self;
     /// `1 / (1 + exp(-x))` and `1 / (1 + exp(x))`, which add up to 1 and are both without cancellation.
     fn sigmoid_pair(self) -> (Self, Self);
     /// `ln(1 + exp(x))`.
@@ -126,11 +126,6 @@ fn expm1_below_f64(x: f64, alpha: f64) -> f64 {
 }
 
 #[inline(always)]
-fn times_sigmoid_f64(x: f64, factor: f64) -> f64 {
-    factor * math::f64::sigmoid(x)
-}
-
-#[inline(always)]
 fn sigmoid_pair_f64(x: f64) -> (f64, f64) {
     (math::f64::sigmoid(x), math::f64::sigmoid(-x))
 }
@@ -148,7 +143,7 @@ float!(
     tanh_fast() -> Self = math::fast::tanh_fast_f32;
     erf() -> Self = math::f32::erf;
     sigmoid() -> Self = math::fast::sigmoid_f32;
-    times_sigmoid(factor) -> Self = math::fast::times_sigmoid_f32;
+    sigmoid_close() -> Self = math::fast::sigmoid_close_f32;
     sigmoid_pair() -> (Self, Self) = math::fast::sigmoid_pair_f32;
     softplus() -> Self = math::f32::softplus;
     gelu() -> Self = math::fast::gelu_f32;
@@ -170,7 +165,7 @@ float!(
     tanh_fast() -> Self = math::f64::tanh;
     erf() -> Self = math::f64::erf;
     sigmoid() -> Self = math::f64::sigmoid;
-    times_sigmoid(factor) -> Self = times_sigmoid_f64;
+    sigmoid_close() -> Self = math::f64::sigmoid;
     sigmoid_pair() -> (Self, Self) = sigmoid_pair_f64;
     softplus() -> Self = math::f64::softplus0;
     gelu() -> Self = math::f64::gelu;

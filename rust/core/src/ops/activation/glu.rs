@@ -96,7 +96,7 @@ impl<T: Element> Program for Gate<'_, T> {
                 &self.src[piece.gate],
                 &mut self.dst[piece.result.start - start..piece.result.end - start],
                 #[inline(always)]
-                |value, gate| gate.times_sigmoid(value),
+                |value, gate| value * if T::HALF { gate.sigmoid() } else { gate.sigmoid_close() },
             );
         }
     }
