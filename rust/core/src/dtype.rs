@@ -136,8 +136,13 @@ macro_rules! lane_element {
 
             #[inline(always)]
             fn map_inplace<S: Simd>(_: S, buf: &mut [Self], f: impl Fn(Self) -> Self) {
-                // Through a copy: where `f` gives some numbers back as they are, the compiler would store the others only,
-                // with masked stores, which AMD's CPUs are slow at.
+                if !S::SLOW_MASKED_STORES {
+                    for x in buf {
+                        *x = f(*x);
+                    }
+                    return;
+                }
+                // Through a copy: where `f` gives some numbers back as they are, the compiler would store the others only.
                 let mut tile = [0.0; TILE];
                 for buf in buf.chunks_mut(TILE) {
                     let tile = &mut tile[..buf.len()];

@@ -38,11 +38,6 @@ pub trait Float:
     fn exp_any(self) -> Self;
     /// The exponential of a number that is not large, within 1 ulp in `f32`.
     fn exp_fast(self) -> Self;
-    /// What [`exp_raised`](Self::exp_raised) multiplies by: raised, the exponentials are normal numbers, so that a
-    /// result computed from them is rounded once.
-    const RAISE: Self;
-    /// `RAISE * exp(x)` for `x <= 0`, within 1 ulp in `f32`.
-    fn exp_raised(self) -> Self;
     /// `alpha * (exp(x) - 1)` for `x <= 0`.
     fn expm1_below(self, alpha: Self) -> Self;
     /// The natural logarithm.
@@ -81,10 +76,9 @@ pub trait Float:
 
 /// Implements [`Float`] for a type: each function by its name.
 macro_rules! float {
-    ($float:ident, $raise:expr, $($name:ident($($argument:ident)?) -> $result:ty = $function:path;)*) => {
+    ($float:ident, $($name:ident($($argument:ident)?) -> $result:ty = $function:path;)*) => {
         impl Float for $float {
             const NEG_INFINITY: Self = $float::NEG_INFINITY;
-            const RAISE: Self = $raise;
 
             #[inline(always)]
             fn of(x: f64) -> Self {
@@ -132,11 +126,9 @@ fn sigmoid_pair_f64(x: f64) -> (f64, f64) {
 
 float!(
     f32,
-    math::fast::RAISE,
     exp() -> Self = math::f32::exp;
     exp_any() -> Self = math::fast::exp_any_f32;
     exp_fast() -> Self = math::fast::exp_fast_f32;
-    exp_raised() -> Self = math::fast::exp_raised_f32;
     expm1_below(alpha) -> Self = math::fast::expm1_below_f32;
     ln() -> Self = math::f32::ln;
     tanh() -> Self = math::f32::tanh;
@@ -154,11 +146,9 @@ float!(
 );
 float!(
     f64,
-    1.0,
     exp() -> Self = math::f64::exp;
     exp_any() -> Self = math::f64::exp;
     exp_fast() -> Self = math::f64::exp;
-    exp_raised() -> Self = math::f64::exp;
     expm1_below(alpha) -> Self = expm1_below_f64;
     ln() -> Self = math::f64::ln;
     tanh() -> Self = math::f64::tanh;

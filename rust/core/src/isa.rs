@@ -74,6 +74,9 @@ pub struct Baseline;
 
 /// The few operations that the vectorizer cannot find by itself.
 pub trait Simd: Copy + Send + Sync + 'static {
+    /// Whether storing some lanes of a vector takes much longer than storing all, as on AMD's CPUs with AVX2.
+    const SLOW_MASKED_STORES: bool;
+
     /// `dst[i] = src[i]`, widened exactly. The slices have one length.
     fn widen_f16(self, src: &[f16], dst: &mut [f32]);
     /// `dst[i] = src[i]`, rounded to nearest even. The slices have one length.
@@ -180,6 +183,8 @@ impl<P: Program, S: Simd> pulp::NullaryFnOnce for Call<P, S> {
 }
 
 impl Simd for Baseline {
+    const SLOW_MASKED_STORES: bool = false;
+
     #[inline(always)]
     fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
         for (d, s) in dst.iter_mut().zip(src) {
@@ -195,11 +200,13 @@ impl Simd for Baseline {
     }
 }
 
-/// Eight lanes at a time with F16C; what remains goes through a zero-padded vector.
+/// Conversions of eight lanes at a time with F16C; what remains goes through a zero-padded vector.
 #[cfg(target_arch = "x86_64")]
 macro_rules! f16c_conversions {
-    ($isa:ty) => {
+    ($isa:ty, $slow_masked_stores:expr) => {
         impl Simd for $isa {
+            const SLOW_MASKED_STORES: bool = $slow_masked_stores;
+
             #[inline(always)]
             fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
                 let widen = |half: [f16; 8]| -> [f32; 8] {
@@ -254,9 +261,9 @@ macro_rules! f16c_conversions {
 }
 
 #[cfg(target_arch = "x86_64")]
-f16c_conversions!(Avx2);
+f16c_conversions!(Avx2, true);
 #[cfg(target_arch = "x86_64")]
-f16c_conversions!(Avx512);
+f16c_conversions!(Avx512, false);
 
 #[cfg(test)]
 mod tests {

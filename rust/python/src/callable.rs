@@ -255,7 +255,14 @@ pub(crate) fn set_redirect(py: Python<'_>, redirect: Py<PyAny>) {
 fn is_about_tensors(reason: Decline) -> bool {
     matches!(
         reason,
-        Decline::Dtype | Decline::Device | Decline::Empty | Decline::Threshold | Decline::Training | Decline::Negative
+        Decline::Dtype
+            | Decline::Device
+            | Decline::Empty
+            | Decline::Threshold
+            | Decline::Training
+            | Decline::Negative
+            | Decline::Layout
+            | Decline::Kernel
     )
 }
 

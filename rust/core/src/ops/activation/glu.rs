@@ -26,8 +26,8 @@ impl Kernel for Glu {
         if geometry.dim % 2 == 1 {
             return Err("odd dimension");
         }
-        // A block is worth a vector loop of its own.
-        if geometry.dim / 2 * geometry.inner < 16 {
+        // A block is worth a vector loop of its own, unless the call itself is what costs.
+        if geometry.dim / 2 * geometry.inner < 16 && geometry.len() > 1024 {
             Err("short blocks")
         } else {
             Ok(())
