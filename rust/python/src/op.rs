@@ -202,6 +202,10 @@ impl OpState {
             if !layout.is_contiguous() {
                 return Err(Decline::Layout);
             }
+            // Odd strides of dimensions of size 1 decide those of stock torch's result.
+            if shape == Shape::Glu && Layout::contiguous(layout.sizes()).is_none_or(|plain| plain != *layout) {
+                return Err(Decline::Kernel);
+            }
             let geometry = layout.along(dim);
             let result = match shape {
                 Shape::Rows => *layout,
