@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from rich.console import Console
@@ -81,7 +81,8 @@ def _run(console: Console, steps: int, epochs: int, seed: int, with_images: bool
     if with_images:
         verdicts.append(_images(console, programs, epochs, seed))
     console.rule("Time and memory")
-    console.print(_timing_table(programs))
+    for table in _timing_tables(programs):
+        console.print(table)
     console.print(rusttorch.report())
     if not all(verdicts):
         console.print("[bold red]The results differ by more than the tolerance.[/]")
@@ -168,17 +169,15 @@ def _compare(console: Console, sides: Sequence[Side]) -> bool:
     return same
 
 
-def _timing_table(programs: dict[str, list[Side]]) -> Table:
+def _timing_tables(programs: dict[str, list[Side]]) -> Iterator[Table]:
     names = [side.name for side in next(iter(programs.values()))]
-    table = Table("", title="Median block of steps (and the quartiles)")
-    table.add_column("stock, ms a step", justify="right")
-    for name in names[1:]:
-        table.add_column(f"{name}, times faster", justify="right")
-    for name in names:
-        table.add_column(f"{name}, peak MiB", justify="right")
+    table = Table("", "stock, ms a step", *(f"{name}, times faster" for name in names[1:]))
+    table.title = "Median block of steps (and the quartiles)"
     for program, sides in programs.items():
-        stock = Timing.of([1000 * seconds for seconds in sides[0].medians()]).show(1)
-        gains = [speedup(sides[0], side).show(2) for side in sides[1:]]
-        peaks = [f"{side.peak / 2**20:.0f}" if side.peak else "unknown" for side in sides]
-        table.add_row(program, stock, *gains, *peaks)
-    return table
+        stock = Timing.of([1000 * seconds for seconds in sides[0].medians()]).show(0)
+        table.add_row(program, stock, *(speedup(sides[0], side).show(2) for side in sides[1:]))
+    yield table
+    table = Table("", *names, title="Peak resident memory, MiB")
+    for program, sides in programs.items():
+        table.add_row(program, *(f"{side.peak / 2**20:.0f}" if side.peak else "unknown" for side in sides))
+    yield table
