@@ -309,7 +309,7 @@ def test_report_is_written_from_saved_figures(tmp_path: Path) -> None:
     call = {"call": "F.relu(i)", "threads": 2, "why": "integers", "stock": 1e-6, "ours": 1e-6, "extra": [2e-7] * 3}
     store = Store(
         machine=machine,
-        records=[record(WIN, 2**20), record(SLOWER, 16)],
+        records=[record(WIN, 2**20, sizes="shipped"), record(SLOWER, 16, sizes="shipped")],
         roofs={"avx512/2": ROOF},
         programs={"avx512": [program]},
         calls={"avx512": [call]},
