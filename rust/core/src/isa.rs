@@ -13,6 +13,8 @@ use core::mem::MaybeUninit;
 
 use half::f16;
 
+use crate::vector::{self, Vector};
+
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 
@@ -76,6 +78,10 @@ pub struct Baseline;
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Whether storing some lanes of a vector takes much longer than storing all, as on AMD's CPUs with AVX2.
     const SLOW_MASKED_STORES: bool;
+    /// A register of singles.
+    type F32: Vector<Lane = f32, Isa = Self>;
+    /// A register of doubles.
+    type F64: Vector<Lane = f64, Isa = Self>;
 
     /// `dst[i] = src[i]`, widened exactly. The slices have one length.
     fn widen_f16(self, src: &[f16], dst: &mut [f32]);
@@ -184,6 +190,8 @@ impl<P: Program, S: Simd> pulp::NullaryFnOnce for Call<P, S> {
 
 impl Simd for Baseline {
     const SLOW_MASKED_STORES: bool = false;
+    type F32 = vector::Array<f32, 8>;
+    type F64 = vector::Array<f64, 4>;
 
     #[inline(always)]
     fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
@@ -203,9 +211,11 @@ impl Simd for Baseline {
 /// Conversions of eight lanes at a time with F16C; what remains goes through a zero-padded vector.
 #[cfg(target_arch = "x86_64")]
 macro_rules! f16c_conversions {
-    ($isa:ty, $slow_masked_stores:expr) => {
+    ($isa:ty, $slow_masked_stores:expr, $singles:ident, $doubles:ident) => {
         impl Simd for $isa {
             const SLOW_MASKED_STORES: bool = $slow_masked_stores;
+            type F32 = vector::$singles;
+            type F64 = vector::$doubles;
 
             #[inline(always)]
             fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
@@ -261,9 +271,9 @@ macro_rules! f16c_conversions {
 }
 
 #[cfg(target_arch = "x86_64")]
-f16c_conversions!(Avx2, true);
+f16c_conversions!(Avx2, true, F32x8, F64x4);
 #[cfg(target_arch = "x86_64")]
-f16c_conversions!(Avx512, false);
+f16c_conversions!(Avx512, false, F32x16, F64x8);
 
 #[cfg(test)]
 mod tests {

@@ -21,3 +21,4 @@ pub mod layout;
 pub mod math;
 pub mod ops;
 pub mod parallel;
+pub mod vector;

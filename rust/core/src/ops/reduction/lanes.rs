@@ -1,18 +1,19 @@
-//! The loops of softmax and its kin. They leave to the compiler what it does best: whole vectors in simple loops.
+//! The loops of softmax and its kin.
 //!
-//! Results do not depend on how many lanes a vector has: maxima and sums are taken in [`LANES`] parts.
+//! Results do not depend on how many lanes a vector has: sums are taken in [`RowLane::SUMS`] parts.
 
-use core::{cell::Cell, hint, mem};
+use core::{cell::Cell, mem};
 use std::thread::LocalKey;
 
-use crate::{dtype::Element, math::row_exp::RowExp};
+use crate::{dtype::Element, isa::Simd, math::row_exp::RowExp, vector::Vector};
 
-/// Partial results: two vectors at least, so that one does not wait for the other.
-const LANES: usize = 64;
-/// The same for short rows.
-const SHORT_LANES: usize = 16;
+/// Partial sums of short rows.
+const SHORT_SUMS: usize = 16;
+/// The most partial sums that there are, and the most registers for them.
+const MOST_SUMS: usize = 64;
+const REGISTERS: usize = 8;
 /// Elements that one partial sum covers, so that the error of a long sum stays small.
-pub(super) const BLOCK: usize = 1024;
+pub(super) const BLOCK: usize = 2048;
 
 /// The element types of these kernels: those whose lanes have [`RowExp`] and a [`Tile`].
 pub(super) trait RowElement: Element<Lane: RowLane> {}
@@ -20,16 +21,24 @@ impl<T: Element<Lane: RowLane>> RowElement for T {}
 
 /// Combines partial results, pairwise.
 #[inline(always)]
-fn fold<F: Copy, const N: usize>(mut lanes: [F; N], combine: impl Fn(F, F) -> F) -> F {
-    let mut width = N / 2;
+fn fold<F: Copy>(lanes: &mut [F], combine: impl Fn(F, F) -> F) -> F {
+    let mut width = lanes.len() / 2;
     while width > 0 {
         let (lower, upper) = lanes.split_at_mut(width);
-        for (lower, &upper) in lower.iter_mut().zip(&*upper) {
+        for (lower, &mut upper) in lower.iter_mut().zip(upper) {
             *lower = combine(upper, *lower);
         }
         width /= 2;
     }
     lanes[0]
+}
+
+/// Combines a register's lanes.
+#[inline(always)]
+fn fold_lanes<F: RowLane, V: Vector<Lane = F>>(register: V, combine: impl Fn(F, F) -> F) -> F {
+    let mut numbers = [F::ZERO; MOST_SUMS];
+    register.store(&mut numbers);
+    fold(&mut numbers[..V::LANES], combine)
 }
 
 /// The larger number. Adding 0 keeps the compiler from storing it only where it is not `max`, through a mask: the next
@@ -41,70 +50,99 @@ pub(super) fn raised<F: RowExp>(max: F, x: F) -> F {
 
 /// The largest element; NaN if one of them is.
 #[inline(always)]
-pub(super) fn max<F: RowExp>(values: &[F]) -> F {
-    if values.len() < 8 * LANES {
+pub(super) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
+    let lanes = Register::<F, S>::LANES;
+    if values.len() < lanes {
         return short_max(values);
     }
-    let (mut maxima, mut sums) = ([F::NEG_INFINITY; LANES], [F::ZERO; LANES]);
-    by_fours(
-        values,
-        values,
-        (&mut maxima, &mut sums),
-        #[inline(always)]
-        |[a, b, c, d], _, (max, sum)| {
-            *max = raised(*max, a.larger(b).larger(c.larger(d)));
-            *sum += (a + b) + (c + d);
-        },
-        #[inline(always)]
-        |x, _, (max, sum)| {
-            *max = raised(*max, x);
-            *sum += x;
-        },
-    );
+    let mut maxima = [Register::<F, S>::splat(simd, F::NEG_INFINITY); 4];
+    let mut sums = [Register::<F, S>::splat(simd, F::ZERO); 4];
+    let mut fours = values.chunks_exact(4 * lanes);
+    for four in &mut fours {
+        for ((x, max), sum) in four.chunks_exact(lanes).zip(&mut maxima).zip(&mut sums) {
+            *max = Register::<F, S>::load(simd, x).larger(*max);
+            *sum = sum.add(Register::<F, S>::load(simd, x));
+        }
+    }
+    // The last register may overlap those before.
+    let last = &values[values.len() - lanes..];
+    for x in fours.remainder().chunks_exact(lanes).chain([last]) {
+        maxima[0] = Register::<F, S>::load(simd, x).larger(maxima[0]);
+        sums[0] = sums[0].add(Register::<F, S>::load(simd, x));
+    }
+    let [a, b, c, d] = sums;
     // A sum is NaN if an element is, or if infinities of both signs meet, which is so in few rows.
-    if sums.iter().any(|sum| sum.is_nan()) && values.iter().any(|x| x.is_nan()) {
-        F::NAN
-    } else {
-        fold(maxima, F::larger)
+    if fold_lanes(a.add(b).add(c.add(d)), |a, b| a + b).is_nan() && values.iter().any(|x| x.is_nan()) {
+        return F::NAN;
+    }
+    let [a, b, c, d] = maxima;
+    fold_lanes(a.larger(b).larger(c.larger(d)), F::larger)
+}
+
+/// A register of a lane type in an instruction set.
+type Register<F, S> = <F as RowLane>::Vector<S>;
+
+/// What is summed up of pairs, in registers and of single numbers: a sum with one more term.
+pub(super) trait Term<F: RowLane> {
+    /// Of registers.
+    fn add_all<V: Vector<Lane = F>>(&self, sum: V, a: V, b: V) -> V;
+    /// Of numbers.
+    fn add(&self, sum: F, a: F, b: F) -> F;
+}
+
+/// The first number of a pair.
+pub(super) struct First;
+
+impl<F: RowLane> Term<F> for First {
+    #[inline(always)]
+    fn add_all<V: Vector<Lane = F>>(&self, sum: V, a: V, _: V) -> V {
+        sum.add(a)
+    }
+
+    #[inline(always)]
+    fn add(&self, sum: F, a: F, _: F) -> F {
+        sum + a
+    }
+}
+
+/// The product of a pair.
+pub(super) struct Product;
+
+impl<F: RowLane> Term<F> for Product {
+    #[inline(always)]
+    fn add_all<V: Vector<Lane = F>>(&self, sum: V, a: V, b: V) -> V {
+        a.mul_add(b, sum)
+    }
+
+    #[inline(always)]
+    fn add(&self, sum: F, a: F, b: F) -> F {
+        a.mul_add(b, sum)
     }
 }
 
 /// The sum of at most [`BLOCK`] terms.
 #[inline(always)]
-pub(super) fn sum<F: RowExp>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> F {
-    if a.len() < 8 * LANES {
+pub(super) fn sum<F: RowLane, S: Simd>(simd: S, a: &[F], b: &[F], term: &impl Term<F>) -> F {
+    if a.len() < F::SUMS {
         return short_sum(a, b, term);
     }
-    let (mut sums, mut unused) = ([F::ZERO; LANES], [(); LANES]);
-    by_fours(
-        a,
-        b,
-        (&mut sums, &mut unused),
-        #[inline(always)]
-        |a, b, (sum, ())| {
-            *sum += (term(a[0], b[0]) + term(a[1], b[1])) + (term(a[2], b[2]) + term(a[3], b[3]));
-        },
-        #[inline(always)]
-        |a, b, (sum, ())| *sum += term(a, b),
-    );
-    fold(sums, |a, b| a + b)
+    let lanes = Register::<F, S>::LANES;
+    let mut sums = [Register::<F, S>::splat(simd, F::ZERO); REGISTERS];
+    let sums = &mut sums[..F::SUMS / lanes];
+    let (mut a, mut b) = (a.chunks_exact(F::SUMS), b.chunks_exact(F::SUMS));
+    for (a, b) in (&mut a).zip(&mut b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a.chunks_exact(lanes)).zip(b.chunks_exact(lanes)) {
+            *sum = term.add_all(*sum, Register::<F, S>::load(simd, a), Register::<F, S>::load(simd, b));
+        }
+    }
+    let rest = short_sum(a.remainder(), b.remainder(), term);
+    fold_lanes(fold(sums, Vector::add), |a, b| a + b) + rest
 }
 
 #[inline(always)]
 fn short_max<F: RowExp>(values: &[F]) -> F {
-    let (chunks, rest) = values.as_chunks::<SHORT_LANES>();
-    let (mut maxima, mut sums) = ([F::NEG_INFINITY; SHORT_LANES], [F::ZERO; SHORT_LANES]);
-    for chunk in chunks {
-        for (max, &x) in maxima.iter_mut().zip(chunk) {
-            *max = x.larger(*max);
-        }
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += x;
-        }
-    }
-    let mut max = fold(maxima, F::larger);
-    let mut sum = fold(sums, |a, b| a + b);
-    for &x in rest {
+    let (mut max, mut sum) = (F::NEG_INFINITY, F::ZERO);
+    for &x in values {
         max = x.larger(max);
         sum += x;
     }
@@ -116,72 +154,35 @@ fn short_max<F: RowExp>(values: &[F]) -> F {
 }
 
 #[inline(always)]
-fn short_sum<F: RowExp>(a: &[F], b: &[F], term: impl Fn(F, F) -> F) -> F {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<SHORT_LANES>(), b.as_chunks::<SHORT_LANES>());
-    let mut sums = [F::ZERO; SHORT_LANES];
+fn short_sum<F: RowLane>(a: &[F], b: &[F], term: &impl Term<F>) -> F {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<SHORT_SUMS>(), b.as_chunks::<SHORT_SUMS>());
+    let mut sums = [F::ZERO; SHORT_SUMS];
     for (a, b) in a.iter().zip(b) {
         for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += term(a, b);
+            *sum = term.add(*sum, a, b);
         }
     }
     // Not one after the other at the end, for accuracy.
     for ((sum, &a), &b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
-        *sum += term(a, b);
+        *sum = term.add(*sum, a, b);
     }
-    fold(sums, |a, b| a + b)
+    fold(&mut sums, |a, b| a + b)
 }
 
-/// Updates each of [`LANES`] pairs of partial results with every so manyth element, four at a time.
-///
-/// The number of lanes is hidden from the compiler: knowing it, it takes the loops apart.
+/// Writes the lifted `exp(x - max)` of a row, and returns their sum; if they are not to be kept, there need be space for
+/// [`BLOCK`] of them only.
 #[inline(always)]
-fn by_fours<F: RowExp, A, B>(
-    a: &[F],
-    b: &[F],
-    (first, second): (&mut [A; LANES], &mut [B; LANES]),
-    four: impl Fn([F; 4], [F; 4], (&mut A, &mut B)),
-    one: impl Fn(F, F, (&mut A, &mut B)),
-) {
-    let lanes = hint::black_box(LANES).min(LANES);
-    let (first, second) = (&mut first[..lanes], &mut second[..lanes]);
-    let (mut a, mut b) = (a.chunks_exact(4 * lanes), b.chunks_exact(4 * lanes));
-    for (a, b) in (&mut a).zip(&mut b) {
-        let (a, b) = (quarters(a, lanes), quarters(b, lanes));
-        for i in 0..lanes {
-            let (a, b) = (
-                [a[0][i], a[1][i], a[2][i], a[3][i]],
-                [b[0][i], b[1][i], b[2][i], b[3][i]],
-            );
-            four(a, b, (&mut first[i], &mut second[i]));
+pub(super) fn exp_sum<const KEEP: bool, F: RowLane, S: Simd>(simd: S, values: &[F], max: F, out: &mut [F]) -> F {
+    let mut total = F::ZERO;
+    for (i, values) in values.chunks(BLOCK).enumerate() {
+        let start = if KEEP { i * BLOCK } else { 0 };
+        let out = &mut out[start..start + values.len()];
+        for (out, &x) in out.iter_mut().zip(values) {
+            *out = (x - max).exp_lifted();
         }
+        total += sum(simd, out, out, &First);
     }
-    for (a, b) in a.remainder().chunks(lanes).zip(b.remainder().chunks(lanes)) {
-        for (((&a, &b), first), second) in a.iter().zip(b).zip(&mut *first).zip(&mut *second) {
-            one(a, b, (first, second));
-        }
-    }
-}
-
-/// Four slices of `len` elements.
-#[inline(always)]
-fn quarters<F>(all: &[F], len: usize) -> [&[F]; 4] {
-    let (left, right) = all.split_at(2 * len);
-    let ((a, b), (c, d)) = (left.split_at(len), right.split_at(len));
-    [a, b, c, &d[..len]]
-}
-
-/// Writes the lifted `exp(x - max)` of at most [`BLOCK`] elements, and returns their sum.
-#[inline(always)]
-pub(super) fn exp_sum<F: RowExp>(values: &[F], max: F, out: &mut [F]) -> F {
-    for (out, &x) in out.iter_mut().zip(values) {
-        *out = (x - max).exp_lifted();
-    }
-    sum(
-        out,
-        out,
-        #[inline(always)]
-        |exp, _| exp,
-    )
+    total
 }
 
 /// A piece of a tile that begins a cache line: vectors that straddle two take twice as long.
@@ -217,25 +218,31 @@ impl<F: RowLane> Drop for Tile<F> {
     }
 }
 
-/// A lane type with a [`Tile`].
+/// A lane type with registers and a [`Tile`].
 pub(super) trait RowLane: RowExp {
-    /// Where a thread keeps it.
+    /// Its register in an instruction set.
+    type Vector<S: Simd>: Vector<Lane = Self, Isa = S>;
+    /// Partial sums of a row: so many that additions do not wait for one another.
+    const SUMS: usize;
+    /// Where a thread keeps its tile.
     fn kept() -> &'static LocalKey<Cell<Vec<Line<Self>>>>;
 }
 
 macro_rules! row_lane {
-    ($($float:ty),*) => {
-        $(
-            impl RowLane for $float {
-                fn kept() -> &'static LocalKey<Cell<Vec<Line<Self>>>> {
-                    thread_local! {
-                        static KEPT: Cell<Vec<Line<$float>>> = const { Cell::new(Vec::new()) };
-                    }
-                    &KEPT
+    ($float:ty, $vector:ident, $sums:expr) => {
+        impl RowLane for $float {
+            type Vector<S: Simd> = S::$vector;
+            const SUMS: usize = $sums;
+
+            fn kept() -> &'static LocalKey<Cell<Vec<Line<Self>>>> {
+                thread_local! {
+                    static KEPT: Cell<Vec<Line<$float>>> = const { Cell::new(Vec::new()) };
                 }
+                &KEPT
             }
-        )*
+        }
     };
 }
 
-row_lane!(f32, f64);
+row_lane!(f32, F32, MOST_SUMS);
+row_lane!(f64, F64, MOST_SUMS / 2);

@@ -6,7 +6,7 @@ use core::{mem::MaybeUninit, ops::Range, slice};
 
 use super::{
     FLOPS, Kind,
-    lanes::{BLOCK, RowElement, RowLane, Tile, exp_sum, max, sum},
+    lanes::{BLOCK, First, Product, RowElement, RowLane, Tile, exp_sum, max, sum},
 };
 use crate::{
     float::Float,
@@ -19,7 +19,7 @@ use crate::{
 /// Rows beyond this length are cut in blocks that the team can share; the exponentials of shorter ones are kept.
 const LONG: usize = 1 << 16;
 /// Elements of rows that are worked on together.
-const CACHED: usize = 1 << 11;
+const CACHED: usize = 1 << 10;
 /// The least length of a block, and how many there are at most.
 const LEAST: usize = 1 << 12;
 const BLOCKS: usize = 256;
@@ -34,26 +34,19 @@ const fn is_lane<T: RowElement>() -> bool {
 
 /// Writes the lifted exponentials of rows, and returns the rows' maxima and the sums.
 #[inline(always)]
-fn sums<F: RowLane>(values: &[F], dim: usize, exps: &mut [F]) -> ([F; ROWS], [F; ROWS]) {
+fn sums<const KEEP: bool, F: RowLane, S: Simd>(
+    simd: S,
+    values: &[F],
+    dim: usize,
+    exps: &mut [F],
+) -> ([F; ROWS], [F; ROWS]) {
     let (mut maxima, mut sums) = ([F::ZERO; ROWS], [F::ZERO; ROWS]);
     let rows = || values.chunks_exact(dim);
     for (row, found) in rows().zip(&mut maxima) {
-        *found = max(row);
+        *found = max(simd, row);
     }
-    for ((row, exps), &max) in rows().zip(exps.chunks_exact_mut(dim)).zip(&maxima) {
-        for (out, &x) in exps.iter_mut().zip(row) {
-            *out = (x - max).exp_lifted();
-        }
-    }
-    for ((_, exps), total) in rows().zip(exps.chunks_exact(dim)).zip(&mut sums) {
-        for exps in exps.chunks(BLOCK) {
-            *total += sum(
-                exps,
-                exps,
-                #[inline(always)]
-                |exp, _| exp,
-            );
-        }
+    for (((row, exps), &max), total) in rows().zip(exps.chunks_exact_mut(dim)).zip(&maxima).zip(&mut sums) {
+        *total = exp_sum::<KEEP, F, S>(simd, row, max, exps);
     }
     (maxima, sums)
 }
@@ -103,7 +96,7 @@ impl<T: RowElement> Program for Max<'_, T> {
         let mut tile = [T::Lane::ZERO; BLOCK];
         let mut all = T::Lane::NEG_INFINITY;
         for src in self.0.chunks(BLOCK) {
-            all = larger(all, max(T::lanes(simd, src, &mut tile)));
+            all = larger(all, max(simd, T::lanes(simd, src, &mut tile)));
         }
         all
     }
@@ -129,7 +122,7 @@ impl<T: RowElement> Program for ExpSum<'_, T> {
         let [tile, out] = &mut tiles;
         let mut total = T::Lane::ZERO;
         for src in self.src.chunks(BLOCK) {
-            total += exp_sum(T::lanes(simd, src, tile), self.max, &mut out[..src.len()]);
+            total += exp_sum::<false, _, S>(simd, T::lanes(simd, src, tile), self.max, out);
         }
         total
     }
@@ -201,52 +194,67 @@ impl<T: RowElement> Program for Softmax<'_, T> {
         let together = rows_together(dim) * dim;
         for (src, dst) in src.chunks(together).zip(dst.chunks_mut(together)) {
             let values = T::lanes(simd, src, widened);
-            let (maxima, mut numbers) = sums(values, dim, exps);
+            let (maxima, mut numbers) = if kind == Kind::LogSoftmax {
+                sums::<false, _, S>(simd, values, dim, exps)
+            } else {
+                sums::<true, _, S>(simd, values, dim, exps)
+            };
             for (number, &max) in numbers.iter_mut().zip(&maxima) {
                 *number = kind.number(max, *number);
             }
-            let dst = dst.chunks_exact_mut(dim);
             let numbers = maxima.iter().zip(&numbers);
-            if kind == Kind::LogSoftmax {
-                let rows = src.chunks_exact(dim).zip(widened.chunks_mut(dim));
-                for (((src, widened), dst), (&max, &log)) in rows.zip(dst).zip(numbers) {
-                    map(
-                        simd,
-                        src,
-                        widened,
-                        dst,
-                        #[inline(always)]
-                        |x| x - max - log,
-                    );
+            if kind == Kind::Softmax {
+                finish(
+                    simd,
+                    exps,
+                    dst,
+                    dim,
+                    numbers,
+                    #[inline(always)]
+                    |exp, _, scale| exp * scale,
+                );
+                continue;
+            }
+            let of = |x, max, log| x - max - log;
+            if is_lane::<T>() {
+                let rows = src.chunks_exact(dim).zip(dst.chunks_exact_mut(dim));
+                for ((src, dst), (&max, &log)) in rows.zip(numbers) {
+                    T::map(simd, src, dst, |x| of(x, max, log));
                 }
             } else {
-                for ((exps, dst), (_, &scale)) in exps.chunks_exact_mut(dim).zip(dst).zip(numbers) {
-                    T::map_lanes(
-                        simd,
-                        exps,
-                        dst,
-                        #[inline(always)]
-                        |exp| exp * scale,
-                    );
-                }
+                finish(simd, widened, dst, dim, numbers, of);
             }
         }
     }
 }
 
-/// `dst[i] = f(src[i])`, from what has been widened.
+/// The results of rows, each from what has been computed of it and its two numbers; rounded all at once, as rows may be
+/// short.
 #[inline(always)]
-fn map<T: RowElement, S: Simd>(
+fn finish<'a, T: RowElement, S: Simd>(
     simd: S,
-    src: &[T],
-    widened: &mut [T::Lane],
+    rows: &mut [T::Lane],
     dst: &mut [MaybeUninit<T>],
-    f: impl Fn(T::Lane) -> T::Lane,
+    dim: usize,
+    numbers: impl Iterator<Item = (&'a T::Lane, &'a T::Lane)>,
+    of: impl Fn(T::Lane, T::Lane, T::Lane) -> T::Lane,
 ) {
+    let rows = &mut rows[..dst.len()];
     if is_lane::<T>() {
-        T::map(simd, src, dst, f);
+        for ((row, dst), (&a, &b)) in rows.chunks_exact_mut(dim).zip(dst.chunks_exact_mut(dim)).zip(numbers) {
+            T::map_lanes(
+                simd,
+                row,
+                dst,
+                #[inline(always)]
+                |x| of(x, a, b),
+            );
+        }
     } else {
-        T::map_lanes(simd, &mut widened[..src.len()], dst, f);
+        for (row, (&a, &b)) in rows.chunks_exact_mut(dim).zip(numbers) {
+            row.iter_mut().for_each(|x| *x = of(*x, a, b));
+        }
+        T::narrow(simd, rows, dst);
     }
 }
 
@@ -330,7 +338,7 @@ impl<T: RowElement> Program for Terms<'_, T> {
         let mut total = T::Lane::ZERO;
         for (grad, result) in self.grad.chunks(BLOCK).zip(self.result.chunks(BLOCK)) {
             let (grads, results) = (T::lanes(simd, grad, grads), T::lanes(simd, result, results));
-            total += terms(self.kind, grads, results);
+            total += terms(simd, self.kind, grads, results);
         }
         total
     }
@@ -338,13 +346,11 @@ impl<T: RowElement> Program for Terms<'_, T> {
 
 /// The sum of the terms of at most [`BLOCK`] elements.
 #[inline(always)]
-fn terms<F: RowLane>(kind: Kind, grads: &[F], results: &[F]) -> F {
-    sum(
-        grads,
-        results,
-        #[inline(always)]
-        |grad, result| kind.term(grad, result),
-    )
+fn terms<F: RowLane, S: Simd>(simd: S, kind: Kind, grads: &[F], results: &[F]) -> F {
+    match kind {
+        Kind::Softmax => sum(simd, grads, results, &Product),
+        Kind::LogSoftmax => sum(simd, grads, results, &First),
+    }
 }
 
 /// The gradients of a part of a row, the sum of whose terms is known.
@@ -412,7 +418,7 @@ impl<T: RowElement> Program for SoftmaxBackward<'_, T> {
             T::widen(simd, result, results);
             let mut sum = T::Lane::ZERO;
             for (grads, results) in grads.chunks(BLOCK).zip(results.chunks(BLOCK)) {
-                sum += terms(kind, grads, results);
+                sum += terms(simd, kind, grads, results);
             }
             T::zip_lanes(
                 simd,
@@ -488,7 +494,7 @@ impl<T: RowElement> Program for Logsumexp<'_, T> {
         let (exps, widened) = tiles(&mut tile, dim);
         let together = rows_together(dim);
         for (src, dst) in src.chunks(together * dim).zip(dst.chunks_mut(together)) {
-            let (maxima, mut results) = sums(T::lanes(simd, src, widened), dim, exps);
+            let (maxima, mut results) = sums::<false, _, S>(simd, T::lanes(simd, src, widened), dim, exps);
             for (result, &max) in results.iter_mut().zip(&maxima) {
                 *result = super::log_sum(max, *result);
             }
@@ -547,7 +553,7 @@ impl<T: RowElement> Program for LogsumexpBackward<'_, T> {
         let together = rows_together(dim);
         let parts = grad.chunks(together).zip(src.chunks(together * dim));
         for ((grad, src), dst) in parts.zip(dst.chunks_mut(together * dim)) {
-            let (maxima, sums) = sums(T::lanes(simd, src, widened), dim, exps);
+            let (maxima, sums) = sums::<true, _, S>(simd, T::lanes(simd, src, widened), dim, exps);
             T::widen(simd, grad, &mut grads[..grad.len()]);
             let rows = src.chunks_exact(dim).zip(dst.chunks_exact_mut(dim));
             for (i, (src, dst)) in rows.enumerate() {

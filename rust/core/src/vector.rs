@@ -1,0 +1,210 @@
+//! Registers of lanes, for reductions: the compiler leaves their partial results in memory.
+
+use core::fmt::Debug;
+
+/// A register of floating-point lanes. It exists only where its instruction set does, as its [token](Self::Isa) does.
+pub trait Vector: Copy + Debug {
+    /// The type of a lane.
+    type Lane;
+    /// The instruction set, a [`Simd`](crate::isa::Simd) token.
+    type Isa: Copy;
+    /// How many lanes there are.
+    const LANES: usize;
+
+    /// The same number in every lane.
+    fn splat(isa: Self::Isa, x: Self::Lane) -> Self;
+    /// The first numbers of a slice.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    fn load(isa: Self::Isa, src: &[Self::Lane]) -> Self;
+    /// Writes the first numbers of a slice.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    fn store(self, dst: &mut [Self::Lane]);
+    /// The sums.
+    #[must_use]
+    fn add(self, other: Self) -> Self;
+    /// `self * factor + other`, rounded once.
+    #[must_use]
+    fn mul_add(self, factor: Self, other: Self) -> Self;
+    /// The larger numbers; `other`'s where one is NaN.
+    #[must_use]
+    fn larger(self, other: Self) -> Self;
+}
+
+/// A register without instructions of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Array<F, const N: usize>([F; N]);
+
+macro_rules! array {
+    ($lane:ty, $lanes:literal) => {
+        impl Vector for Array<$lane, $lanes> {
+            type Lane = $lane;
+            type Isa = crate::isa::Baseline;
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn splat(_: Self::Isa, x: $lane) -> Self {
+                Self([x; $lanes])
+            }
+
+            #[inline(always)]
+            fn load(_: Self::Isa, src: &[$lane]) -> Self {
+                Self(*src.first_chunk().expect("a whole register"))
+            }
+
+            #[inline(always)]
+            fn store(self, dst: &mut [$lane]) {
+                *dst.first_chunk_mut().expect("a whole register") = self.0;
+            }
+
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                Self(core::array::from_fn(|i| self.0[i] + other.0[i]))
+            }
+
+            #[inline(always)]
+            fn mul_add(self, factor: Self, other: Self) -> Self {
+                Self(core::array::from_fn(|i| {
+                    self.0[i].mul_add(factor.0[i], other.0[i])
+                }))
+            }
+
+            #[inline(always)]
+            fn larger(self, other: Self) -> Self {
+                Self(core::array::from_fn(|i| {
+                    if self.0[i] > other.0[i] {
+                        self.0[i]
+                    } else {
+                        other.0[i]
+                    }
+                }))
+            }
+        }
+    };
+}
+
+array!(f32, 8);
+array!(f64, 4);
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{F32x8, F32x16, F64x4, F64x8};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    #[allow(clippy::wildcard_imports)]
+    use core::arch::x86_64::*;
+
+    use super::Vector;
+    use crate::isa::{Avx2, Avx512};
+
+    macro_rules! vector {
+        (
+            $name:ident: $register:ident of $lanes:literal $lane:ident, $isa:ident,
+            $set:ident $load:ident $store:ident $add:ident $mul_add:ident $max:ident
+        ) => {
+            #[doc = concat!("A register of ", stringify!($isa), ".")]
+            #[derive(Clone, Copy, Debug)]
+            pub struct $name($register);
+
+            impl Vector for $name {
+                type Lane = $lane;
+                type Isa = $isa;
+                const LANES: usize = $lanes;
+
+                #[inline(always)]
+                fn splat(_: $isa, x: $lane) -> Self {
+                    // SAFETY: the token is the proof of the instruction set.
+                    Self(unsafe { $set(x) })
+                }
+
+                #[inline(always)]
+                fn load(_: $isa, src: &[$lane]) -> Self {
+                    let src: &[$lane; $lanes] = src.first_chunk().expect("a whole register");
+                    // SAFETY: the token is the proof of the instruction set; there are so many numbers.
+                    Self(unsafe { $load(src.as_ptr()) })
+                }
+
+                #[inline(always)]
+                fn store(self, dst: &mut [$lane]) {
+                    let dst: &mut [$lane; $lanes] = dst.first_chunk_mut().expect("a whole register");
+                    // SAFETY: `self` is the proof of the instruction set; there is room for so many numbers.
+                    unsafe { $store(dst.as_mut_ptr(), self.0) }
+                }
+
+                #[inline(always)]
+                fn add(self, other: Self) -> Self {
+                    // SAFETY: `self` is the proof of the instruction set.
+                    Self(unsafe { $add(self.0, other.0) })
+                }
+
+                #[inline(always)]
+                fn mul_add(self, factor: Self, other: Self) -> Self {
+                    // SAFETY: `self` is the proof of the instruction set.
+                    Self(unsafe { $mul_add(self.0, factor.0, other.0) })
+                }
+
+                #[inline(always)]
+                fn larger(self, other: Self) -> Self {
+                    // SAFETY: `self` is the proof of the instruction set.
+                    Self(unsafe { $max(self.0, other.0) })
+                }
+            }
+        };
+    }
+
+    vector!(F32x8: __m256 of 8 f32, Avx2,
+        _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_fmadd_ps _mm256_max_ps);
+    vector!(F64x4: __m256d of 4 f64, Avx2,
+        _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd _mm256_fmadd_pd _mm256_max_pd);
+    vector!(F32x16: __m512 of 16 f32, Avx512,
+        _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_fmadd_ps _mm512_max_ps);
+    vector!(F64x8: __m512d of 8 f64, Avx512,
+        _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_add_pd _mm512_fmadd_pd _mm512_max_pd);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::{Isa, Program, Simd};
+
+    struct All;
+
+    impl Program for All {
+        type Output = [[f64; 16]; 5];
+
+        fn run<S: Simd>(self, simd: S) -> Self::Output {
+            let numbers: Vec<f32> = (0..16).map(|i| 1.5 - i as f32).collect();
+            let of = |f: &dyn Fn(S::F32) -> S::F32| {
+                let mut out = [0.0; 16];
+                for (src, dst) in numbers.chunks(S::F32::LANES).zip(out.chunks_mut(S::F32::LANES)) {
+                    f(S::F32::load(simd, src)).store(dst);
+                }
+                out.map(f64::from)
+            };
+            let two = S::F32::splat(simd, 2.0);
+            [
+                of(&|x| x.add(two)),
+                of(&|x| x.mul_add(x, two)),
+                of(&|x| x.larger(two)),
+                of(&|x| x.larger(S::F32::splat(simd, f32::NAN))),
+                of(&|x| S::F32::splat(simd, f32::NAN).larger(x)),
+            ]
+        }
+    }
+
+    #[test]
+    fn lanes_compute_as_numbers() {
+        let numbers: [f64; 16] = core::array::from_fn(|i| 1.5 - i as f64);
+        for isa in Isa::available() {
+            let [sum, fused, larger, nan, number] = isa.run(All);
+            assert_eq!(sum, numbers.map(|x| x + 2.0));
+            assert_eq!(fused, numbers.map(|x| x * x + 2.0));
+            assert_eq!(larger, numbers.map(|x| x.max(2.0)));
+            assert!(nan.iter().all(|x| x.is_nan()));
+            assert_eq!(number, numbers);
+        }
+    }
+}
