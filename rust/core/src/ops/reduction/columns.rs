@@ -205,11 +205,18 @@ impl Part {
         let tile = &mut tile[..self.len().next_multiple_of(columns)];
         // What is missing of the last run adds nothing.
         tile[self.len()..].fill(T::Lane::NEG_INFINITY);
-        for (i, dst) in tile.chunks_exact_mut(columns).enumerate() {
-            let run = self.run(i);
-            T::widen(simd, &src[run.clone()], &mut dst[..run.len()]);
-        }
-        Totals::of::<KEEP>(tile, self.width, self.together)
+        Totals::of::<KEEP>(
+            tile,
+            self.width,
+            self.together,
+            #[inline(always)]
+            |first, rows| {
+                for (i, dst) in (first..).zip(rows.chunks_exact_mut(columns)) {
+                    let run = self.run(i);
+                    T::widen(simd, &src[run.clone()], &mut dst[..run.len()]);
+                }
+            },
+        )
     }
 }
 
@@ -335,7 +342,7 @@ impl<T: RowElement> Program for Blocks<'_, T> {
         let Self {
             finish, src, dst, plan, ..
         } = self;
-        let mut tiles = [[T::Lane::ZERO; WIDTH]; 2];
+        let mut tiles = [Columns::of(T::Lane::ZERO); 2];
         let [widened, results] = &mut tiles;
         let (strips, _) = plan.counts();
         for block in self.range {
@@ -553,12 +560,12 @@ impl<T: RowElement> Program for Terms<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let kind = self.kind;
-        let (mut grads, mut results) = ([T::Lane::ZERO; WIDTH], [T::Lane::ZERO; WIDTH]);
+        let (mut grads, mut results) = (Columns::of(T::Lane::ZERO), Columns::of(T::Lane::ZERO));
         for (index, found) in (self.start..).zip(self.sums) {
             let part = self.plan.nth(index);
-            let mut sums = [T::Lane::ZERO; WIDTH];
+            let mut sums = Columns::of(T::Lane::ZERO);
             for start in (0..part.runs()).step_by(TERMS) {
-                let mut partial = [T::Lane::ZERO; WIDTH];
+                let mut partial = Columns::of(T::Lane::ZERO);
                 for i in start..part.runs().min(start + TERMS) {
                     let run = part.run(i);
                     let grads = T::lanes(simd, &self.grad[run.clone()], &mut grads);
@@ -614,11 +621,11 @@ impl<T: RowElement> Program for SoftmaxBackward<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let plan = self.plan;
-        let (mut grads, mut results) = ([T::Lane::ZERO; WIDTH], [T::Lane::ZERO; WIDTH]);
-        let mut gradients = [T::Lane::ZERO; WIDTH];
+        let (mut grads, mut results) = (Columns::of(T::Lane::ZERO), Columns::of(T::Lane::ZERO));
+        let mut gradients = Columns::of(T::Lane::ZERO);
         for index in self.parts.clone() {
             if self.sums.is_empty() {
-                let mut sums = [[T::Lane::ZERO; WIDTH]];
+                let mut sums = [Columns::of(T::Lane::ZERO)];
                 let terms = Terms {
                     kind: self.kind,
                     grad: self.grad,
@@ -660,7 +667,7 @@ pub(super) fn softmax_backward<T: RowElement>(
     let mut sums = Vec::new();
     if plan.counts().1 > 1 {
         let (team, grain) = exec.team(grad.len(), 2 * size_of::<T>(), 1);
-        sums.resize(plan.parts(), [T::Lane::ZERO; WIDTH]);
+        sums.resize(plan.parts(), Columns::of(T::Lane::ZERO));
         let grain = grain.div_ceil(plan.block * plan.width);
         split_mut(team, &mut sums, 1, grain, &|start, sums| {
             exec.isa.run(Terms {

@@ -1,5 +1,10 @@
 //! Softmax and its kin on dense tiles, whose columns are summed over: strips of columns, or short rows transposed.
 
+use core::{
+    ops::{Deref, DerefMut},
+    slice,
+};
+
 use super::{Kind, is_finite, lanes::raised};
 use crate::math::row_exp::RowExp;
 
@@ -8,8 +13,47 @@ pub(super) const WIDTH: usize = 256;
 /// Rows whose sum is taken by itself, so that the error of a sum of many rows stays small.
 pub(super) const TERMS: usize = 32;
 
-/// A number of each column.
-pub(super) type Columns<F> = [F; WIDTH];
+/// Rows that are filled in and looked through together, while they are in the first-level cache.
+const FILLED: usize = 16;
+
+/// A number of each column; aligned, as vectors that straddle two cache lines take twice as long.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Columns<F>([F; WIDTH]);
+
+impl<F: Copy> Columns<F> {
+    /// The same number for all of them.
+    #[inline(always)]
+    pub(super) const fn of(x: F) -> Self {
+        Self([x; WIDTH])
+    }
+}
+
+impl<F> Deref for Columns<F> {
+    type Target = [F];
+
+    #[inline(always)]
+    fn deref(&self) -> &[F] {
+        &self.0
+    }
+}
+
+impl<F> DerefMut for Columns<F> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [F] {
+        &mut self.0
+    }
+}
+
+impl<'a, F> IntoIterator for &'a Columns<F> {
+    type Item = &'a F;
+    type IntoIter = slice::Iter<'a, F>;
+
+    #[inline(always)]
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
 
 /// Combines the numbers of columns `width` apart, `together` of which are one.
 #[inline(always)]
@@ -34,30 +78,41 @@ pub(super) struct Totals<F> {
 
 impl<F: RowExp> Totals<F> {
     pub(super) const NONE: Self = Self {
-        max: [F::NEG_INFINITY; WIDTH],
-        sum: [F::ZERO; WIDTH],
+        max: Columns::of(F::NEG_INFINITY),
+        sum: Columns::of(F::ZERO),
     };
 
     /// Of a tile, which it replaces by its exponentials if they are to be kept; `together` rows of it are worked on as
-    /// one, and have the same totals.
+    /// one, and have the same totals. `fill` writes some rows of the tile, from the given number on.
     #[inline(always)]
-    pub(super) fn of<const KEEP: bool>(tile: &mut [F], width: usize, together: usize) -> Self {
-        let mut totals = Self::NONE;
-        totals.find_max(tile, width * together);
+    pub(super) fn of<const KEEP: bool>(
+        tile: &mut [F],
+        width: usize,
+        together: usize,
+        mut fill: impl FnMut(usize, &mut [F]),
+    ) -> Self {
+        let (mut totals, mut known) = (Self::NONE, Columns::of(F::ZERO));
+        let columns = width * together;
+        for (i, rows) in tile.chunks_mut(FILLED * columns).enumerate() {
+            fill(i * FILLED, rows);
+            totals.raise_max(&mut known, rows, columns);
+        }
+        if known.iter().any(|sum| sum.is_nan()) {
+            totals.find_nans(tile, columns);
+        }
         join(&mut totals.max, width, together, |a, b| {
             if b > a || b.is_nan() { b } else { a }
         });
-        totals.add_exps::<KEEP>(tile, width * together);
+        totals.add_exps::<KEEP>(tile, columns);
         join(&mut totals.sum, width, together, |a, b| a + b);
         totals
     }
 
+    /// Adds rows to the maxima, and to the sums of columns: NaN if an element is, or if infinities of both signs meet.
     #[inline(always)]
-    fn find_max(&mut self, tile: &[F], width: usize) {
-        // NaN if an element of the column is, or infinities of both signs meet.
-        let mut known = [F::ZERO; WIDTH];
+    fn raise_max(&mut self, known: &mut Columns<F>, rows: &[F], width: usize) {
         let (max, sum) = (&mut self.max[..width], &mut known[..width]);
-        let mut fours = tile.chunks_exact(4 * width);
+        let mut fours = rows.chunks_exact(4 * width);
         for four in &mut fours {
             let (left, right) = four.split_at(2 * width);
             let ((a, b), (c, d)) = (left.split_at(width), right.split_at(width));
@@ -73,11 +128,13 @@ impl<F: RowExp> Totals<F> {
                 sum[i] += row[i];
             }
         }
-        if sum.iter().any(|sum| sum.is_nan()) {
-            for row in tile.chunks_exact(width) {
-                for (max, &x) in max.iter_mut().zip(row) {
-                    *max = if x.is_nan() { x } else { *max };
-                }
+    }
+
+    /// The NaNs that the maxima have passed over.
+    fn find_nans(&mut self, tile: &[F], width: usize) {
+        for row in tile.chunks_exact(width) {
+            for (max, &x) in self.max.iter_mut().zip(row) {
+                *max = if x.is_nan() { x } else { *max };
             }
         }
     }
@@ -86,7 +143,7 @@ impl<F: RowExp> Totals<F> {
     fn add_exps<const KEEP: bool>(&mut self, tile: &mut [F], width: usize) {
         let (max, sum) = (&self.max[..width], &mut self.sum[..width]);
         for block in tile.chunks_mut(TERMS * width) {
-            let mut partial = [F::ZERO; WIDTH];
+            let mut partial = Columns::of(F::ZERO);
             let partial = &mut partial[..width];
             let mut twos = block.chunks_exact_mut(2 * width);
             for two in &mut twos {
@@ -144,7 +201,7 @@ impl<F: RowExp> Totals<F> {
     /// What the columns' results are computed with: see [`Kind::number`].
     #[inline(always)]
     pub(super) fn numbers(&self, kind: Kind, width: usize) -> Columns<F> {
-        let mut numbers = [F::ZERO; WIDTH];
+        let mut numbers = Columns::of(F::ZERO);
         for ((number, &max), &sum) in numbers[..width].iter_mut().zip(&self.max).zip(&self.sum) {
             *number = kind.number(max, sum);
         }
