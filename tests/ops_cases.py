@@ -65,6 +65,8 @@ class Call:
         return self.text
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self.op.random:
+            torch.manual_seed(0)
         return eval(self.text, {"torch": torch, "F": F, "x": x})
 
     def reference(self, x: torch.Tensor) -> torch.Tensor:
@@ -81,12 +83,18 @@ class Call:
 def invoke(entrance: Entrance, x: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
     """Calls a stock function, whatever stands in its place now, with named arguments, the first ones by position."""
     function = getattr(entrance.holder(), entrance.attribute)
+    if entrance.attribute in RANDOM:
+        torch.manual_seed(0)
     positional, rest = [x], dict(arguments)
     for parameter in entrance.parameters[1:]:
         if parameter.keyword_only or parameter.name not in rest:
             break
         positional.append(rest.pop(parameter.name))
     return function(*positional, **rest)
+
+
+#: Attributes with random numbers.
+RANDOM = {entrance.attribute for op in CATALOG.values() if op.random for entrance in op.parsed()}
 
 
 def _parse(op: Op, text: str) -> Call:

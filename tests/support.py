@@ -23,9 +23,17 @@ ROOT = Path(rusttorch.__file__).parents[1]
 #: (op, call) for each call of the catalogue.
 CALLS = [(name, text) for name, row in CATALOG.items() for text in row.calls]
 
+#: How calls with random numbers begin.
+RANDOM = tuple(text.partition("(")[0] for name, text in CALLS if CATALOG[name].random)
+
 
 def evaluate(text: str, x: Any) -> Any:
-    """The value of a catalogue call over ``x``; names are looked up at each call, as in a program."""
+    """The value of a catalogue call over ``x``; names are looked up at each call, as in a program.
+
+    Random numbers are the same ones each time.
+    """
+    if text.startswith(RANDOM):
+        torch.manual_seed(0)
     return eval(text, {"F": F, "torch": torch, "x": x})
 
 

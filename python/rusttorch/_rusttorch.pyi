@@ -33,6 +33,14 @@ class Op:
     def backward(self, grad: Any, saved: Any, dim: int | None, numbers: Iterable[float]) -> Any | None:
         """The gradient of the input; ``None`` if declined."""
 
+    def forward_masked(self, input: Any, mask: Any, numbers: Iterable[float]) -> Any | None:
+        """The result with random numbers, without guards, and into ``mask``, a new contiguous tensor of a byte for each
+        element, what `backward_masked` needs of them; ``None`` if declined."""
+    def backward_masked(
+        self, grad: Any, mask: Any, strides: Iterable[int], numbers: Iterable[float]
+    ) -> Any | None:
+        """The gradient of the input of `forward_masked`, which had these strides; ``None`` if declined."""
+
 def kernels() -> list[str]:
     """The names of the kernels."""
 

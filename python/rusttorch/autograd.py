@@ -18,8 +18,10 @@ _call = threading.local()
 
 def make_apply(op: Op, native: Any) -> Callable[..., Any]:
     """``apply(input, dim, *numbers)`` of the row's autograd function."""
-    import torch
+    return _make_masked(op, native) if op.random else _make_plain(op, native)
 
+
+def _make_plain(op: Op, native: Any) -> Callable[..., Any]:
     saves_result, saves_both = op.saves == "result", op.shape == "reduce"
     formula = op.backward
     backward_kernel = native.backward
@@ -27,11 +29,7 @@ def make_apply(op: Op, native: Any) -> Callable[..., Any]:
 
     def forward(ctx: Any, input: Any) -> Any:
         ctx.dim, ctx.numbers = dim, numbers = _call.arguments
-        result = forward_kernel(input, dim, numbers)
-        if result is None:
-            # The call was accepted, so that only memory can be short: this raises torch's own error.
-            result = torch.empty_like(input)
-            raise MemoryError(f"rusttorch: {op.name} could not run")
+        result = _given(op, input, forward_kernel(input, dim, numbers))
         if saves_both:
             ctx.save_for_backward(input, result)
         else:
@@ -45,6 +43,63 @@ def make_apply(op: Op, native: Any) -> Callable[..., Any]:
             gradient = formula(grad, saved, ctx.dim, *ctx.numbers[: len(op.numbers)])
         return gradient
 
+    names = ("self", "result") if saves_both else (("result",) if saves_result else ("self",))
+    return _function(op, forward, backward, names)
+
+
+def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
+    """Saves a byte for each element, in the order of memory, where stock torch saves the noise itself."""
+    import torch
+
+    formula = op.backward
+    backward_kernel = native.backward_masked
+    forward_kernel = native.forward_masked
+
+    def forward(ctx: Any, input: Any) -> Any:
+        ctx.dim, ctx.numbers = _, numbers = _call.arguments
+        mask = torch.empty(input.numel(), dtype=torch.uint8)
+        result = _given(op, input, forward_kernel(input, mask, numbers))
+        ctx.sizes, ctx.strides, ctx.dtype = result.size(), result.stride(), result.dtype
+        ctx.save_for_backward(mask)
+        return result
+
+    def noise(ctx: Any, mask: Any) -> Any:
+        """Stock torch's, from the mask."""
+        return mask.to(ctx.dtype).div_(1 - ctx.numbers[0]).as_strided(ctx.sizes, ctx.strides)
+
+    def backward(ctx: Any, grad: Any) -> Any:
+        (mask,) = ctx.saved_tensors
+        gradient = None
+        # A hook may have made another tensor of it.
+        if mask.dtype is torch.uint8 and mask.is_cpu and mask.is_contiguous() and grad.size() == ctx.sizes:
+            gradient = backward_kernel(grad, mask, ctx.strides, ctx.numbers)
+        if gradient is None:
+            gradient = formula(grad, noise(ctx, mask), ctx.dim, *ctx.numbers[: len(op.numbers)])
+        return gradient
+
+    return _function(op, forward, backward, ("other",), noise)
+
+
+def _given(op: Op, input: Any, result: Any) -> Any:
+    """The kernel's result. The call was accepted, so that only memory can be short: this raises torch's own error."""
+    if result is None:
+        import torch
+
+        torch.empty_like(input)
+        raise MemoryError(f"rusttorch: {op.name} could not run")
+    return result
+
+
+def _function(
+    op: Op,
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    names: tuple[str, ...],
+    shown: Callable[[Any, Any], Any] = lambda ctx, saved: saved,
+) -> Callable[..., Any]:
+    """``apply`` of an autograd function whose node shows what it saves by these names."""
+    import torch
+
     function = type(
         op.node,
         (torch.autograd.Function,),
@@ -54,9 +109,8 @@ def make_apply(op: Op, native: Any) -> Callable[..., Any]:
     node = getattr(function, "_backward_cls", None)
     if node is not None:
         node.__name__ = node.__qualname__ = op.node
-        names = ("self", "result") if saves_both else (("result",) if saves_result else ("self",))
         for index, name in enumerate(names):
-            setattr(node, f"_saved_{name}", property(lambda ctx, index=index: ctx.saved_tensors[index]))
+            setattr(node, f"_saved_{name}", property(lambda ctx, index=index: shown(ctx, ctx.saved_tensors[index])))
             setattr(node, f"_raw_saved_{name}", property(lambda ctx, index=index: ctx._raw_saved_tensors[index]))
     # The base's `apply` looks for functorch first, which the guards have done.
     apply_input = super(torch.autograd.Function, function).apply

@@ -22,6 +22,8 @@ ROLES = {
     "dtype": "absent",  # anything but None goes to stock torch
     "out": "absent",
     "_stacklevel": "ignored",
+    "training": "true",  # anything else goes to stock torch
+    "train": "true",
 }
 
 #: Where an entrance lives: its prefix, the module, the attribute that owns it.
@@ -38,7 +40,7 @@ class Parameter:
     """One parameter of a stock signature."""
 
     name: str
-    #: "input", "dim", "inplace", "absent", "ignored" or "number"
+    #: "input", "dim", "inplace", "absent", "ignored", "true" or "number"
     role: str
     #: index among the kernel's numbers (role "number")
     index: int = 0
@@ -92,7 +94,9 @@ class Op:
     ``exactness``
         ``"bits"``: the same bits as stock torch; ``"ulp"``: maximum error against float64 no larger than stock's.
     ``saves``
-        what the gradient needs: the ``"input"`` or the ``"result"``, as in stock torch.
+        what the gradient needs: the ``"input"`` or the ``"result"``, as in stock torch; or a ``"mask"``, a byte for each
+        element of what was drawn at random, which ``backward`` is given as stock torch's noise: an op with random
+        numbers, the same for a seed as stock torch's and with the same state of the generator afterwards.
     ``backward``
         stock torch's own formula, differentiable, from ``(grad, saved, dim, *numbers)``; it serves double backward and
         what the backward kernel declines.
@@ -113,7 +117,7 @@ class Op:
     name: str
     entrances: tuple[str, ...]
     calls: tuple[str, ...]
-    saves: Literal["input", "result"]
+    saves: Literal["input", "result", "mask"]
     backward: Callable[..., Any]
     node: str
     flops: int
@@ -126,6 +130,11 @@ class Op:
     domain: Literal["any", "positive"] = "any"
     dtypes: tuple[str, ...] = FLOATS
     strides: Literal["iterator", "contiguous", "input"] = "iterator"
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws random numbers."""
+        return self.saves == "mask"
 
     def parsed(self) -> tuple[Entrance, ...]:
         """The entrances, parsed."""
@@ -478,6 +487,19 @@ ROWS: tuple[Op, ...] = (
         backward=lambda grad, saved, dim: _aten().glu_backward(grad, saved, dim),
         node="GluBackward0",
         flops=9,
+    ),
+    Op(
+        "dropout",
+        ("F.dropout(input, p=0.5, training=True, inplace=False) -> torch.dropout(input, p, training)",
+         "torch.dropout(input, p, train)", "torch.dropout_(input, p, train)"),
+        calls=("F.dropout(x)", "F.dropout(x, 0.1)"),
+        numbers={"p": 0.5},
+        saves="mask",
+        backward=lambda grad, noise, dim, p: grad * noise,
+        node="MulBackward0",
+        # Integer instructions for the most part: two words of the generator.
+        flops=26,
+        exactness="bits",
     ),
 )
 

@@ -19,7 +19,7 @@ from .autograd import make_apply
 from .catalog import CATALOG, Entrance, Op, holder
 from .log import logger, warn
 from .runtime import ALL_DTYPES, AUTOCAST, UnavailableError, announce, open_runtime, torch_version, without_modes
-from .selfcheck import failures, missing, untouched
+from .selfcheck import different, failures, missing, untouched
 from .settings import SettingError, check_names
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -99,7 +99,7 @@ def _is_stock(function: Any) -> bool:
 
 
 #: What a stock function in Python that hands its tensor on may name, beside itself and what it hands it to.
-_THIN = {"has_torch_function_unary", "handle_torch_function", "_get_softmax_dim", "dim", "ValueError", "RuntimeError"}
+_THIN = {"_VF", "has_torch_function_unary", "handle_torch_function", "_get_softmax_dim", "dim", "ValueError", "RuntimeError"}
 
 
 def _inner(entrance: Entrance, stock: Any) -> tuple[Any, list[tuple[int, Any]]] | None:
@@ -170,6 +170,8 @@ def operations() -> dict[str, Operation]:
                 operation.native.reset()
                 if torch_version() < ALL_DTYPES:
                     operation.missing = without_modes(missing, operation.row)
+                if operation.row.random:
+                    operation.missing |= without_modes(different, operation)
             if torch_version() >= AUTOCAST:
                 for name, dtypes in without_modes(untouched, built).items():
                     for dtype in dtypes:

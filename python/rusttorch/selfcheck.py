@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from . import _rusttorch
-from .catalog import Op
+from .catalog import Op, Parameter
 from .thresholds import MODES
 
 if TYPE_CHECKING:
@@ -72,22 +72,53 @@ def missing(row: Op) -> set[tuple[str, str]]:
     return found
 
 
+def different(operation: Operation) -> set[tuple[str, str]]:
+    """``(mode, dtype)`` of an op whose random numbers are not stock torch's here: its generator has several."""
+    import torch
+
+    found, generator = set(), torch.default_generator
+    before, native, row = generator.get_state(), operation.native, operation.row
+    stock = next(site.stock for site in operation.sites if site.entrance.path == row.calls[0].partition("(")[0])
+    try:
+        for dtype in row.dtypes:
+            # Enough elements to renew the generator's state, from where a word has been drawn that makes no pair.
+            x = torch.linspace(-2.0, 2.0, 1500).to(getattr(torch, dtype))
+            torch.rand(1)
+            state = generator.get_state()
+            try:
+                expected, after = stock(x), generator.get_state()
+            except RuntimeError:
+                continue  # see `missing`
+            generator.set_state(state)
+            mine = native.forward(x, None, tuple(row.numbers.values()))
+            if mine is None or not _same(torch, mine, expected) or not torch.equal(generator.get_state(), after):
+                found |= {(mode, dtype) for mode in MODES}
+    finally:
+        generator.set_state(before)
+    return found
+
+
 def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
     """The dtypes, by operation, of which stock torch's autocast leaves inputs, results and gradients as they are."""
     import torch
 
+    def argument(row: Op, parameter: Parameter) -> Any:
+        return {"dim": -1, "true": True}.get(parameter.role) or row.numbers[parameter.name]
+
     def everything(operation: Operation, dtype: str) -> list[Any]:
         row, results = operation.row, []
+        torch.default_generator.set_state(state)
         x = torch.linspace(0.25, 0.75, 24).to(getattr(torch, dtype)).view(2, 12)
         for site in operation.sites:
             needed = [p for p in site.entrance.parameters if p.required or p.role == "dim"][1:]
-            results.append(site.stock(x.clone(), *(-1 if p.role == "dim" else row.numbers[p.name] for p in needed)))
+            results.append(site.stock(x.clone(), *(argument(row, p) for p in needed)))
         leaf = x.clone().requires_grad_()
         result = eval(row.calls[0], {"F": torch.nn.functional, "torch": torch, "x": leaf})
         results += [result.detach(), *_gradients(result.grad_fn, torch.ones_like(result))]
         return results
 
     found: dict[str, set[str]] = {}
+    state = torch.default_generator.get_state()
     before = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
     for name, operation in operations.items():
         for dtype in operation.row.dtypes:
@@ -106,6 +137,7 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
             finally:
                 torch.set_autocast_enabled("cpu", before[0])
                 torch.set_autocast_dtype("cpu", before[1])
+    torch.default_generator.set_state(state)
     torch.clear_autocast_cache()
     return found
 

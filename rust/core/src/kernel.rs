@@ -1,9 +1,12 @@
 //! What all kernels have in common.
 
+use core::mem::MaybeUninit;
+
 use crate::{
     dtype::{Target, View, ViewMut},
     isa::Isa,
     parallel::{Serial, Team},
+    random::Mt19937,
 };
 
 /// Where a kernel runs.
@@ -126,6 +129,38 @@ pub trait Kernel: Sync {
     /// Writes the gradient of the input to all of `dst`, from that of the result and what the forward pass saved: its
     /// input or its result, as torch does for this operation.
     fn backward(&self, exec: &Exec, grad: View, saved: View, dst: Target, geometry: Geometry, numbers: &[f64]);
+}
+
+/// An operation on every element by itself, with random numbers, with its gradient.
+///
+/// `numbers` are as of [`Kernel`]. Random numbers are drawn in the order of memory, whatever the team.
+///
+/// # Panics
+/// All methods panic where slices differ in type or length.
+pub trait RandomKernel: Sync {
+    /// torch's name.
+    fn name(&self) -> &'static str;
+
+    /// # Errors
+    /// The reason why these parameters are not for this kernel.
+    fn accepts(&self, numbers: &[f64]) -> Result<(), &'static str>;
+
+    /// Writes the result of `src` to all of `dst`, and what the gradient needs of the random numbers to all of `mask`.
+    fn forward(
+        &self,
+        exec: &Exec,
+        generator: &mut Mt19937,
+        src: View,
+        dst: Target,
+        mask: Option<&mut [MaybeUninit<u8>]>,
+        numbers: &[f64],
+    );
+
+    /// Replaces `buf` by the result.
+    fn inplace(&self, exec: &Exec, generator: &mut Mt19937, buf: ViewMut, numbers: &[f64]);
+
+    /// Writes the gradient of the input to all of `dst`, from that of the result and the mask.
+    fn backward(&self, exec: &Exec, grad: View, mask: &[u8], dst: Target, numbers: &[f64]);
 }
 
 /// Runs `$body` with the slices' element type: `each_type!((src: View, dst: Target) => body(src, dst))`.

@@ -21,4 +21,5 @@ pub mod layout;
 pub mod math;
 pub mod ops;
 pub mod parallel;
+pub mod random;
 pub mod vector;

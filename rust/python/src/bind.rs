@@ -20,6 +20,8 @@ enum Role {
     /// Must be `None`.
     Absent,
     Ignored,
+    /// Must be true.
+    True,
     /// The kernel's number at this index.
     Number(usize),
     /// As above: the index of the string among these.
@@ -98,6 +100,7 @@ impl Signature {
                 "inplace" => Role::Inplace,
                 "absent" => Role::Absent,
                 "ignored" => Role::Ignored,
+                "true" => Role::True,
                 "number" if index >= numbers.len() => return Err(PyValueError::new_err("no such number")),
                 "number" if choices.is_empty() => Role::Number(index),
                 "number" => Role::Choice(index, choices),
@@ -222,6 +225,8 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
         Role::Ignored => {}
         Role::Absent if value.is_none() => {}
         Role::Absent => return Err(Decline::Keyword),
+        Role::True if boolean(value)? => {}
+        Role::True => return Err(Decline::Keyword),
         Role::Dim if value.is_none() => bound.dim = None,
         Role::Dim if value.is_exact_instance_of::<PyInt>() => {
             bound.dim = Some(value.extract().map_err(|_| Decline::Dim)?);

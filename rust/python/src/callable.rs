@@ -486,7 +486,7 @@ impl Data {
                 } else {
                     held.bump_version(py)?;
                 }
-                self.op.inplace(runtime, &view, numbers)?;
+                self.op.inplace(py, runtime, &view, numbers)?;
                 Ok(input.unbind())
             }
         }

@@ -3,6 +3,7 @@
 
 mod bind;
 mod callable;
+mod generator;
 mod op;
 mod runtime;
 

@@ -2,7 +2,8 @@
 
 use std::{
     any::Any,
-    panic::{AssertUnwindSafe, catch_unwind},
+    mem::MaybeUninit,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -18,7 +19,7 @@ use pyo3::{
 };
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
-    kernel::{Exec, Geometry, Kernel, Shape},
+    kernel::{Exec, Geometry, Kernel, RandomKernel, Shape},
     layout::Layout,
     ops,
 };
@@ -28,7 +29,10 @@ use rusttorch_torch::{
     state::State,
 };
 
-use crate::runtime::{Runtime, runtime};
+use crate::{
+    generator::GeneratorState,
+    runtime::{Runtime, runtime},
+};
 
 /// Elements from which a kernel runs without the GIL: before, giving it up costs more than others gain.
 const RELEASE_GIL: usize = 32_768;
@@ -94,10 +98,39 @@ enum Strides {
     Input,
 }
 
+/// An operation's kernel.
+#[derive(Clone, Copy)]
+enum Work {
+    Plain(&'static dyn Kernel),
+    Random(&'static dyn RandomKernel),
+}
+
+impl Work {
+    fn find(name: &str) -> Option<Self> {
+        let plain = ops::find(name).map(Self::Plain);
+        plain.or_else(|| ops::find_random(name).map(Self::Random))
+    }
+
+    fn shape(self) -> Shape {
+        match self {
+            Self::Plain(kernel) => kernel.shape(),
+            Self::Random(_) => Shape::Pointwise,
+        }
+    }
+
+    fn accepts(self, geometry: Geometry, numbers: &[f64]) -> Result<(), Decline> {
+        match self {
+            Self::Plain(kernel) => kernel.accepts(geometry, numbers),
+            Self::Random(kernel) => kernel.accepts(numbers),
+        }
+        .map_err(|_| Decline::Kernel)
+    }
+}
+
 /// What an operation's callables share.
 pub(crate) struct OpState {
     name: String,
-    kernel: &'static dyn Kernel,
+    kernel: Work,
     strides: Strides,
     /// By mode and type.
     windows: [[Window; 4]; 3],
@@ -196,7 +229,7 @@ impl OpState {
             let dim = layout.wrap_dim(dim.ok_or(Decline::Dim)?).ok_or(Decline::Dim)?;
             if shape == Shape::Glu && !layout.is_contiguous() {
                 let (geometry, result) = layout.halved(dim).ok_or(Decline::Kernel)?;
-                self.kernel.accepts(geometry, numbers).map_err(|_| Decline::Kernel)?;
+                self.kernel.accepts(geometry, numbers)?;
                 return Ok(Plan { geometry, result });
             }
             if !layout.is_contiguous() {
@@ -220,9 +253,7 @@ impl OpState {
                 result: Layout::contiguous(result.sizes()).ok_or(Decline::Layout)?,
             }
         };
-        self.kernel
-            .accepts(plan.geometry, numbers)
-            .map_err(|_| Decline::Kernel)?;
+        self.kernel.accepts(plan.geometry, numbers)?;
         Ok(plan)
     }
 
@@ -233,14 +264,24 @@ impl OpState {
 
     /// Runs `work` over `numel` elements, without the GIL where that pays, and counts it.
     fn run(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
+        self.run_with_gil(numel, || {
+            // SAFETY: the GIL is held here and taken back on the same thread before Python is touched again.
+            let saved = (numel >= RELEASE_GIL).then(|| unsafe { ffi::PyEval_SaveThread() });
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            if let Some(saved) = saved {
+                // SAFETY: as above.
+                unsafe { ffi::PyEval_RestoreThread(saved) };
+            }
+            if let Err(panic) = outcome {
+                resume_unwind(panic);
+            }
+        })
+    }
+
+    /// Runs `work` over `numel` elements, and counts it.
+    fn run_with_gil(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
         let start = (numel >= TIMED).then(Instant::now);
-        // SAFETY: the GIL is held here and taken back on the same thread before Python is touched again.
-        let saved = (numel >= RELEASE_GIL).then(|| unsafe { ffi::PyEval_SaveThread() });
         let outcome = catch_unwind(AssertUnwindSafe(work));
-        if let Some(saved) = saved {
-            // SAFETY: as above.
-            unsafe { ffi::PyEval_RestoreThread(saved) };
-        }
         add(&self.calls, 1);
         add(&self.elements, numel as u64);
         if let Some(start) = start {
@@ -258,6 +299,10 @@ impl OpState {
         plan: &Plan,
         numbers: &[f64],
     ) -> Result<Py<PyAny>, Failure> {
+        let kernel = match self.kernel {
+            Work::Plain(kernel) => kernel,
+            Work::Random(kernel) => return self.forward_random(py, runtime, kernel, view, plan, numbers, None),
+        };
         let numel = view.layout.numel();
         let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
         self.run(numel, || {
@@ -268,10 +313,47 @@ impl OpState {
                     Target::from_raw(view.dtype, target.data, plan.result.numel()),
                 )
             };
-            self.kernel
-                .forward(&Exec::new(runtime.isa, &runtime.team), src, dst, plan.geometry, numbers);
+            kernel.forward(&Exec::new(runtime.isa, &runtime.team), src, dst, plan.geometry, numbers);
         })?;
         Ok(runtime.doors.finish(py, target)?)
+    }
+
+    /// The same with random numbers; `mask` is the address of a byte for each element.
+    #[allow(clippy::too_many_arguments)]
+    fn forward_random(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        kernel: &dyn RandomKernel,
+        view: &TensorView,
+        plan: &Plan,
+        numbers: &[f64],
+        mask: Option<usize>,
+    ) -> Result<Py<PyAny>, Failure> {
+        let numel = view.layout.numel();
+        let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
+        let generator = runtime.generator.bind(py);
+        loop {
+            let mut state = GeneratorState::get(generator)?;
+            let mut drawn = state.read()?;
+            self.run(numel, || {
+                // SAFETY: as in `forward`; the mask is a new tensor of the caller's, of so many bytes.
+                let (src, dst, mask) = unsafe {
+                    (
+                        View::from_raw(view.dtype, view.data, numel),
+                        Target::from_raw(view.dtype, target.data, numel),
+                        mask.map(|data| std::slice::from_raw_parts_mut(data as *mut MaybeUninit<u8>, numel)),
+                    )
+                };
+                let exec = Exec::new(runtime.isa, &runtime.team);
+                kernel.forward(&exec, &mut drawn, src, dst, mask, numbers);
+            })?;
+            // Another thread may have drawn the same numbers while this one had given up the GIL.
+            if numel < RELEASE_GIL || state.is_current()? {
+                state.set(&drawn).map_err(Failure::Raise)?;
+                return Ok(runtime.doors.finish(py, target)?);
+            }
+        }
     }
 
     /// Whether this call can run on a row-major copy of its input, with which stock torch begins as well; `reason` is
@@ -314,14 +396,33 @@ impl OpState {
     }
 
     /// Replaces the elements of `view` by the result.
-    pub(crate) fn inplace(&self, runtime: &Runtime, view: &TensorView, numbers: &[f64]) -> Result<(), Failure> {
+    pub(crate) fn inplace(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        view: &TensorView,
+        numbers: &[f64],
+    ) -> Result<(), Failure> {
         let numel = view.layout.numel();
+        let kernel = match self.kernel {
+            Work::Plain(kernel) => kernel,
+            Work::Random(kernel) => {
+                // With the GIL, so that nobody else draws meanwhile: what is overwritten cannot be drawn again.
+                let mut state = GeneratorState::get(runtime.generator.bind(py))?;
+                let mut drawn = state.read()?;
+                self.run_with_gil(numel, || {
+                    // SAFETY: as below.
+                    let buf = unsafe { ViewMut::from_raw(view.dtype, view.data, numel) };
+                    kernel.inplace(&Exec::new(runtime.isa, &runtime.team), &mut drawn, buf, numbers);
+                })?;
+                return state.set(&drawn).map_err(Failure::Raise);
+            }
+        };
         self.run(numel, || {
             // SAFETY: the caller holds the tensor, which is dense of this length; races with other threads of Python
             // are the program's, as in stock torch.
             let buf = unsafe { ViewMut::from_raw(view.dtype, view.data, numel) };
-            self.kernel
-                .inplace(&Exec::new(runtime.isa, &runtime.team), buf, numbers);
+            kernel.inplace(&Exec::new(runtime.isa, &runtime.team), buf, numbers);
         })
     }
 
@@ -337,8 +438,11 @@ impl OpState {
         if grad.dtype != saved.dtype {
             return Err(Decline::Dtype.into());
         }
+        let Work::Plain(kernel) = self.kernel else {
+            return Err(Decline::Kernel.into());
+        };
         let plan = self.plan(&saved.layout, dim, numbers)?;
-        let shape = self.kernel.shape();
+        let shape = kernel.shape();
         if shape == Shape::Glu && !saved.layout.is_contiguous() {
             // Stock torch's gradient is row-major.
             return Err(Decline::Layout.into());
@@ -363,7 +467,7 @@ impl OpState {
                     Target::from_raw(saved.dtype, target.data, numel),
                 )
             };
-            self.kernel.backward(
+            kernel.backward(
                 &Exec::new(runtime.isa, &runtime.team),
                 grad,
                 saved,
@@ -429,7 +533,7 @@ impl Op {
             "input" => Strides::Input,
             _ => return Err(PyValueError::new_err(format!("strides: {strides:?} is not known"))),
         };
-        let kernel = ops::find(kernel).ok_or_else(|| PyValueError::new_err(format!("no kernel {kernel:?}")))?;
+        let kernel = Work::find(kernel).ok_or_else(|| PyValueError::new_err(format!("no kernel {kernel:?}")))?;
         Ok(Self(Arc::new(OpState {
             name,
             kernel,
@@ -534,6 +638,66 @@ impl Op {
         or_declined(run())
     }
 
+    /// The result of `input` with random numbers, without guards, and into `mask`, a new contiguous tensor of a byte for
+    /// each element, what `backward_masked` needs of them; `None` if declined.
+    fn forward_masked(
+        &self,
+        input: &Bound<'_, PyAny>,
+        mask: &Bound<'_, PyAny>,
+        numbers: Vec<f64>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let py = input.py();
+        let (Some(runtime), Work::Random(kernel)) = (runtime(), self.0.kernel) else {
+            return Ok(None);
+        };
+        let run = || -> Result<Py<PyAny>, Failure> {
+            let view = hold(runtime, input)?.view(py, false, false)?;
+            let plan = self.0.plan(&view.layout, None, &numbers)?;
+            let mask = mask_data(mask, view.layout.numel())?;
+            self.0
+                .forward_random(py, runtime, kernel, &view, &plan, &numbers, Some(mask))
+        };
+        or_declined(run())
+    }
+
+    /// The gradient of the input of `forward_masked`, which had these strides; `None` if declined.
+    fn backward_masked(
+        &self,
+        grad: &Bound<'_, PyAny>,
+        mask: &Bound<'_, PyAny>,
+        strides: Vec<i64>,
+        numbers: Vec<f64>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let py = grad.py();
+        let (Some(runtime), Work::Random(kernel)) = (runtime(), self.0.kernel) else {
+            return Ok(None);
+        };
+        let run = || -> Result<Py<PyAny>, Failure> {
+            let state = backward_state(runtime, [grad, mask])?;
+            let grad = hold(runtime, grad)?.view(py, false, false)?;
+            self.0.runs_under(state, grad.dtype)?;
+            if grad.layout.strides() != strides {
+                return Err(Decline::Layout.into());
+            }
+            let plan = self.0.plan(&grad.layout, None, &numbers)?;
+            let (numel, target) = (grad.layout.numel(), runtime.doors.empty(py, grad.dtype, &plan.result)?);
+            let mask = mask_data(mask, numel)?;
+            self.0.run(numel, || {
+                // SAFETY: as in `OpState::forward`; the mask is a contiguous tensor of so many bytes.
+                let (grad, dst, mask) = unsafe {
+                    (
+                        View::from_raw(grad.dtype, grad.data, numel),
+                        Target::from_raw(grad.dtype, target.data, numel),
+                        std::slice::from_raw_parts(mask as *const u8, numel),
+                    )
+                };
+                kernel.backward(&Exec::new(runtime.isa, &runtime.team), grad, mask, dst, &numbers);
+            })?;
+            Ok(runtime.doors.finish(py, target)?)
+        };
+        or_declined(run())
+    }
+
     /// The gradient of the input, or `None` if declined.
     fn backward(
         &self,
@@ -545,23 +709,38 @@ impl Op {
         let py = grad.py();
         let Some(runtime) = runtime() else { return Ok(None) };
         let run = || -> Result<Py<PyAny>, Failure> {
-            if !is_plain(runtime, grad) || !is_plain(runtime, saved) {
-                return Err(Decline::NotPlain.into());
-            }
-            let state = runtime.state.read()?;
-            if runtime.state.function_mode() {
-                return Err(Decline::FunctionMode.into());
-            }
-            if runtime.state.grad() {
-                // Under create_graph, stock torch's formula is recorded.
-                return Err(Decline::Training.into());
-            }
+            let state = backward_state(runtime, [grad, saved])?;
             let saved = hold(runtime, saved)?.view(py, false, false)?;
             let grad = hold(runtime, grad)?.view(py, false, false)?;
             self.0.runs_under(state, saved.dtype)?;
             self.0.backward(py, runtime, &grad, &saved, dim, &numbers)
         };
         or_declined(run())
+    }
+}
+
+/// torch's state, if a backward kernel may run on these tensors.
+fn backward_state(runtime: &Runtime, tensors: [&Bound<'_, PyAny>; 2]) -> Result<State, Decline> {
+    if !tensors.iter().all(|tensor| is_plain(runtime, tensor)) {
+        return Err(Decline::NotPlain);
+    }
+    let state = runtime.state.read()?;
+    if runtime.state.function_mode() {
+        return Err(Decline::FunctionMode);
+    }
+    if runtime.state.grad() {
+        // Under create_graph, stock torch's formula is recorded.
+        return Err(Decline::Training);
+    }
+    Ok(state)
+}
+
+/// The address of a mask of so many bytes.
+fn mask_data(mask: &Bound<'_, PyAny>, numel: usize) -> Result<usize, Decline> {
+    let query = |name| mask.call_method0(name).and_then(|value| value.extract::<usize>());
+    match (query("numel"), query("data_ptr")) {
+        (Ok(len), Ok(data)) if len == numel => Ok(data),
+        _ => Err(Decline::Failed),
     }
 }
 
@@ -588,5 +767,8 @@ fn or_declined(result: Result<Py<PyAny>, Failure>) -> PyResult<Option<Py<PyAny>>
 /// The names of the kernels.
 #[pyfunction]
 pub(crate) fn kernels() -> Vec<&'static str> {
-    ops::KERNELS.iter().map(|kernel| kernel.name()).collect()
+    let plain = ops::KERNELS.iter().map(|kernel| kernel.name());
+    plain
+        .chain(ops::RANDOM_KERNELS.iter().map(|kernel| kernel.name()))
+        .collect()
 }

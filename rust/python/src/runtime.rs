@@ -16,6 +16,8 @@ pub(crate) struct Runtime {
     pub(crate) state: StateReader,
     pub(crate) team: TorchTeam,
     pub(crate) isa: Isa,
+    /// torch's default generator.
+    pub(crate) generator: Py<PyAny>,
 }
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -50,6 +52,7 @@ pub(crate) fn open<'py>(torch: &Bound<'py, PyModule>, tier: u8, isa: Option<&str
             state: StateReader::open(torch)?,
             team: TorchTeam::open(),
             isa,
+            generator: torch.getattr("default_generator")?.unbind(),
         };
         // Of two threads that open at once, the first wins.
         drop(RUNTIME.set(runtime));

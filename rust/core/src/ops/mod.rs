@@ -1,11 +1,12 @@
-//! The operations, a file each; [`KERNELS`] lists them.
+//! The operations, a file each; [`KERNELS`] and [`RANDOM_KERNELS`] list them.
 
 pub mod activation;
+pub mod dropout;
 pub mod elementwise;
 pub mod reduction;
 pub mod unary;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, RandomKernel};
 use elementwise::Elementwise;
 
 /// Every kernel.
@@ -35,7 +36,15 @@ pub static KERNELS: &[&dyn Kernel] = &[
     &reduction::logsumexp::Logsumexp,
 ];
 
+/// Every kernel with random numbers.
+pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[&dropout::Dropout];
+
 /// The kernel of that name.
 pub fn find(name: &str) -> Option<&'static dyn Kernel> {
     KERNELS.iter().copied().find(|kernel| kernel.name() == name)
+}
+
+/// The kernel with random numbers of that name.
+pub fn find_random(name: &str) -> Option<&'static dyn RandomKernel> {
+    RANDOM_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
 }
