@@ -83,18 +83,13 @@ class Call:
 def invoke(entrance: Entrance, x: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
     """Calls a stock function, whatever stands in its place now, with named arguments, the first ones by position."""
     function = getattr(entrance.holder(), entrance.attribute)
-    if entrance.attribute in RANDOM:
-        torch.manual_seed(0)
+    torch.manual_seed(0)
     positional, rest = [x], dict(arguments)
     for parameter in entrance.parameters[1:]:
         if parameter.keyword_only or parameter.name not in rest:
             break
         positional.append(rest.pop(parameter.name))
     return function(*positional, **rest)
-
-
-#: Attributes with random numbers.
-RANDOM = {entrance.attribute for op in CATALOG.values() if op.random for entrance in op.parsed()}
 
 
 def _parse(op: Op, text: str) -> Call:
@@ -371,7 +366,8 @@ class Outcome:
 
 
 def outcome(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Outcome:
-    """Calls it."""
+    """Calls it, with the same random numbers each time."""
+    torch.manual_seed(0)
     try:
         return Outcome(value=function(*args, **kwargs))
     except Exception as error:

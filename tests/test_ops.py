@@ -440,6 +440,11 @@ def gradient_faults(call: Call, x: torch.Tensor, name: str) -> Iterator[str]:
         f"{name}: training: {fault}"
         for fault in cases.value_faults(call, mine.detach(), stock.detach(), x.detach(), bound(call, x.dtype))
     )
+    if stock.grad_fn is None or mine.grad_fn is None:
+        # The input itself.
+        if stock.grad_fn is not mine.grad_fn:
+            yield f"{name}: recorded {mine.grad_fn}, expected {stock.grad_fn}"
+        return
     if mine.grad_fn.name() != stock.grad_fn.name() or type(mine.grad_fn).__name__ != type(stock.grad_fn).__name__:
         yield f"{name}: grad_fn {mine.grad_fn}, stock {stock.grad_fn}"
     wide = x.detach().double().requires_grad_()

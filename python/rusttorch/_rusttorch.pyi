@@ -37,9 +37,9 @@ class Op:
         """The result with random numbers, without guards, and into ``mask``, a new contiguous tensor of a byte for each
         element, what `backward_masked` needs of them; ``None`` if declined."""
     def backward_masked(
-        self, grad: Any, mask: Any, strides: Iterable[int], numbers: Iterable[float]
+        self, grad: Any, mask: Any, sizes: Iterable[int], strides: Iterable[int], numbers: Iterable[float]
     ) -> Any | None:
-        """The gradient of the input of `forward_masked`, which had these strides; ``None`` if declined."""
+        """The gradient of the input of `forward_masked`, whose result had these sizes and strides; ``None`` if declined."""
 
 def kernels() -> list[str]:
     """The names of the kernels."""

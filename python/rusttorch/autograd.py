@@ -55,9 +55,8 @@ def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
     backward_kernel = native.backward_masked
     forward_kernel = native.forward_masked
 
-    def forward(ctx: Any, input: Any) -> Any:
+    def forward(ctx: Any, input: Any, mask: Any) -> Any:
         ctx.dim, ctx.numbers = _, numbers = _call.arguments
-        mask = torch.empty(input.numel(), dtype=torch.uint8)
         result = _given(op, input, forward_kernel(input, mask, numbers))
         ctx.sizes, ctx.strides, ctx.dtype = result.size(), result.stride(), result.dtype
         ctx.save_for_backward(mask)
@@ -67,17 +66,25 @@ def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
         """Stock torch's, from the mask."""
         return mask.to(ctx.dtype).div_(1 - ctx.numbers[0]).as_strided(ctx.sizes, ctx.strides)
 
-    def backward(ctx: Any, grad: Any) -> Any:
+    def backward(ctx: Any, grad: Any) -> tuple[Any, None]:
         (mask,) = ctx.saved_tensors
         gradient = None
         # A hook may have made another tensor of it.
-        if mask.dtype is torch.uint8 and mask.is_cpu and mask.is_contiguous() and grad.size() == ctx.sizes:
-            gradient = backward_kernel(grad, mask, ctx.strides, ctx.numbers)
+        if mask.dtype is torch.uint8 and mask.is_cpu and mask.is_contiguous():
+            gradient = backward_kernel(grad, mask, ctx.sizes, ctx.strides, ctx.numbers)
         if gradient is None:
             gradient = formula(grad, noise(ctx, mask), ctx.dim, *ctx.numbers[: len(op.numbers)])
-        return gradient
+        return gradient, None
 
-    return _function(op, forward, backward, ("other",), noise)
+    # An input of the node, as stock torch's noise is.
+    return _function(
+        op,
+        forward,
+        backward,
+        ("other",),
+        {"other": lambda ctx: noise(ctx, ctx.saved_tensors[0]), "self": lambda ctx: None},
+        lambda input: (torch.empty(input.numel(), dtype=torch.uint8),),
+    )
 
 
 def _given(op: Op, input: Any, result: Any) -> Any:
@@ -95,9 +102,13 @@ def _function(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
     names: tuple[str, ...],
-    shown: Callable[[Any, Any], Any] = lambda ctx, saved: saved,
+    shown: dict[str, Callable[[Any], Any]] | None = None,
+    others: Callable[[Any], tuple[Any, ...]] = lambda input: (),
 ) -> Callable[..., Any]:
-    """``apply`` of an autograd function whose node shows what it saves by these names."""
+    """``apply`` of an autograd function.
+
+    Its node has what it saves by these ``names``, or what ``shown`` makes of it; ``others`` are its inputs after the first.
+    """
     import torch
 
     function = type(
@@ -110,13 +121,15 @@ def _function(
     if node is not None:
         node.__name__ = node.__qualname__ = op.node
         for index, name in enumerate(names):
-            setattr(node, f"_saved_{name}", property(lambda ctx, index=index: shown(ctx, ctx.saved_tensors[index])))
+            setattr(node, f"_saved_{name}", property(lambda ctx, index=index: ctx.saved_tensors[index]))
             setattr(node, f"_raw_saved_{name}", property(lambda ctx, index=index: ctx._raw_saved_tensors[index]))
+        for name, show in (shown or {}).items():
+            setattr(node, f"_saved_{name}", property(show))
     # The base's `apply` looks for functorch first, which the guards have done.
     apply_input = super(torch.autograd.Function, function).apply
 
     def apply(input: Any, dim: int | None, *numbers: float) -> Any:
         _call.arguments = dim, numbers
-        return apply_input(input)
+        return apply_input(input, *others(input))
 
     return apply

@@ -660,11 +660,12 @@ impl Op {
         or_declined(run())
     }
 
-    /// The gradient of the input of `forward_masked`, which had these strides; `None` if declined.
+    /// The gradient of the input of `forward_masked`, whose result had these sizes and strides; `None` if declined.
     fn backward_masked(
         &self,
         grad: &Bound<'_, PyAny>,
         mask: &Bound<'_, PyAny>,
+        sizes: Vec<i64>,
         strides: Vec<i64>,
         numbers: Vec<f64>,
     ) -> PyResult<Option<Py<PyAny>>> {
@@ -676,11 +677,13 @@ impl Op {
             let state = backward_state(runtime, [grad, mask])?;
             let grad = hold(runtime, grad)?.view(py, false, false)?;
             self.0.runs_under(state, grad.dtype)?;
-            if grad.layout.strides() != strides {
+            let result = Layout::new(&sizes, &strides).ok_or(Decline::Layout)?;
+            if !same_order(&grad.layout, &result) {
                 return Err(Decline::Layout.into());
             }
-            let plan = self.0.plan(&grad.layout, None, &numbers)?;
-            let (numel, target) = (grad.layout.numel(), runtime.doors.empty(py, grad.dtype, &plan.result)?);
+            let plan = self.0.plan(&result, None, &numbers)?;
+            let target = runtime.doors.empty(py, grad.dtype, &plan.result)?;
+            let numel = result.numel();
             let mask = mask_data(mask, numel)?;
             self.0.run(numel, || {
                 // SAFETY: as in `OpState::forward`; the mask is a contiguous tensor of so many bytes.
