@@ -39,7 +39,7 @@ class Op:
     def backward_masked(
         self, grad: Any, mask: Any, sizes: Iterable[int], strides: Iterable[int], numbers: Iterable[float]
     ) -> Any | None:
-        """The gradient of the input of `forward_masked`, whose result had these sizes and strides; ``None`` if declined."""
+        """The gradient of the input of `forward_masked`, whose result had this layout; ``None`` if declined."""
 
 def kernels() -> list[str]:
     """The names of the kernels."""

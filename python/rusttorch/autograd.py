@@ -107,7 +107,8 @@ def _function(
 ) -> Callable[..., Any]:
     """``apply`` of an autograd function.
 
-    Its node has what it saves by these ``names``, or what ``shown`` makes of it; ``others`` are its inputs after the first.
+    Its node has what it saves by these ``names``, or what ``shown`` makes of it; ``others`` are its inputs after the
+    first.
     """
     import torch
 

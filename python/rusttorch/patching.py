@@ -99,7 +99,7 @@ def _is_stock(function: Any) -> bool:
 
 
 #: What a stock function in Python that hands its tensor on may name, beside itself and what it hands it to.
-_THIN = {"_VF", "has_torch_function_unary", "handle_torch_function", "_get_softmax_dim", "dim", "ValueError", "RuntimeError"}
+_THIN = {"has_torch_function_unary", "handle_torch_function", "_get_softmax_dim", "dim", "ValueError", "RuntimeError"}
 
 
 def _inner(entrance: Entrance, stock: Any) -> tuple[Any, list[tuple[int, Any]]] | None:
@@ -109,7 +109,7 @@ def _inner(entrance: Entrance, stock: Any) -> tuple[Any, list[tuple[int, Any]]] 
     path, names = entrance.inner
     attribute = path.partition(".")[2]
     function = getattr(holder(path), attribute, None)
-    thin = {*_THIN, entrance.attribute, "torch", "_C", "_nn", attribute, f"{attribute}_"}
+    thin = {*_THIN, entrance.attribute, "torch", "_C", "_nn", "_VF", attribute, f"{attribute}_"}
     if function is None or not _is_stock(function) or not thin.issuperset(stock.__code__.co_names):
         return None
     indices = {p.name: index for index, p in enumerate(entrance.parameters)}
@@ -167,11 +167,11 @@ def operations() -> dict[str, Operation]:
                 _registry.unavailable = f"the self-check failed ({', '.join(wrong)})"
                 raise UnavailableError(_registry.unavailable)
             for operation in built.values():
-                operation.native.reset()
                 if torch_version() < ALL_DTYPES:
                     operation.missing = without_modes(missing, operation.row)
                 if operation.row.random:
                     operation.missing |= without_modes(different, operation)
+                operation.native.reset()
             if torch_version() >= AUTOCAST:
                 for name, dtypes in without_modes(untouched, built).items():
                     for dtype in dtypes:

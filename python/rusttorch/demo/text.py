@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -79,7 +80,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.dropout = dropout
         self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.out = nn.Sequential(nn.Linear(width, width), nn.Dropout(dropout))
         self.register_buffer("future", torch.ones(context, context, dtype=torch.bool).triu(1), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -101,7 +102,9 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attention = Attention(context, width, heads, dropout)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width), nn.Dropout(dropout)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Attention, then the two-layer network, each added to its input."""
@@ -113,12 +116,13 @@ class GPT(nn.Module):
     """Predicts the next character."""
 
     def __init__(
-        self, vocabulary: int, context: int, width: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.0
+        self, vocabulary: int, context: int, width: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.2
     ) -> None:
         super().__init__()
         self.context = context
         self.token = nn.Embedding(vocabulary, width)
         self.position = nn.Embedding(context, width)
+        self.dropout = nn.Dropout(dropout)
         self.blocks = nn.Sequential(*(Block(context, width, heads, dropout) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary)
@@ -126,7 +130,7 @@ class GPT(nn.Module):
     def forward(self, indices: torch.Tensor) -> torch.Tensor:
         """The logits of the next character at each position."""
         x = self.token(indices) + self.position(torch.arange(indices.size(1)))
-        return self.head(self.norm(self.blocks(x)))
+        return self.head(self.norm(self.blocks(self.dropout(x))))
 
 
 def trainer(corpus: Corpus, size: Size, seed: int) -> tuple[GPT, Callable[[], float]]:
@@ -135,8 +139,11 @@ def trainer(corpus: Corpus, size: Size, seed: int) -> tuple[GPT, Callable[[], fl
     model = GPT(len(corpus.characters), size.context)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
     generator = torch.Generator().manual_seed(seed)
+    seeds = itertools.count(seed)
 
     def step() -> float:
+        # What a step drops does not depend on what other models have drawn meanwhile.
+        torch.manual_seed(next(seeds))
         inputs, targets = corpus.batch(size, generator)
         loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
         optimizer.zero_grad()

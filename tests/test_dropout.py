@@ -1,0 +1,214 @@
+"""dropout: the numbers of torch's generator, and the state that it is left in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support import both, calls, comparable, declined, output
+from torch.utils.checkpoint import checkpoint
+
+import rusttorch
+from rusttorch.patching import operations
+from rusttorch.selfcheck import different
+
+
+def drawn(program: Callable[[], Any]) -> Any:
+    """What a program computes, and the state that it leaves the generator in."""
+    return program(), torch.default_generator.get_state()
+
+
+def same(program: Callable[[], Any], kernels: int | None = 1) -> None:
+    """The program computes as with stock torch, by this many runs of the kernel."""
+    rusttorch.report(reset=True)
+    stock, mine = both(lambda: drawn(program))
+    assert stock[0] == "returned" and stock == mine
+    if kernels is not None:
+        assert calls("dropout") == kernels
+
+
+@pytest.mark.parametrize("size", [1, 2, 311, 312, 313, 623, 624, 625, 1249, 40_000])
+@pytest.mark.parametrize("before", [0, 1, 622, 623, 624])
+def test_words_drawn_before(size: int, before: int) -> None:
+    """Random numbers of one word each leave any word of the state as the next."""
+
+    def program() -> Any:
+        torch.rand(before)
+        return F.dropout(torch.ones(size), 0.3), torch.rand(3)
+
+    same(program)
+
+
+@pytest.mark.parametrize("p", [1e-12, 0.1, 1 / 3, 0.5, 0.999999, 1 - 2.0**-53])
+def test_probabilities(p: float) -> None:
+    same(lambda: F.dropout(torch.ones(5000), p))
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, 0, 1])
+def test_nothing_is_drawn_at_the_ends(p: float) -> None:
+    same(lambda: F.dropout(torch.ones(500), p), kernels=0)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: F.dropout(x, training=False),
+        lambda x: torch.dropout(x, 0.5, False),
+        lambda x: torch.nn.Dropout(0.2).eval()(x),
+    ],
+)
+def test_in_evaluation_the_input_is_returned(call: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    x = torch.ones(500)
+    with rusttorch.patch(min_numel=0):
+        assert call(x).data_ptr() == x.data_ptr()
+        assert calls("dropout") == 0 or declined("dropout")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: torch.nn.Dropout(0.2)(x),
+        lambda x: torch.nn.Dropout(0.2, inplace=True)(x),
+        lambda x: F.dropout(x, 0.2, inplace=True),
+        lambda x: F.dropout(x, p=0.2, training=True, inplace=False),
+        lambda x: torch.dropout(x, 0.2, True),
+        lambda x: torch.dropout_(x, 0.2, True),
+    ],
+)
+def test_entrances_draw_alike(call: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def program() -> Any:
+        x = torch.linspace(-1, 1, 700)
+        version = x._version
+        result = call(x)
+        return result, x, result is x, x._version - version
+
+    same(program)
+
+
+def test_stock_errors() -> None:
+    for p in (-0.1, 1.1, "half", None, torch.tensor(0.5)):
+        stock, mine = both(lambda p=p: drawn(lambda: F.dropout(torch.ones(500), p)))
+        assert stock == mine, p
+
+
+def test_a_new_generator_state() -> None:
+    def program() -> Any:
+        torch.manual_seed(2**40 + 7)
+        first = F.dropout(torch.ones(700))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            second = F.dropout(torch.ones(700))
+        state = torch.get_rng_state()
+        third = F.dropout(torch.ones(700))
+        torch.set_rng_state(state)
+        assert torch.equal(third, F.dropout(torch.ones(700)))
+        return first, second, third, torch.randn(5)
+
+    same(program, kernels=4)
+
+
+def test_normal_numbers_kept_by_the_generator_survive() -> None:
+    def program() -> Any:
+        torch.randn(1)  # one more is kept
+        return F.dropout(torch.ones(700)), torch.randn(1)
+
+    same(program)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoint_draws_again(reentrant: bool) -> None:
+    def program() -> Any:
+        x = torch.linspace(-1, 1, 700, requires_grad=True)
+        result = checkpoint(lambda x: F.dropout(x.sin(), 0.3).cos(), x, use_reentrant=reentrant)
+        (gradient,) = torch.autograd.grad(result.sum(), x) if not reentrant else (None,)
+        if reentrant:
+            result.sum().backward()
+            gradient = x.grad
+        return result, gradient
+
+    same(program, kernels=None)
+
+
+def test_a_hook_may_store_another_tensor() -> None:
+    """Stock torch saves the noise, and a hook stores it as it likes; so here, with the mask."""
+
+    def program() -> Any:
+        x = torch.linspace(-1, 1, 700, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: t.to(torch.float64), lambda t: t.to(torch.float32)):
+            result = F.dropout(x, 0.5)
+        return torch.autograd.grad(result, x, torch.linspace(0, 1, 700))
+
+    same(program, kernels=1)
+
+
+def test_what_is_saved_takes_a_byte_an_element() -> None:
+    saved: list[torch.Tensor] = []
+    x = torch.ones(1000, requires_grad=True)
+    with (
+        rusttorch.patch(min_numel=0),
+        torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t),
+    ):
+        result = F.dropout(x, 0.25)
+    assert [t.nbytes for t in saved] == [1000]
+    noise = result.grad_fn._saved_other  # type: ignore[union-attr]
+    assert torch.equal(noise, result.detach()) and result.grad_fn._saved_self is None  # type: ignore[union-attr]
+
+
+def test_saved_masks_are_freed_by_backward() -> None:
+    x = torch.ones(1000, requires_grad=True)
+    with rusttorch.patch(min_numel=0):
+        result = F.dropout(x)
+        result.sum().backward()
+        with pytest.raises(RuntimeError, match="second time"):
+            result.sum().backward()
+
+
+def test_threads_draw_different_numbers() -> None:
+    """Whoever draws while another kernel runs without the GIL, no number is handed out twice."""
+    results: list[torch.Tensor] = []
+
+    def work() -> None:
+        results.extend(F.dropout(torch.ones(200_000), 0.5) for _ in range(8))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    with rusttorch.patch(min_numel=0):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(results) == 32
+    assert len({tuple(result[:256].tolist()) for result in results}) == 32
+
+
+def test_a_generator_of_another_kind_is_left_to_stock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on CPUs where stock torch takes another library's: the self-check sees it, and leaves the state as it was."""
+    operation = operations()["dropout"]
+    state = torch.get_rng_state()
+    assert different(operation) == set()
+    site = next(site for site in operation.sites if site.entrance.path == "F.dropout")
+    monkeypatch.setattr(site, "stock", lambda x: x * torch.rand_like(x).round())
+    assert {dtype for _, dtype in different(operation)} == set(operation.row.dtypes)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_patching_draws_nothing() -> None:
+    code = """
+        import torch
+        torch.manual_seed(5)
+        state = torch.get_rng_state()
+        import rusttorch
+        with rusttorch.patch():
+            print(torch.equal(torch.get_rng_state(), state))
+    """
+    assert output(code) == "True"
+
+
+def test_comparable_states() -> None:
+    """The comparison above sees a state that differs."""
+    a = torch.get_rng_state()
+    torch.rand(1)
+    assert comparable(a) != comparable(torch.get_rng_state())
