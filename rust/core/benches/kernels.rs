@@ -11,9 +11,10 @@ use rusttorch_core::{
     dtype::{Element, Target, View},
     float::Float,
     isa::{Baseline, Isa},
-    kernel::{Exec, Geometry, Kernel, Shape},
+    kernel::{Exec, Geometry, Kernel, RandomKernel, Shape},
     ops,
     parallel::{Serial, Team},
+    random::Mt19937,
 };
 
 /// Within the first-level cache, within the second, and beyond.
@@ -103,12 +104,40 @@ where
     group.finish();
 }
 
+/// One kernel with random numbers, forward: its backward pass is a multiplication.
+fn bench_random<T: Element>(c: &mut Criterion, kernel: &dyn RandomKernel)
+where
+    for<'a> View<'a>: From<&'a [T]>,
+    for<'a> Target<'a>: From<&'a mut [T]>,
+{
+    let mut group = c.benchmark_group(kernel.name());
+    for len in SIZES {
+        let (input, mut result) = (values::<T>(len), values::<T>(len));
+        group.throughput(Throughput::Bytes((2 * len * size_of::<T>()) as u64));
+        for isa in Isa::available() {
+            let (exec, mut generator) = (Exec::new(isa, &Serial), Mt19937::from_seed(1));
+            let name = format!("forward/{}/flat/{}/serial", T::DTYPE.name(), isa.name());
+            group.bench_function(BenchmarkId::new(name, len), |b| {
+                b.iter(|| {
+                    let (src, dst) = (View::from(&input[..]), Target::from(&mut result[..]));
+                    kernel.forward(&exec, &mut generator, src, dst, None, &[]);
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 fn kernels(c: &mut Criterion) {
     for &kernel in ops::KERNELS {
         bench::<f32>(c, kernel);
         bench::<f64>(c, kernel);
         bench::<bf16>(c, kernel);
         bench::<f16>(c, kernel);
+    }
+    for &kernel in ops::RANDOM_KERNELS {
+        bench_random::<f32>(c, kernel);
+        bench_random::<bf16>(c, kernel);
     }
 }
 
