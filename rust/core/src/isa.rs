@@ -5,8 +5,8 @@
 
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::{
-    _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps,
-    _mm256_storeu_ps,
+    _MM_FROUND_TO_NEAREST_INT, _MM_HINT_ET0, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128,
+    _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_storeu_ps,
 };
 
 use core::mem::MaybeUninit;
@@ -83,6 +83,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// A register of doubles.
     type F64: Vector<Lane = f64, Isa = Self>;
 
+    /// Asks for memory that will be read soon, and that the CPU does not foresee.
+    fn prefetch<T>(self, data: &[T]);
+    /// The same where it will be written.
+    fn prefetch_mut<T>(self, data: &mut [T]);
     /// `dst[i] = src[i]`, widened exactly. The slices have one length.
     fn widen_f16(self, src: &[f16], dst: &mut [f32]);
     /// `dst[i] = src[i]`, rounded to nearest even. The slices have one length.
@@ -194,6 +198,12 @@ impl Simd for Baseline {
     type F64 = vector::Array<f64, 4>;
 
     #[inline(always)]
+    fn prefetch<T>(self, _: &[T]) {}
+
+    #[inline(always)]
+    fn prefetch_mut<T>(self, _: &mut [T]) {}
+
+    #[inline(always)]
     fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
         for (d, s) in dst.iter_mut().zip(src) {
             *d = s.to_f32();
@@ -208,14 +218,34 @@ impl Simd for Baseline {
     }
 }
 
-/// Conversions of eight lanes at a time with F16C; what remains goes through a zero-padded vector.
+/// Bytes of a cache line.
 #[cfg(target_arch = "x86_64")]
-macro_rules! f16c_conversions {
+const LINE: usize = 64;
+
+/// Conversions of eight lanes at a time with F16C, and prefetching; what remains goes through a zero-padded vector.
+#[cfg(target_arch = "x86_64")]
+macro_rules! x86_operations {
     ($isa:ty, $slow_masked_stores:expr, $singles:ident, $doubles:ident) => {
         impl Simd for $isa {
             const SLOW_MASKED_STORES: bool = $slow_masked_stores;
             type F32 = vector::$singles;
             type F64 = vector::$doubles;
+
+            #[inline(always)]
+            fn prefetch<T>(self, data: &[T]) {
+                for line in data.chunks(LINE.div_ceil(size_of::<T>())) {
+                    // SAFETY: a hint has no effect but on time.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+                }
+            }
+
+            #[inline(always)]
+            fn prefetch_mut<T>(self, data: &mut [T]) {
+                for line in data.chunks(LINE.div_ceil(size_of::<T>())) {
+                    // SAFETY: as above.
+                    unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.as_ptr().cast()) };
+                }
+            }
 
             #[inline(always)]
             fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
@@ -271,9 +301,9 @@ macro_rules! f16c_conversions {
 }
 
 #[cfg(target_arch = "x86_64")]
-f16c_conversions!(Avx2, true, F32x8, F64x4);
+x86_operations!(Avx2, true, F32x8, F64x4);
 #[cfg(target_arch = "x86_64")]
-f16c_conversions!(Avx512, false, F32x16, F64x8);
+x86_operations!(Avx512, false, F32x16, F64x8);
 
 #[cfg(test)]
 mod tests {

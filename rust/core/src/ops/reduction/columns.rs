@@ -28,6 +28,8 @@ const TILE: usize = 1 << 17;
 /// hand when the next strip needs them: a miss in the address translation costs more than a miss in the caches.
 const LEAST: usize = 128;
 const ROWS: usize = 128;
+/// Runs of a strip that are asked for before they are needed: they lie in other pages, which the CPU does not foresee.
+const AHEAD: usize = 8;
 /// As many parts as there can be threads at least, of this many elements at least.
 const PARTS: usize = 8;
 const SMALL: usize = 1 << 16;
@@ -213,6 +215,9 @@ impl Part {
             |first, rows| {
                 for (i, dst) in (first..).zip(rows.chunks_exact_mut(columns)) {
                     let run = self.run(i);
+                    if i + AHEAD < self.runs() {
+                        simd.prefetch(&src[self.run(i + AHEAD)]);
+                    }
                     T::widen(simd, &src[run.clone()], &mut dst[..run.len()]);
                 }
             },
@@ -301,6 +306,10 @@ impl<T: RowElement> Program for Softmax<'_, T> {
             for (i, values) in tile.chunks_mut(part.columns()).take(part.runs()).enumerate() {
                 let run = part.run(i);
                 let values = &mut values[..run.len()];
+                if i + AHEAD < part.runs() {
+                    // SAFETY: as below; it is given back before that one is taken.
+                    simd.prefetch_mut(unsafe { dst.piece(part.run(i + AHEAD)) });
+                }
                 // SAFETY: parts are disjoint, and so are the runs of one.
                 let dst = unsafe { dst.piece(run) };
                 if log {
