@@ -121,11 +121,6 @@ fn tanh_softplus_f64(x: f64) -> (f64, f64, f64) {
 }
 
 #[inline(always)]
-fn expm1_below_f64(x: f64, alpha: f64) -> f64 {
-    math::f64::expm1(x) * alpha
-}
-
-#[inline(always)]
 fn sigmoid_pair_f64(x: f64) -> (f64, f64) {
     (math::f64::sigmoid(x), math::f64::sigmoid(-x))
 }
@@ -158,7 +153,7 @@ float!(
     exp() -> Self = math::f64::exp;
     exp_any() -> Self = math::f64::exp;
     exp_fast() -> Self = math::f64::exp;
-    expm1_below(alpha) -> Self = expm1_below_f64;
+    expm1_below(alpha) -> Self = math::f64::expm1_below;
     ln() -> Self = math::f64::ln;
     ln_half() -> Self = math::f64::ln;
     tanh() -> Self = math::f64::tanh;

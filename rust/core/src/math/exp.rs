@@ -167,6 +167,16 @@ pub fn expm1_f64(x: f64) -> f64 {
     if x.abs() < 1e-300 { x } else { r }
 }
 
+/// `alpha (e^x - 1)` for `x < 0`, rounded once but for what `alpha` makes of the second part.
+#[inline(always)]
+pub fn expm1_below_f64(x: f64, alpha: f64) -> f64 {
+    let (hi, lo) = half_expm1_parts(clamp_f64(x, -40.0, 0.0));
+    let twice = alpha + alpha;
+    let r = hi.mul_add(twice, lo * twice);
+    // Halves of the smallest numbers are not exact.
+    if x > -1e-300 { x * alpha } else { r }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,6 +231,12 @@ mod tests {
     fn is_close_in_f64() {
         assert_ulp_f64(lanes!(exp_f64), f64::exp, 1.0);
         assert_ulp_f64(lanes!(expm1_f64), f64::exp_m1, 2.0);
+        assert_ulp_f64(
+            #[inline(always)]
+            |x| expm1_below_f64(-x.abs(), 1.75),
+            |x| 1.75 * (-x.abs()).exp_m1(),
+            2.0,
+        );
         assert_values_f64(
             exp_f64,
             &[

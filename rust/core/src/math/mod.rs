@@ -41,7 +41,7 @@ pub mod f32 {
 /// Elementary functions of `f64`.
 pub mod f64 {
     pub use super::erf::erf_f64 as erf;
-    pub use super::exp::{exp_f64 as exp, expm1_f64 as expm1};
+    pub use super::exp::{exp_f64 as exp, expm1_below_f64 as expm1_below, expm1_f64 as expm1};
     pub use super::log::{ln_1p_f64 as ln_1p, ln_f64 as ln};
     pub use super::normal::{gelu_f64 as gelu, normal_cdf_f64 as normal_cdf, normal_cdf_pdf_f64 as normal_cdf_pdf};
     pub use super::pow::pow_f64 as pow;
