@@ -440,7 +440,7 @@ ROWS: tuple[Op, ...] = (
         saves="input",
         backward=_pow_backward,
         node="PowBackward0",
-        flops=55,
+        flops=71,
         domain="positive",
     ),
     Op(

@@ -42,12 +42,16 @@ pub trait Float:
     fn expm1_below(self, alpha: Self) -> Self;
     /// The natural logarithm.
     fn ln(self) -> Self;
+    /// The same for results of half precision.
+    fn ln_half(self) -> Self;
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
     /// The hyperbolic tangent, within 4 ulp in `f32`.
     fn tanh_fast(self) -> Self;
     /// The error function.
     fn erf(self) -> Self;
+    /// The same for results of half precision.
+    fn erf_half(self) -> Self;
     /// `1 / (1 + exp(-x))`.
     fn sigmoid(self) -> Self;
     /// `1 / (1 + exp(-x))`, closer in `f32`, and slower.
@@ -64,8 +68,10 @@ pub trait Float:
     fn normal_cdf_pdf(self) -> (Self, Self);
     /// `tanh(ln(1 + e^x))`, and `e^x` and `e^x (e^x + 2)`, these from where the first is 1 as there.
     fn tanh_softplus(self) -> (Self, Self, Self);
-    /// `self` to the power `y`.
+    /// `self` to the power `y`, which is neither 0 nor NaN.
     fn powf(self, y: Self) -> Self;
+    /// The same for results of half precision.
+    fn powf_half(self, y: Self) -> Self;
 
     /// The larger of two numbers, a NaN in `self` being lost.
     #[inline(always)]
@@ -115,11 +121,6 @@ fn tanh_softplus_f64(x: f64) -> (f64, f64, f64) {
 }
 
 #[inline(always)]
-fn expm1_below_f64(x: f64, alpha: f64) -> f64 {
-    math::f64::expm1(x) * alpha
-}
-
-#[inline(always)]
 fn sigmoid_pair_f64(x: f64) -> (f64, f64) {
     (math::f64::sigmoid(x), math::f64::sigmoid(-x))
 }
@@ -131,9 +132,11 @@ float!(
     exp_fast() -> Self = math::fast::exp_fast_f32;
     expm1_below(alpha) -> Self = math::fast::expm1_below_f32;
     ln() -> Self = math::f32::ln;
+    ln_half() -> Self = math::f32::ln_half;
     tanh() -> Self = math::f32::tanh;
     tanh_fast() -> Self = math::fast::tanh_fast_f32;
     erf() -> Self = math::f32::erf;
+    erf_half() -> Self = math::f32::erf_half;
     sigmoid() -> Self = math::fast::sigmoid_f32;
     sigmoid_close() -> Self = math::fast::sigmoid_close_f32;
     sigmoid_pair() -> (Self, Self) = math::fast::sigmoid_pair_f32;
@@ -143,17 +146,20 @@ float!(
     normal_cdf_pdf() -> (Self, Self) = math::fast::normal_cdf_pdf_f32;
     tanh_softplus() -> (Self, Self, Self) = math::fast::tanh_softplus_f32;
     powf(y) -> Self = math::f32::pow;
+    powf_half(y) -> Self = math::f32::pow_half;
 );
 float!(
     f64,
     exp() -> Self = math::f64::exp;
     exp_any() -> Self = math::f64::exp;
     exp_fast() -> Self = math::f64::exp;
-    expm1_below(alpha) -> Self = expm1_below_f64;
+    expm1_below(alpha) -> Self = math::f64::expm1_below;
     ln() -> Self = math::f64::ln;
+    ln_half() -> Self = math::f64::ln;
     tanh() -> Self = math::f64::tanh;
     tanh_fast() -> Self = math::f64::tanh;
     erf() -> Self = math::f64::erf;
+    erf_half() -> Self = math::f64::erf;
     sigmoid() -> Self = math::f64::sigmoid;
     sigmoid_close() -> Self = math::f64::sigmoid;
     sigmoid_pair() -> (Self, Self) = sigmoid_pair_f64;
@@ -163,4 +169,5 @@ float!(
     normal_cdf_pdf() -> (Self, Self) = math::f64::normal_cdf_pdf;
     tanh_softplus() -> (Self, Self, Self) = tanh_softplus_f64;
     powf(y) -> Self = math::f64::pow;
+    powf_half(y) -> Self = math::f64::pow;
 );

@@ -30,6 +30,22 @@ pub fn erf_f32(x: f32) -> f32 {
     (x * p / q) as f32
 }
 
+/// [`erf_f32`] for results of half precision, to `2^-18`: `x P(x²)`, where `P` need not reach beyond 2.65, whose result rounds
+/// to 1. Minimax polynomial (iteratively reweighted least squares).
+#[inline(always)]
+pub fn erf_half_f32(x: f32) -> f32 {
+    let x = clamp_f32(x, -2.65, 2.65);
+    let s = x * x;
+    let s2 = s * s;
+    let p = (-8.593_27e-9_f32)
+        .mul_add(s, 3.690_120_4e-7)
+        .mul_add(s2, (-7.271_68e-6_f32).mul_add(s, 8.871_538e-5))
+        .mul_add(s2, (-7.662_083e-4_f32).mul_add(s, 5.066_168e-3))
+        .mul_add(s2, (-0.026_698_831_f32).mul_add(s, 0.112_744_96))
+        .mul_add(s2, (-0.376_105_73_f32).mul_add(s, 1.128_378_4));
+    x * p
+}
+
 /// `erf(x) = x (2/√π + x² P(x²))` below 0.5 and `1 - 2 e^(-x²) R(√2 x)` from there, with the `R` of the normal
 /// distribution. Largest error in 10000 samples 0.66 ulp.
 ///
@@ -74,6 +90,8 @@ pub fn erf_f64(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
     use crate::math::test::{STRIDE, assert_ulp_f32, assert_ulp_f64, assert_values_f32, assert_values_f64, lanes};
 
@@ -90,6 +108,12 @@ mod tests {
     #[ignore = "every f32: cargo test --release -p rusttorch-core math -- --ignored"]
     fn is_accurate_everywhere() {
         accuracy(1);
+    }
+
+    #[test]
+    fn is_close_enough_for_halves() {
+        assert_ulp_f32(lanes!(erf_half_f32), |x| libm::erf(x.clamp(-2.65, 2.65)), 64.0, STRIDE);
+        assert_eq!(f16::from_f32(erf_half_f32(f32::INFINITY)), f16::ONE);
     }
 
     #[test]

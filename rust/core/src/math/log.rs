@@ -51,8 +51,31 @@ pub(super) fn split_f32(x: f32) -> (f32, f32) {
 #[inline(always)]
 pub fn ln_f32(x: f32) -> f32 {
     let (k, f) = split_f32(x);
-    let r = combine(k, f, 0.0);
-    let r = if x < f32::INFINITY { r } else { x };
+    with_limits(x, combine(k, f, 0.0))
+}
+
+/// `ln(1 + f) / f` to `2^-22` for `|f| <= 1/3`. Minimax polynomial (iteratively reweighted least squares).
+#[inline(always)]
+pub(super) fn ln_quotient_half(f: f32) -> f32 {
+    let f2 = f * f;
+    (-0.153_656_78_f32)
+        .mul_add(f, 0.171_111_8)
+        .mul_add(f2, (-0.164_200_9_f32).mul_add(f, 0.197_950_38))
+        .mul_add(f2, (-0.250_076_2_f32).mul_add(f, 0.333_379_9))
+        .mul_add(f2, (-0.499_999_37_f32).mul_add(f, 0.999_999_8))
+}
+
+/// [`ln_f32`] for results of half precision.
+#[inline(always)]
+pub fn ln_half_f32(x: f32) -> f32 {
+    let (k, f) = split_f32(x);
+    with_limits(x, k.mul_add(core::f32::consts::LN_2, f * ln_quotient_half(f)))
+}
+
+/// The logarithm of any `x`, from what was found for it as a positive finite number.
+#[inline(always)]
+fn with_limits(x: f32, ln: f32) -> f32 {
+    let r = if x < f32::INFINITY { ln } else { x };
     let at_most_zero = if x == 0.0 { f32::NEG_INFINITY } else { f32::NAN };
     if x > 0.0 { r } else { at_most_zero }
 }

@@ -5,7 +5,7 @@
 //! it does not, unless as a closure marked `#[inline(always)]`. All of them give the same bits on every instruction
 //! set, take NaN to NaN, and are right for subnormal arguments and results.
 //!
-//! The [`mod@f32`] functions other than the logarithms and `softplus` compute in `f64` lanes: the wider significand
+//! The [`mod@f32`] functions other than the logarithms, `softplus` and `pow` compute in `f64` lanes: the wider significand
 //! replaces the compensated arithmetic that a `f32` result needs, at the same number of instructions and with a single
 //! rounding.
 
@@ -28,12 +28,10 @@ mod test;
 
 /// Elementary functions of `f32`.
 pub mod f32 {
-    pub use super::erf::erf_f32 as erf;
-    pub use super::exp::{exp_f32 as exp, expm1_f32 as expm1};
-    pub use super::log::{ln_1p_f32 as ln_1p, ln_f32 as ln};
-    pub use super::normal::{gelu_f32 as gelu, normal_cdf_f32 as normal_cdf, normal_cdf_pdf_f32 as normal_cdf_pdf};
-    pub use super::pow::pow_f32 as pow;
-    pub use super::sigmoid::sigmoid_f32 as sigmoid;
+    pub use super::erf::{erf_f32 as erf, erf_half_f32 as erf_half};
+    pub use super::exp::exp_f32 as exp;
+    pub use super::log::{ln_1p_f32 as ln_1p, ln_f32 as ln, ln_half_f32 as ln_half};
+    pub use super::pow::{pow_f32 as pow, pow_half_f32 as pow_half};
     pub use super::softplus::softplus_f32 as softplus;
     pub use super::tanh::tanh_f32 as tanh;
 }
@@ -41,7 +39,7 @@ pub mod f32 {
 /// Elementary functions of `f64`.
 pub mod f64 {
     pub use super::erf::erf_f64 as erf;
-    pub use super::exp::{exp_f64 as exp, expm1_f64 as expm1};
+    pub use super::exp::{exp_f64 as exp, expm1_below_f64 as expm1_below};
     pub use super::log::{ln_1p_f64 as ln_1p, ln_f64 as ln};
     pub use super::normal::{gelu_f64 as gelu, normal_cdf_f64 as normal_cdf, normal_cdf_pdf_f64 as normal_cdf_pdf};
     pub use super::pow::pow_f64 as pow;

@@ -1,71 +1,12 @@
 //! The normal distribution.
 
-use super::exp::{exp_parts, exp_wide, scale_parts};
-use super::lane::{clamp_f32, clamp_f64};
-
-/// `(Φ(x), e^(-x²/2))` to 27 bits, for `|x| <= 14.5`.
-///
-/// `Φ(-t) = e^(-t²/2) R(t)` with a minimax rational function for the scaled complementary error function `R`, which
-/// has neither cancellation nor a second range.
-#[inline(always)]
-fn cdf_and_exp_wide(x: f64) -> (f64, f64) {
-    // The square of a f32 is exact here.
-    let e = exp_wide(x * x * -0.5);
-    let t = x.abs();
-    let p = 0.004116009598201137_f64
-        .mul_add(t, 0.040631362417994255)
-        .mul_add(t, 0.1832298581410707)
-        .mul_add(t, 0.4382882273858339)
-        .mul_add(t, 0.5000000029488744);
-    let q = 0.010317186277165323_f64
-        .mul_add(t, 0.10185416985070132)
-        .mul_add(t, 0.46945662485740114)
-        .mul_add(t, 1.2024818586759125)
-        .mul_add(t, 1.6744614353697302)
-        .mul_add(t, 1.0);
-    let tail = e * p / q;
-    (if x > 0.0 { 1.0 - tail } else { tail }, e)
-}
+use super::exp::{exp_parts, scale_parts};
+use super::lane::clamp_f64;
 
 /// `1 / sqrt(2π)`.
 const PDF_SCALE: f64 = 0.398_942_280_401_432_7;
 /// What rounding it leaves.
 const PDF_SCALE_LO: f64 = -2.49232720227773e-17;
-
-/// Beyond this bound both functions are 0 or 1 in `f32`.
-#[inline(always)]
-fn bounded(x: f32) -> f64 {
-    clamp_f32(x, -14.5, 14.5) as f64
-}
-
-/// The standard normal distribution function `Φ(x)`, relatively accurate in the negative tail. In `f64`; maximum error
-/// 0.631 ulp.
-///
-/// `normal_cdf(-∞) = 0`, `normal_cdf(∞) = 1`.
-#[inline(always)]
-pub fn normal_cdf_f32(x: f32) -> f32 {
-    cdf_and_exp_wide(bounded(x)).0 as f32
-}
-
-/// `(Φ(x), φ(x))`, the normal distribution function and its density, from one exponential. In `f64`; maximum errors
-/// 0.631 and 0.531 ulp.
-///
-/// `(0, 0)` at -∞ and `(1, 0)` at ∞.
-#[inline(always)]
-pub fn normal_cdf_pdf_f32(x: f32) -> (f32, f32) {
-    let (cdf, e) = cdf_and_exp_wide(bounded(x));
-    (cdf as f32, (e * PDF_SCALE) as f32)
-}
-
-/// `x Φ(x)`, rounded once: [`normal_cdf_f32`] would be subnormal where the product is not. Maximum error 0.63 ulp.
-///
-/// `gelu(±0) = ±0`, `gelu(∞) = ∞`, `gelu(-∞)` is NaN as in torch.
-#[inline(always)]
-pub fn gelu_f32(x: f32) -> f32 {
-    let bounded_below = if x < -14.5 { -14.5 } else { x };
-    let r = (bounded_below as f64 * cdf_and_exp_wide(bounded(x)).0) as f32;
-    if x == f32::NEG_INFINITY { f32::NAN } else { r }
-}
 
 /// `R(t + t_lo) = e^(t²/2) Φ(-t)` for `0 <= t <= 39`, as an unevaluated sum: `(1 + t) R(t)` is a minimax polynomial in
 /// `u = (t - 4) / (t + 4)`, after M. Shepherd and J. Laframboise, Math. Comp. 36 (1981).
@@ -172,73 +113,10 @@ pub fn gelu_f64(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::math::test::{STRIDE, assert_ulp_f32, assert_ulp_f64, assert_values_f32, assert_values_f64, lanes};
+    use crate::math::test::{assert_ulp_f64, assert_values_f64, lanes};
 
     fn cdf(x: f64) -> f64 {
         0.5 * libm::erfc(-x * core::f64::consts::FRAC_1_SQRT_2)
-    }
-
-    fn pdf(x: f64) -> f64 {
-        PDF_SCALE * (-0.5 * x * x).exp()
-    }
-
-    fn accuracy(stride: u32) {
-        assert_ulp_f32(lanes!(normal_cdf_f32), cdf, 0.65, stride);
-        assert_ulp_f32(
-            #[inline(always)]
-            |x| normal_cdf_pdf_f32(x).0,
-            cdf,
-            0.65,
-            stride,
-        );
-        assert_ulp_f32(
-            #[inline(always)]
-            |x| normal_cdf_pdf_f32(x).1,
-            pdf,
-            0.54,
-            stride,
-        );
-        assert_ulp_f32(lanes!(gelu_f32), |x| x * cdf(x.max(-40.0)), 0.65, stride);
-    }
-
-    #[test]
-    fn is_accurate() {
-        accuracy(STRIDE);
-    }
-
-    #[test]
-    #[ignore = "every f32: cargo test --release -p rusttorch-core math -- --ignored"]
-    fn is_accurate_everywhere() {
-        accuracy(1);
-    }
-
-    #[test]
-    fn special_values() {
-        assert_values_f32(
-            normal_cdf_f32,
-            &[
-                (0.0, 0.5),
-                (-f32::INFINITY, 0.0),
-                (f32::INFINITY, 1.0),
-                (f32::NAN, f32::NAN),
-            ],
-        );
-        assert_values_f32(
-            |x| normal_cdf_pdf_f32(x).1,
-            &[(-f32::INFINITY, 0.0), (f32::INFINITY, 0.0), (f32::NAN, f32::NAN)],
-        );
-        assert_values_f32(
-            gelu_f32,
-            &[
-                (0.0, 0.0),
-                (-0.0, -0.0),
-                (f32::INFINITY, f32::INFINITY),
-                (-f32::INFINITY, f32::NAN),
-                (f32::NAN, f32::NAN),
-                (-1e30, -0.0),
-                (1e30, 1e30),
-            ],
-        );
     }
 
     #[test]

@@ -1,16 +1,8 @@
 //! The logistic function and its integral.
 
-use super::exp::{exp_parts, exp_wide, scale_parts};
-use super::lane::{clamp_f32, clamp_f64};
+use super::exp::{exp_parts, scale_parts};
+use super::lane::clamp_f64;
 use super::log::ln_1p_parts_f64;
-
-/// `1 / (1 + e^-x)`, in `f64`. Maximum error 0.53 ulp, in both tails.
-///
-/// `sigmoid(-∞) = 0`, `sigmoid(∞) = 1`.
-#[inline(always)]
-pub fn sigmoid_f32(x: f32) -> f32 {
-    (1.0 / (1.0 + exp_wide(-clamp_f32(x, -104.0, 104.0) as f64))) as f32
-}
 
 /// `e^x` for `x <= 0`, and what rounding it left; the latter is lost, and does not matter, in a subnormal result.
 #[inline(always)]
@@ -54,39 +46,10 @@ pub fn softplus0_f64(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::math::test::{STRIDE, assert_ulp_f32, assert_ulp_f64, assert_values_f32, assert_values_f64, lanes};
+    use crate::math::test::{assert_ulp_f64, assert_values_f64, lanes};
 
     fn sigmoid(x: f64) -> f64 {
         1.0 / (1.0 + (-x).exp())
-    }
-
-    fn accuracy(stride: u32) {
-        assert_ulp_f32(lanes!(sigmoid_f32), sigmoid, 0.54, stride);
-    }
-
-    #[test]
-    fn is_accurate() {
-        accuracy(STRIDE);
-    }
-
-    #[test]
-    #[ignore = "every f32: cargo test --release -p rusttorch-core math -- --ignored"]
-    fn is_accurate_everywhere() {
-        accuracy(1);
-    }
-
-    #[test]
-    fn special_values() {
-        assert_values_f32(
-            sigmoid_f32,
-            &[
-                (0.0, 0.5),
-                (-f32::INFINITY, 0.0),
-                (f32::INFINITY, 1.0),
-                (f32::NAN, f32::NAN),
-                (-100.0, 3.783506e-44),
-            ],
-        );
     }
 
     #[test]

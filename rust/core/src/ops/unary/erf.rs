@@ -20,6 +20,11 @@ impl Function for Erf {
     }
 
     #[inline(always)]
+    fn forward_half<F: Float>(self, x: F) -> F {
+        x.erf_half()
+    }
+
+    #[inline(always)]
     fn backward<F: Float>(self, grad: F, x: F) -> F {
         F::of(core::f64::consts::FRAC_2_SQRT_PI) * (-(x * x)).exp_fast() * grad
     }

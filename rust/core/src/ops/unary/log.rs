@@ -20,6 +20,11 @@ impl Function for Log {
     }
 
     #[inline(always)]
+    fn forward_half<F: Float>(self, x: F) -> F {
+        x.ln_half()
+    }
+
+    #[inline(always)]
     fn backward<F: Float>(self, grad: F, x: F) -> F {
         grad / x
     }

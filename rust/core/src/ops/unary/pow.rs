@@ -10,7 +10,7 @@ use crate::{
 /// `x` to the power `exponent` (2). Saves its input.
 ///
 /// Squares and cubes are products, as in torch; its other special exponents (0, 1, -1, -2 and the square roots) are
-/// declined.
+/// declined, as are those that are 0 or infinite in single precision.
 pub struct Pow;
 
 /// Runs `$call` with the function that serves the exponent.
@@ -46,6 +46,10 @@ impl Kernel for Pow {
         let exponent = number(numbers, 0, 2.0);
         if [0.0, 1.0, -1.0, -2.0, 0.5, -0.5].contains(&exponent) || !exponent.is_finite() {
             return Err("exponent that stock torch treats apart");
+        }
+        // `Float::powf` is not for these.
+        if exponent as f32 == 0.0 || (exponent as f32).is_infinite() {
+            return Err("exponent beyond single precision");
         }
         Ok(())
     }
@@ -114,7 +118,7 @@ struct General {
 
 impl Function for General {
     const NAME: &'static str = "pow";
-    const FLOPS: usize = 60;
+    const FLOPS: usize = 71;
 
     fn new(numbers: &[f64]) -> Self {
         Self {
@@ -125,6 +129,11 @@ impl Function for General {
     #[inline(always)]
     fn forward<F: Float>(self, x: F) -> F {
         x.powf(F::of(self.exponent))
+    }
+
+    #[inline(always)]
+    fn forward_half<F: Float>(self, x: F) -> F {
+        x.powf_half(F::of(self.exponent))
     }
 
     #[inline(always)]
