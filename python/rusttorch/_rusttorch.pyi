@@ -46,12 +46,12 @@ def make(
     numbers: Iterable[float] = ...,
     inplace: bool = False,
     label: str = "",
-    inner: tuple[Callable[..., Any], list[tuple[int, Any]]] | None = None,
+    inner: tuple[Callable[..., Any], Callable[..., Any] | None, list[tuple[int, Any]]] | None = None,
 ) -> Any:
     """The callable that stands in for ``stock``, inactive until `set_active`.
 
-    ``inner`` is a function in C that does the same for a plain tensor, and the index and default of each parameter that
-    it takes.
+    ``inner`` is a function in C that does the same for a plain tensor, the one for work in place if there is one, and
+    the index and default of each parameter that they take.
     """
 
 def set_active(callable: Any, active: bool) -> None:

@@ -19,8 +19,8 @@ ROLES = {
     "self": "input",
     "dim": "dim",
     "inplace": "inplace",
-    "dtype": "absent",  # anything but None goes to stock torch
-    "out": "absent",
+    "dtype": "dtype",  # the input's, or it goes to stock torch
+    "out": "absent",  # anything but None goes to stock torch
     "_stacklevel": "ignored",
 }
 
@@ -38,7 +38,7 @@ class Parameter:
     """One parameter of a stock signature."""
 
     name: str
-    #: "input", "dim", "inplace", "absent", "ignored" or "number"
+    #: "input", "dim", "dtype", "inplace", "absent", "ignored" or "number"
     role: str
     #: index among the kernel's numbers (role "number")
     index: int = 0
@@ -84,7 +84,7 @@ class Op:
     ``entrances``
         stock signatures, such as ``"F.elu(input, alpha=1.0, inplace=False) -> nn.elu(input, alpha)"``; a name that ends in ``_`` works in place.
         Where stock torch's is written in Python, ``"-> nn.elu(input, alpha)"`` is the call in C that it comes down to
-        for a plain tensor, out of place.
+        for a plain tensor; in place, to ``nn.elu_``.
     ``numbers``
         the parameters that the kernel takes as numbers, in its order, with the value where an entrance lacks them.
     ``choices``
@@ -436,7 +436,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "softmax",
-        ("F.softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.softmax(input, dim)",
+        ("F.softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.softmax(input, dim, dtype)",
          "torch.softmax(input, dim, dtype=None, *, out=None)", "Tensor.softmax(self, dim, dtype=None)"),
         calls=("F.softmax(x, -1)", "F.softmax(x, 0)"),
         shape="rows",
@@ -447,7 +447,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "log_softmax",
-        ("F.log_softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.log_softmax(input, dim)",
+        ("F.log_softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.log_softmax(input, dim, dtype)",
          "torch.log_softmax(input, dim, dtype=None, *, out=None)", "Tensor.log_softmax(self, dim, dtype=None)"),
         calls=("F.log_softmax(x, -1)", "F.log_softmax(x, 0)"),
         shape="rows",

@@ -102,18 +102,20 @@ def _is_stock(function: Any) -> bool:
 _THIN = {"has_torch_function_unary", "handle_torch_function", "_get_softmax_dim", "dim", "ValueError", "RuntimeError"}
 
 
-def _inner(entrance: Entrance, stock: Any) -> tuple[Any, list[tuple[int, Any]]] | None:
-    """The function in C that this torch's one in Python comes down to, and the parameters it takes."""
+def _inner(entrance: Entrance, stock: Any) -> tuple[Any, Any, list[tuple[int, Any]]] | None:
+    """The function in C that this torch's one in Python comes down to, the one in place, and the parameters they take."""
     if entrance.inner is None or not isinstance(stock, types.FunctionType):
         return None
     path, names = entrance.inner
     attribute = path.partition(".")[2]
-    function = getattr(holder(path), attribute, None)
+    function, inplace = (getattr(holder(path), name, None) for name in (attribute, f"{attribute}_"))
+    if not _is_stock(inplace) or f"{attribute}_" not in stock.__code__.co_names:
+        inplace = None
     thin = {*_THIN, entrance.attribute, "torch", "_C", "_nn", attribute, f"{attribute}_"}
     if function is None or not _is_stock(function) or not thin.issuperset(stock.__code__.co_names):
         return None
     indices = {p.name: index for index, p in enumerate(entrance.parameters)}
-    return function, [(indices[name], entrance.parameters[indices[name]].default) for name in names]
+    return function, inplace, [(indices[name], entrance.parameters[indices[name]].default) for name in names]
 
 
 def _build(row: Op) -> Operation:
