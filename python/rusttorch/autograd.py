@@ -39,10 +39,10 @@ def make_apply(op: Op, native: Any) -> Callable[..., Any]:
         return result
 
     def backward(ctx: Any, grad: Any) -> Any:
-        saved = ctx.saved_tensors[0]
-        gradient = backward_kernel(grad, saved, ctx.dim, ctx.numbers)
+        saved = ctx.saved_tensors
+        gradient = backward_kernel(grad, saved[0], ctx.dim, ctx.numbers)
         if gradient is None:
-            gradient = formula(grad, saved, ctx.dim, *ctx.numbers[: len(op.numbers)])
+            gradient = formula(grad, *saved, ctx.dim, *ctx.numbers[: len(op.numbers)])
         return gradient
 
     function = type(

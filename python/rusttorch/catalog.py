@@ -94,8 +94,8 @@ class Op:
     ``saves``
         what the gradient needs: the ``"input"`` or the ``"result"``, as in stock torch.
     ``backward``
-        stock torch's own formula, differentiable, from ``(grad, saved, dim, *numbers)``; it serves double backward and
-        what the backward kernel declines.
+        stock torch's own formula, differentiable, from ``(grad, saved, dim, *numbers)``, with the result after what was
+        saved where the shape is ``"reduce"``; it serves double backward and what the backward kernel declines.
     ``node``
         the name of stock torch's autograd node.
     ``calls``
@@ -207,6 +207,14 @@ def _mish_backward(grad: Any, saved: Any, dim: int) -> Any:
 
 def _softsign_backward(grad: Any, saved: Any, dim: int) -> Any:
     return grad / (1 + saved.abs()).square()
+
+
+def _logsumexp_backward(grad: Any, saved: Any, result: Any, dim: int, keepdim: float) -> Any:
+    if not keepdim and saved.dim():
+        grad, result = grad.unsqueeze(dim), result.unsqueeze(dim)
+    if saved.is_contiguous():
+        return grad * saved.softmax(dim)
+    return grad * (saved - result).exp()  # which lies in memory as stock torch's
 
 
 def _unary(name: str, *aliases: str, inplace: bool = True) -> tuple[str, ...]:
@@ -463,9 +471,7 @@ ROWS: tuple[Op, ...] = (
         shape="reduce",
         numbers={"keepdim": 0.0},
         saves="input",
-        backward=lambda grad, saved, dim, keepdim: (
-            (grad if keepdim else grad.unsqueeze(dim)) * saved.softmax(dim)
-        ),
+        backward=_logsumexp_backward,
         node="LogsumexpBackward0",
         flops=14,
     ),

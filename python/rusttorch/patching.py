@@ -120,7 +120,8 @@ def _inner(entrance: Entrance, stock: Any) -> tuple[Any, Any, list[tuple[int, An
 
 def _build(row: Op) -> Operation:
     native = _rusttorch.Op(row.name, row.kernel or row.name, row.strides)
-    native.set_apply(make_apply(row, native), row.saves == "result")
+    # A backward pass that sees the input has to lie in memory as it does: that of a reduction does by its formula.
+    native.set_apply(make_apply(row, native), row.saves == "result" or row.shape == "reduce")
     sites = []
     for entrance in row.parsed():
         holder = entrance.holder()
