@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support import CALLS, both, calls, comparable, declined, evaluate, outcome, sample, without_bits
+from support import CALLS, both, calls, comparable, declined, evaluate, outcome, output, sample, without_bits
 from torch import nn
 from torch.autograd import forward_ad
 from torch.autograd.gradcheck import gradcheck, gradgradcheck
@@ -561,6 +561,43 @@ def test_autocast_is_explained(patched: rusttorch.Handle) -> None:
                 assert rusttorch.explain(F.relu, leaf) == "accelerated"
             with torch.overrides.BaseTorchFunctionMode():
                 assert rusttorch.explain(F.relu, x) == "function mode"
+
+
+@pytest.mark.skipif(torch_version() < AUTOCAST, reason="this torch's autocast is not probed")
+def test_autocast_is_asked_about_when_it_is_met() -> None:
+    """Of the operation that is called, once; and who cannot find out declines."""
+    assert output("""
+        import torch, rusttorch
+        import torch.nn.functional as F
+        from rusttorch import patching
+
+        asked, untouched = [], patching.untouched
+
+        def spy(operations):
+            asked.extend(operations)
+            if "gelu" in asked:
+                raise RuntimeError
+            return untouched(operations)
+
+        patching.untouched = spy
+        x, outer = torch.randn(4, 8), rusttorch.patch(min_numel=0)
+        F.relu(x)
+        assert asked == []
+        with rusttorch.accelerate("relu", min_numel=0), torch.autocast("cpu", torch.bfloat16):
+            with torch.inference_mode(), torch.no_grad():
+                F.relu(x), torch.relu(x)
+            F.softmax(x, -1), F.relu(x), x.relu_(), F.gelu(x), F.gelu(x)
+            assert torch.get_autocast_dtype("cpu") == torch.bfloat16 and torch.is_autocast_enabled("cpu")
+            assert torch.is_autocast_cache_enabled()
+        F.gelu(x)
+        assert asked == ["relu", "softmax", "gelu"], asked
+        ops = rusttorch.report().as_dict()["ops"]
+        assert [ops[name]["calls"] for name in asked] == [5, 1, 1], ops
+        assert list(ops["gelu"]["declined"].values()) == [2] and not ops["relu"]["declined"], ops
+        outer.undo()
+        F.relu(x)
+        print(rusttorch.report().as_dict()["ops"]["relu"]["calls"])
+    """) == "5"
 
 
 def test_what_autocast_touches_is_found() -> None:

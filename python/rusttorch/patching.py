@@ -103,7 +103,7 @@ _THIN = {"has_torch_function_unary", "handle_torch_function", "_get_softmax_dim"
 
 
 def _inner(entrance: Entrance, stock: Any) -> tuple[Any, Any, list[tuple[int, Any]]] | None:
-    """The function in C that this torch's one in Python comes down to, the one in place, and the parameters they take."""
+    """The function in C that this torch's one in Python comes down to, the one in place, and what they take."""
     if entrance.inner is None or not isinstance(stock, types.FunctionType):
         return None
     path, names = entrance.inner
@@ -154,6 +154,25 @@ def _build(row: Op) -> Operation:
     return Operation(row, native, sites)
 
 
+def _probe_autocast(operation: Operation) -> None:
+    """Asks stock torch which dtypes of an operation its autocast leaves alone: when first called under it, and not
+    before, for most programs never are.
+    """
+    name = operation.row.name
+
+    def activate(wanted: bool) -> None:
+        with _lock:
+            for site in operation.sites:
+                _rusttorch.set_active(site.callable, wanted and name in _registry.active)
+
+    activate(False)  # a stock function in Python calls what is replaced
+    try:
+        for dtype in without_modes(untouched, {name: operation}).get(name, ()):
+            operation.native.allow_autocast(dtype)
+    finally:
+        activate(True)
+
+
 def operations() -> dict[str, Operation]:
     """Every operation, built when first asked for; raises `UnavailableError` where there can be none."""
     with _lock:
@@ -173,10 +192,8 @@ def operations() -> dict[str, Operation]:
                 operation.native.reset()
                 if torch_version() < ALL_DTYPES:
                     operation.missing = without_modes(missing, operation.row)
-            if torch_version() >= AUTOCAST:
-                for name, dtypes in without_modes(untouched, built).items():
-                    for dtype in dtypes:
-                        built[name].native.allow_autocast(dtype)
+                if torch_version() >= AUTOCAST:
+                    operation.native.set_probe(functools.partial(_probe_autocast, operation))
             _registry.operations = built
             compat.watch()
         return _registry.operations

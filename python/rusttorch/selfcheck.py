@@ -1,4 +1,4 @@
-"""A few calls compared with stock torch, before anything is patched."""
+"""A few calls compared with stock torch, while nothing that they call is patched."""
 
 from __future__ import annotations
 
@@ -89,6 +89,8 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
 
     found: dict[str, set[str]] = {}
     before = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+    cached = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)  # the cache is one for all threads
     for name, operation in operations.items():
         for dtype in operation.row.dtypes:
             try:
@@ -106,7 +108,7 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
             finally:
                 torch.set_autocast_enabled("cpu", before[0])
                 torch.set_autocast_dtype("cpu", before[1])
-    torch.clear_autocast_cache()
+    torch.set_autocast_cache_enabled(cached)
     return found
 
 

@@ -23,11 +23,15 @@ use pyo3::{
     types::{PyCFunction, PyDict, PyTuple},
 };
 use rusttorch_core::dtype::DType;
-use rusttorch_torch::{decline::Decline, doors::Held, state::State};
+use rusttorch_torch::{
+    decline::Decline,
+    doors::{Held, TensorView},
+    state::State,
+};
 
 use crate::{
     bind::{Arguments, MAX_PARAMETERS, Signature},
-    op::{Failure, Mode, Op, OpState},
+    op::{Failure, Mode, Op, OpState, Plan},
     runtime::{Runtime, runtime},
 };
 
@@ -524,6 +528,28 @@ impl Data {
         }
     }
 
+    /// The input, to look at or to change (`mutable`), and how the kernel would see it: `None` if by a copy.
+    fn fit(
+        &self,
+        py: Python<'_>,
+        passed: &Passed<'_>,
+        arguments: &Arguments,
+        mutable: bool,
+    ) -> Result<(TensorView, Option<Plan>), Failure> {
+        let Passed { held, mode, state } = passed;
+        let (dim, numbers) = (arguments.dim, arguments.numbers());
+        let view = held.view(py, mutable, state.profiled)?;
+        self.op.takes(*mode, Some(view.dtype), view.layout.numel())?;
+        self.op.runs_under(py, *state, view.dtype)?;
+        match self.op.plan(&view.layout, dim, numbers) {
+            Ok(plan) => Ok((view, Some(plan))),
+            Err(reason) => {
+                self.op.takes_copy(*mode, &view.layout, dim, numbers, reason)?;
+                Ok((view, None))
+            }
+        }
+    }
+
     fn accelerated(
         &self,
         py: Python<'_>,
@@ -533,19 +559,9 @@ impl Data {
     ) -> Result<Py<PyAny>, Failure> {
         let Passed { held, mode, state } = passed;
         let numbers = arguments.numbers();
-        let view = held.view(py, *mode == Mode::Inplace, state.profiled)?;
-        self.op.takes(*mode, Some(view.dtype), view.layout.numel())?;
-        self.op.runs_under(*state, view.dtype)?;
+        let (view, plan) = self.fit(py, passed, arguments, *mode == Mode::Inplace)?;
         // SAFETY: the input is alive during the call.
         let input = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
-        let plan = match self.op.plan(&view.layout, arguments.dim, numbers) {
-            Ok(plan) => Some(plan),
-            Err(reason) => {
-                self.op
-                    .takes_copy(*mode, &view.layout, arguments.dim, numbers, reason)?;
-                None
-            }
-        };
         let _record = if state.profiled {
             Record::start(py, &self.label).ok()
         } else {
@@ -570,21 +586,15 @@ impl Data {
     }
 
     /// What a call would do, without doing it.
-    fn explain(&self, py: Python<'_>, given: Given) -> Result<(), Decline> {
+    fn explain(&self, py: Python<'_>, given: Given) -> Result<(), Failure> {
         let runtime = runtime().ok_or(Decline::Failed)?;
         let mut arguments = self.signature.defaults();
         // SAFETY: the arguments of a call.
         let recorded = unsafe { self.outline(runtime, given.args, given.positional) }?;
-        let Passed { held, mode, state } = self.guard(py, runtime, given, recorded, &mut arguments)?;
-        let view = held.view(py, false, state.profiled)?;
-        self.op.takes(mode, Some(view.dtype), view.layout.numel())?;
-        self.op.runs_under(state, view.dtype)?;
-        let (dim, numbers) = (arguments.dim, arguments.numbers());
-        if let Err(reason) = self.op.plan(&view.layout, dim, numbers) {
-            self.op.takes_copy(mode, &view.layout, dim, numbers, reason)?;
-        }
-        if mode == Mode::Inplace && held.is_inference(py)? && !state.inference {
-            return Err(Decline::Inference);
+        let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
+        self.fit(py, &passed, &arguments, false)?;
+        if passed.mode == Mode::Inplace && passed.held.is_inference(py)? && !passed.state.inference {
+            return Err(Decline::Inference.into());
         }
         Ok(())
     }
@@ -919,5 +929,9 @@ pub(crate) fn explain(
         positional: args.len(),
         names,
     };
-    Ok(data.explain(py, given).err().map(Decline::text))
+    match data.explain(py, given) {
+        Ok(()) => Ok(None),
+        Err(Failure::Decline(reason)) => Ok(Some(reason.text())),
+        Err(Failure::Raise(error)) => Err(error),
+    }
 }
