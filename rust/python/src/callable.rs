@@ -529,6 +529,7 @@ impl Data {
     }
 
     /// The input, to look at or to change (`mutable`), and how the kernel would see it: `None` if by a copy.
+    #[inline(always)]
     fn fit(
         &self,
         py: Python<'_>,
