@@ -305,7 +305,7 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
     if op.shape == "glu":
         return _glu_runs(x, call.dim)
     copied = not x.is_contiguous() and (op.shape != "pointwise" or op.strides == "contiguous")
-    if mode == "training" and copied and op.saves == "input":
+    if mode == "training" and copied and op.saves == "input" and op.shape != "reduce":
         return False
     if op.name == "pow" and dict(call.arguments)["exponent"] in (0, 1, -1, -2, 0.5, -0.5):
         return False
@@ -333,7 +333,9 @@ def _glu_runs(x: torch.Tensor, dim: int) -> bool:
 
 def backward_kernel_runs(call: Call, grad: torch.Tensor, saved: torch.Tensor, result: torch.Tensor) -> bool:
     """Whether the backward kernel, and not stock torch's formula, must have served this gradient."""
-    if not kernel_runs(call, saved, "training") or (call.op.shape == "glu" and not saved.is_contiguous()):
+    if not kernel_runs(call, saved, "training"):
+        return False
+    if call.op.shape in ("reduce", "glu") and not saved.is_contiguous():
         return False
     model = result if call.op.shape in ("reduce", "glu") or call.op.saves == "result" else saved
     return grad.stride() == model.stride() or (grad.is_contiguous() and model.is_contiguous())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support import CALLS, both, calls, comparable, declined, evaluate, outcome, sample, without_bits
+from support import CALLS, both, calls, comparable, declined, evaluate, outcome, output, sample, without_bits
 from torch import nn
 from torch.autograd import forward_ad
 from torch.autograd.gradcheck import gradcheck, gradgradcheck
@@ -563,6 +563,43 @@ def test_autocast_is_explained(patched: rusttorch.Handle) -> None:
                 assert rusttorch.explain(F.relu, x) == "function mode"
 
 
+@pytest.mark.skipif(torch_version() < AUTOCAST, reason="this torch's autocast is not probed")
+def test_autocast_is_asked_about_when_it_is_met() -> None:
+    """Of the operation that is called, once; and who cannot find out declines."""
+    assert output("""
+        import torch, rusttorch
+        import torch.nn.functional as F
+        from rusttorch import patching
+
+        asked, untouched = [], patching.untouched
+
+        def spy(operations):
+            asked.extend(operations)
+            if "gelu" in asked:
+                raise RuntimeError
+            return untouched(operations)
+
+        patching.untouched = spy
+        x, outer = torch.randn(4, 8), rusttorch.patch(min_numel=0)
+        F.relu(x)
+        assert asked == []
+        with rusttorch.accelerate("relu", min_numel=0), torch.autocast("cpu", torch.bfloat16):
+            with torch.inference_mode(), torch.no_grad():
+                F.relu(x), torch.relu(x)
+            F.softmax(x, -1), F.relu(x), x.relu_(), F.gelu(x), F.gelu(x)
+            assert torch.get_autocast_dtype("cpu") == torch.bfloat16 and torch.is_autocast_enabled("cpu")
+            assert torch.is_autocast_cache_enabled()
+        F.gelu(x)
+        assert asked == ["relu", "softmax", "gelu"], asked
+        ops = rusttorch.report().as_dict()["ops"]
+        assert [ops[name]["calls"] for name in asked] == [5, 1, 1], ops
+        assert list(ops["gelu"]["declined"].values()) == [2] and not ops["relu"]["declined"], ops
+        outer.undo()
+        F.relu(x)
+        print(rusttorch.report().as_dict()["ops"]["relu"]["calls"])
+    """) == "5"
+
+
 def test_what_autocast_touches_is_found() -> None:
     """The probe sees a cast, of the result or of what is computed."""
     operation = built()["softmax"]
@@ -580,35 +617,35 @@ def test_what_autocast_touches_is_found() -> None:
     assert not torch.is_autocast_enabled("cpu")
 
 
-@pytest.mark.parametrize("function", [F.softmax, F.log_softmax])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 @pytest.mark.parametrize("order", [(2, 1, 0), (1, 0, 2), (0, 2, 1)])
 @pytest.mark.parametrize("dim", [0, 1, -1])
-def test_rows_of_permuted_inputs(function: Any, order: tuple[int, ...], dim: int) -> None:
+def test_rows_of_permuted_inputs(name: str, order: tuple[int, ...], dim: int) -> None:
     """Forward runs on a copy; the node, what it saves and the gradient lie in memory as stock torch's."""
 
     def run() -> Any:
-        base = torch.linspace(-3, 3, 16 * 20 * 32).sin().view(16, 20, 32).requires_grad_()
+        base = torch.linspace(-3, 3, 36 * 40 * 32).sin().view(36, 40, 32).requires_grad_()
         found = []
         for x in (base.detach().permute(order).requires_grad_(), base.permute(order)):
             seen = []
             x.register_hook(lambda gradient, seen=seen: seen.append(gradient.stride()))
-            y = function(x, dim)
+            y = getattr(torch, name)(x, dim)
             node, saved = y.grad_fn, y.grad_fn._saved_result
             following = [next_.name() for next_, _ in node.next_functions]
             y.backward(torch.ones(y.shape).cumsum(1), retain_graph=True)
-            y.backward(torch.ones(y.shape[::-1]).permute(2, 1, 0))
+            y.backward(torch.ones(y.shape[::-1]).permute(*reversed(range(y.dim()))))
             found.append([y, node.name(), following, saved.stride(), seen, x._version])
         return [*found, base.grad]
 
     rusttorch.report(reset=True)
     stock, ours = both(run)
     assert without_bits(stock) == without_bits(ours)
-    name = function.__name__
-    assert declined(name) == {} and calls(name) >= 2 + 2, "forward, and backward of a row-major gradient"
+    backward = 0 if name == "logsumexp" else 2
+    assert declined(name) == {} and calls(name) >= 2 + backward, "forward, and backward of a row-major gradient"
 
 
 def test_rows_of_permuted_inputs_have_the_right_values(patched: rusttorch.Handle) -> None:
-    for function in (F.softmax, F.log_softmax):
+    for function in (torch.softmax, torch.log_softmax, torch.logsumexp):
         x = torch.randn(4, 6, 8, dtype=torch.float64).transpose(0, 2).requires_grad_()
         assert gradcheck(lambda x, function=function: function(x, 1), x)
         assert gradgradcheck(lambda x, function=function: function(x, 1), x)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support import both, calls, outcome, output, sample, without_bits
+from support import both, calls, comparable, declined, outcome, output, sample, without_bits
 from torch import nn
 
 import rusttorch
@@ -506,7 +506,13 @@ def test_stock_comes_down_to_what_the_catalogue_says(path: str) -> None:
     dims = {"dim": -1} if "dim" in inspect.signature(stock).parameters else {}
     seen = frames(stock, X, **dims)
     names = [name for _, name in seen if name not in ("_has_torch_function_unary", "dim")]
-    assert names == [entrance.attribute, entrance.inner[0].partition(".")[2]]
+    inner = entrance.inner[0].partition(".")[2]
+    assert names == [entrance.attribute, inner]
+    if "inplace" in inspect.signature(stock).parameters:
+        seen = frames(stock, X.clone(), inplace=True)
+        names = [name for _, name in seen if name not in ("_has_torch_function_unary", "clone")]
+        assert names == [entrance.attribute, f"{inner}_"]
+        assert _inner(entrance, stock)[1].__name__ == f"{inner}_"
 
 
 @pytest.mark.parametrize("path", THIN)
@@ -539,10 +545,73 @@ def test_declined_calls_of_python_functions_are_as_stock(path: str) -> None:
         assert calls(name) == 0
         dims = {"dim": -1} if "dim" in parameters else {}
         assert frames(now(path), X, **dims) == [], "the shorter way"
+        for option in ("inplace", "dtype"):
+            if option in parameters:
+                value = {"inplace": True, "dtype": torch.float64}[option]
+                assert frames(now(path), X.clone(), **dims, **{option: value}) == [], "as well"
         with torch.profiler.profile():
             assert ("call", path.partition(".")[2]) in frames(now(path), X, **dims)
         with torch.overrides.BaseTorchFunctionMode():
             assert ("call", path.partition(".")[2]) in frames(now(path), X, **dims)
+
+
+@pytest.mark.parametrize("size", [0, 2**48])
+def test_what_fails_in_place_changes_its_input_as_stock(size: int) -> None:
+    """Stock torch finds out that it must not change an inference tensor when it has."""
+
+    def run() -> list[Any]:
+        found = []
+        for function in (F.elu, F.silu, F.leaky_relu, F.hardtanh):
+            with torch.inference_mode():
+                x = X.clone()
+            found += [outcome(function, x, inplace=True), comparable(x)]
+            for x in (X.clone().requires_grad_(), X.int(), X[:1].expand(3, 6), "x"):
+                found += [outcome(function, x, inplace=True), comparable(x)]
+        return found
+
+    stock = run()
+    with rusttorch.patch(min_numel=size):
+        assert without_bits(run()) == without_bits(stock)
+        if size:
+            assert run() == stock
+
+
+@pytest.mark.parametrize("function", ["F.softmax", "F.log_softmax", "torch.softmax", "Tensor.log_softmax"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_dtype_that_the_input_has(function: str, dtype: torch.dtype) -> None:
+    """Such calls, which convert the input if need be, are accelerated when there is no need."""
+    name = function.partition(".")[2]
+
+    def run() -> list[Any]:
+        found = []
+        for x in (X.to(dtype), X.to(dtype).t(), X.to(dtype).requires_grad_()):
+            for asked in (torch.float32, torch.bfloat16, torch.float64, None):
+                y = now(function)(x, dim=-1, dtype=asked)
+                found += [y, y.grad_fn and (y.grad_fn.name(), [n.name() for n, _ in y.grad_fn.next_functions])]
+        found.append(outcome(now(function), x, -1, dtype="float32"))
+        return found
+
+    stock, ours = both(run, warm=True)
+    assert without_bits(stock) == without_bits(ours)
+    rusttorch.report(reset=True)
+    with rusttorch.patch(min_numel=0):
+        run()
+        assert calls(name) == 3 * 2
+        assert rusttorch.explain(now(function), X.to(dtype), -1, dtype=dtype) == "accelerated"
+        assert rusttorch.explain(now(function), X.to(dtype), -1, dtype=torch.float64) == "keyword not supported"
+
+
+def test_tensors_that_are_not_dense_are_declined_at_sight() -> None:
+    wide, deep = torch.randn(8, 16), torch.randn(2, 3, 4, 5)
+    other = [wide[:, ::2], wide[:, :8], wide[:1].expand(8, 16), deep[:, :2], deep.permute(3, 1, 0, 2)[1:],
+             torch.as_strided(wide, (4, 4), (1, 1))]
+    dense = [wide, wide.t(), wide[2:], wide[:, :1][:1], deep.permute(3, 1, 0, 2), torch.randn(())]
+    with rusttorch.patch(min_numel=0):
+        assert [rusttorch.explain(F.gelu, x) for x in other] == ["layout"] * len(other)
+        assert [rusttorch.explain(F.gelu, x) for x in dense] == ["accelerated"] * len(dense)
+        rusttorch.report(reset=True)
+        assert frames(F.silu, wide[:, :8]) == []
+        assert declined("silu") == {"layout": 1}
 
 
 def raised(function: Any, *args: Any) -> list[str]:

@@ -428,7 +428,7 @@ def test_report_counts(patched: rusttorch.Handle) -> None:
 
 def test_report_renders(patched: rusttorch.Handle) -> None:
     F.relu(X)
-    F.softmax(X.view(8, 8), -1, dtype=torch.float32)
+    F.softmax(X.view(8, 8), -1, dtype=torch.float64)
     text = str(rusttorch.report())
     assert "relu" in text and "softmax" in text and "keyword not supported" in text
     assert torch.__version__.split("+")[0] in text

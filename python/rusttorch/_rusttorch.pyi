@@ -21,9 +21,11 @@ class Op:
         """The sizes, inclusive, at which the kernel takes calls; ``low`` ``None`` means never."""
     def allow_autocast(self, dtype: str) -> None:
         """Stock torch's autocast leaves inputs of this dtype, and their gradients, alone."""
+    def set_probe(self, probe: Callable[[], object]) -> None:
+        """What to call once, at the first call under autocast, for it to `allow_autocast`."""
     def set_apply(self, apply: Callable[..., Any], copies: bool) -> None:
-        """The autograd function's ``apply``, called as ``(input, dim, *numbers)``; ``copies`` if its backward does not
-        see the input, so that a row-major copy of it will do in forward."""
+        """The autograd function's ``apply``, called as ``(input, dim, *numbers)``; ``copies`` if it makes do
+        in forward with a row-major copy of its input."""
     def counters(self) -> dict[str, Any]:
         """``calls``, ``elements``, ``seconds``, and ``declined`` by reason."""
     def reset(self) -> None:
@@ -54,12 +56,12 @@ def make(
     numbers: Iterable[float] = ...,
     inplace: bool = False,
     label: str = "",
-    inner: tuple[Callable[..., Any], list[tuple[int, Any]]] | None = None,
+    inner: tuple[Callable[..., Any], Callable[..., Any] | None, list[tuple[int, Any]]] | None = None,
 ) -> Any:
     """The callable that stands in for ``stock``, inactive until `set_active`.
 
-    ``inner`` is a function in C that does the same for a plain tensor, and the index and default of each parameter that
-    it takes.
+    ``inner`` is a function in C that does the same for a plain tensor, the one for work in place if there is one, and
+    the index and default of each parameter that they take.
     """
 
 def set_active(callable: Any, active: bool) -> None:

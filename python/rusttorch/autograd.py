@@ -37,10 +37,10 @@ def _make_plain(op: Op, native: Any) -> Callable[..., Any]:
         return result
 
     def backward(ctx: Any, grad: Any) -> Any:
-        saved = ctx.saved_tensors[0]
-        gradient = backward_kernel(grad, saved, ctx.dim, ctx.numbers)
+        saved = ctx.saved_tensors
+        gradient = backward_kernel(grad, saved[0], ctx.dim, ctx.numbers)
         if gradient is None:
-            gradient = formula(grad, saved, ctx.dim, *ctx.numbers[: len(op.numbers)])
+            gradient = formula(grad, *saved, ctx.dim, *ctx.numbers[: len(op.numbers)])
         return gradient
 
     names = ("self", "result") if saves_both else (("result",) if saves_result else ("self",))

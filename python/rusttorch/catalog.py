@@ -19,8 +19,8 @@ ROLES = {
     "self": "input",
     "dim": "dim",
     "inplace": "inplace",
-    "dtype": "absent",  # anything but None goes to stock torch
-    "out": "absent",
+    "dtype": "dtype",  # the input's, or it goes to stock torch
+    "out": "absent",  # anything but None goes to stock torch
     "_stacklevel": "ignored",
     "training": "true",  # anything else goes to stock torch
     "train": "true",
@@ -40,7 +40,7 @@ class Parameter:
     """One parameter of a stock signature."""
 
     name: str
-    #: "input", "dim", "inplace", "absent", "ignored", "true" or "number"
+    #: "input", "dim", "dtype", "inplace", "absent", "ignored", "true" or "number"
     role: str
     #: index among the kernel's numbers (role "number")
     index: int = 0
@@ -86,7 +86,7 @@ class Op:
     ``entrances``
         stock signatures, such as ``"F.elu(input, alpha=1.0, inplace=False) -> nn.elu(input, alpha)"``; a name that ends in ``_`` works in place.
         Where stock torch's is written in Python, ``"-> nn.elu(input, alpha)"`` is the call in C that it comes down to
-        for a plain tensor, out of place.
+        for a plain tensor; in place, to ``nn.elu_``.
     ``numbers``
         the parameters that the kernel takes as numbers, in its order, with the value where an entrance lacks them.
     ``choices``
@@ -98,8 +98,8 @@ class Op:
         element of what was drawn at random, which ``backward`` is given as stock torch's noise: an op with random
         numbers, the same for a seed as stock torch's and with the same state of the generator afterwards.
     ``backward``
-        stock torch's own formula, differentiable, from ``(grad, saved, dim, *numbers)``; it serves double backward and
-        what the backward kernel declines.
+        stock torch's own formula, differentiable, from ``(grad, saved, dim, *numbers)``, with the result after what was
+        saved where the shape is ``"reduce"``; it serves double backward and what the backward kernel declines.
     ``node``
         the name of stock torch's autograd node.
     ``calls``
@@ -216,6 +216,14 @@ def _mish_backward(grad: Any, saved: Any, dim: int) -> Any:
 
 def _softsign_backward(grad: Any, saved: Any, dim: int) -> Any:
     return grad / (1 + saved.abs()).square()
+
+
+def _logsumexp_backward(grad: Any, saved: Any, result: Any, dim: int, keepdim: float) -> Any:
+    if not keepdim and saved.dim():
+        grad, result = grad.unsqueeze(dim), result.unsqueeze(dim)
+    if saved.is_contiguous():
+        return grad * saved.softmax(dim)
+    return grad * (saved - result).exp()  # which lies in memory as stock torch's
 
 
 def _unary(name: str, *aliases: str, inplace: bool = True) -> tuple[str, ...]:
@@ -445,7 +453,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "softmax",
-        ("F.softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.softmax(input, dim)",
+        ("F.softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.softmax(input, dim, dtype)",
          "torch.softmax(input, dim, dtype=None, *, out=None)", "Tensor.softmax(self, dim, dtype=None)"),
         calls=("F.softmax(x, -1)", "F.softmax(x, 0)"),
         shape="rows",
@@ -456,7 +464,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         "log_softmax",
-        ("F.log_softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.log_softmax(input, dim)",
+        ("F.log_softmax(input, dim=None, _stacklevel=3, dtype=None) -> Tensor.log_softmax(input, dim, dtype)",
          "torch.log_softmax(input, dim, dtype=None, *, out=None)", "Tensor.log_softmax(self, dim, dtype=None)"),
         calls=("F.log_softmax(x, -1)", "F.log_softmax(x, 0)"),
         shape="rows",
@@ -472,9 +480,7 @@ ROWS: tuple[Op, ...] = (
         shape="reduce",
         numbers={"keepdim": 0.0},
         saves="input",
-        backward=lambda grad, saved, dim, keepdim: (
-            (grad if keepdim else grad.unsqueeze(dim)) * saved.softmax(dim)
-        ),
+        backward=_logsumexp_backward,
         node="LogsumexpBackward0",
         flops=14,
     ),

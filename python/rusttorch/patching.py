@@ -102,23 +102,26 @@ def _is_stock(function: Any) -> bool:
 _THIN = {"has_torch_function_unary", "handle_torch_function", "_get_softmax_dim", "dim", "ValueError", "RuntimeError"}
 
 
-def _inner(entrance: Entrance, stock: Any) -> tuple[Any, list[tuple[int, Any]]] | None:
-    """The function in C that this torch's one in Python comes down to, and the parameters it takes."""
+def _inner(entrance: Entrance, stock: Any) -> tuple[Any, Any, list[tuple[int, Any]]] | None:
+    """The function in C that this torch's one in Python comes down to, the one in place, and what they take."""
     if entrance.inner is None or not isinstance(stock, types.FunctionType):
         return None
     path, names = entrance.inner
     attribute = path.partition(".")[2]
-    function = getattr(holder(path), attribute, None)
+    function, inplace = (getattr(holder(path), name, None) for name in (attribute, f"{attribute}_"))
+    if not _is_stock(inplace) or f"{attribute}_" not in stock.__code__.co_names:
+        inplace = None
     thin = {*_THIN, entrance.attribute, "torch", "_C", "_nn", "_VF", attribute, f"{attribute}_"}
     if function is None or not _is_stock(function) or not thin.issuperset(stock.__code__.co_names):
         return None
     indices = {p.name: index for index, p in enumerate(entrance.parameters)}
-    return function, [(indices[name], entrance.parameters[indices[name]].default) for name in names]
+    return function, inplace, [(indices[name], entrance.parameters[indices[name]].default) for name in names]
 
 
 def _build(row: Op) -> Operation:
     native = _rusttorch.Op(row.name, row.kernel or row.name, row.strides)
-    native.set_apply(make_apply(row, native), row.saves == "result")
+    # A backward pass that sees the input has to lie in memory as it does: that of a reduction does by its formula.
+    native.set_apply(make_apply(row, native), row.saves == "result" or row.shape == "reduce")
     sites = []
     for entrance in row.parsed():
         holder = entrance.holder()
@@ -151,6 +154,25 @@ def _build(row: Op) -> Operation:
     return Operation(row, native, sites)
 
 
+def _probe_autocast(operation: Operation) -> None:
+    """Asks stock torch which dtypes of an operation its autocast leaves alone: when first called under it, and not
+    before, for most programs never are.
+    """
+    name = operation.row.name
+
+    def activate(wanted: bool) -> None:
+        with _lock:
+            for site in operation.sites:
+                _rusttorch.set_active(site.callable, wanted and name in _registry.active)
+
+    activate(False)  # a stock function in Python calls what is replaced
+    try:
+        for dtype in without_modes(untouched, {name: operation}).get(name, ()):
+            operation.native.allow_autocast(dtype)
+    finally:
+        activate(True)
+
+
 def operations() -> dict[str, Operation]:
     """Every operation, built when first asked for; raises `UnavailableError` where there can be none."""
     with _lock:
@@ -172,10 +194,8 @@ def operations() -> dict[str, Operation]:
                 if operation.row.random:
                     operation.missing |= without_modes(different, operation)
                 operation.native.reset()
-            if torch_version() >= AUTOCAST:
-                for name, dtypes in without_modes(untouched, built).items():
-                    for dtype in dtypes:
-                        built[name].native.allow_autocast(dtype)
+                if torch_version() >= AUTOCAST:
+                    operation.native.set_probe(functools.partial(_probe_autocast, operation))
             _registry.operations = built
             compat.watch()
         return _registry.operations

@@ -1,4 +1,4 @@
-"""A few calls compared with stock torch, before anything is patched."""
+"""A few calls compared with stock torch, while nothing that they call is patched."""
 
 from __future__ import annotations
 
@@ -120,6 +120,8 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     state = torch.default_generator.get_state()
     before = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+    cached = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)  # the cache is one for all threads
     for name, operation in operations.items():
         for dtype in operation.row.dtypes:
             try:
@@ -138,7 +140,7 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
                 torch.set_autocast_enabled("cpu", before[0])
                 torch.set_autocast_dtype("cpu", before[1])
     torch.default_generator.set_state(state)
-    torch.clear_autocast_cache()
+    torch.set_autocast_cache_enabled(cached)
     return found
 
 

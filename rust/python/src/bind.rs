@@ -16,6 +16,8 @@ pub(crate) const MAX_NUMBERS: usize = 4;
 enum Role {
     Input,
     Dim,
+    /// The type of the result: `None`, or the input's.
+    Dtype,
     Inplace,
     /// Must be `None`.
     Absent,
@@ -52,6 +54,8 @@ pub(crate) struct Arguments {
     /// Borrowed from the caller.
     pub(crate) input: *mut ffi::PyObject,
     pub(crate) dim: Option<i64>,
+    /// Borrowed from the caller; null where none was asked for.
+    pub(crate) dtype: *mut ffi::PyObject,
     pub(crate) inplace: bool,
     numbers: [f64; MAX_NUMBERS],
     count: usize,
@@ -71,11 +75,6 @@ impl Arguments {
 }
 
 impl Signature {
-    /// Whether it has no parameter that is a number.
-    pub(crate) fn numberless(&self) -> bool {
-        self.count == 0
-    }
-
     /// From `(name, role, index, required, keyword_only, choices)` each, the default `dim`, and the kernel's numbers
     /// where the signature has no parameter or the call no argument for them.
     pub(crate) fn new(parameters: &Bound<'_, PyAny>, dim: Option<i64>, numbers: &[f64]) -> PyResult<Self> {
@@ -97,6 +96,7 @@ impl Signature {
             let role = match role.as_str() {
                 "input" => Role::Input,
                 "dim" => Role::Dim,
+                "dtype" => Role::Dtype,
                 "inplace" => Role::Inplace,
                 "absent" => Role::Absent,
                 "ignored" => Role::Ignored,
@@ -125,12 +125,18 @@ impl Signature {
         Ok(signature)
     }
 
+    /// Whether the stock function has to find a dimension of its own.
+    pub(crate) fn finds_dim(&self, bound: &Arguments) -> bool {
+        bound.dim.is_none() && self.parameters.iter().any(|p| matches!(p.role, Role::Dim))
+    }
+
     /// A call's arguments before any is bound.
     #[inline]
     pub(crate) fn defaults(&self) -> Arguments {
         Arguments {
             input: std::ptr::null_mut(),
             dim: self.dim,
+            dtype: std::ptr::null_mut(),
             inplace: false,
             numbers: self.numbers,
             count: self.count,
@@ -232,6 +238,8 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
             bound.dim = Some(value.extract().map_err(|_| Decline::Dim)?);
         }
         Role::Dim => return Err(Decline::Dim),
+        Role::Dtype if value.is_none() => {}
+        Role::Dtype => bound.dtype = value.as_ptr(),
         Role::Inplace => bound.inplace = boolean(value)?,
         Role::Number(index) => bound.numbers[*index] = number(value)?,
         Role::Choice(index, choices) => {

@@ -5,7 +5,6 @@
 //! lives as long as the process: callers keep references.
 
 use std::{
-    cell::Cell,
     ffi::{CStr, c_char, c_int, c_ulong, c_void},
     mem::offset_of,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -24,11 +23,15 @@ use pyo3::{
     types::{PyCFunction, PyDict, PyTuple},
 };
 use rusttorch_core::dtype::DType;
-use rusttorch_torch::{decline::Decline, doors::Held, state::State};
+use rusttorch_torch::{
+    decline::Decline,
+    doors::{Held, TensorView},
+    state::State,
+};
 
 use crate::{
     bind::{Arguments, MAX_PARAMETERS, Signature},
-    op::{Failure, Mode, Op, OpState},
+    op::{Failure, Mode, Op, OpState, Plan},
     runtime::{Runtime, runtime},
 };
 
@@ -56,6 +59,8 @@ type Vectorcall = unsafe extern "C" fn(
 
 const HAVE_VECTORCALL: c_ulong = 1 << 11;
 const METHOD_DESCRIPTOR: c_ulong = 1 << 17;
+/// Python (3.11 and later) remembers where it found a method only if the type of what it found is immutable.
+const IMMUTABLE: c_ulong = 1 << 8;
 const ARGUMENTS_OFFSET: usize = 1 << (usize::BITS - 1);
 
 /// The object's memory.
@@ -76,10 +81,7 @@ struct Data {
     /// Whether the entrance always works in place.
     inplace: bool,
     active: AtomicBool,
-    /// Whether the stock function is written in C, and not a method.
-    builtin: bool,
-    /// Whether it is written in Python, and may call what is replaced as well.
-    python: bool,
+    kind: Kind,
     inner: Option<Inner>,
     /// `module:attribute`, for pickling.
     path: String,
@@ -87,14 +89,25 @@ struct Data {
     label: String,
 }
 
-/// A function, and what it takes: the index and the default of parameters.
-type InnerArguments = (Py<PyAny>, Vec<(usize, Py<PyAny>)>);
+/// What a stock function is.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Written in C, and not a method.
+    Builtin,
+    /// Written in Python, and may call what is replaced as well.
+    Python,
+    Method,
+}
+
+/// A function, the one that does the same in place, and what they take: the index and the default of parameters.
+type InnerArguments = (Py<PyAny>, Option<Py<PyAny>>, Vec<(usize, Py<PyAny>)>);
 
 /// What a stock function written in Python comes down to, for a plain tensor and no mode: a function written in C. To
 /// enter Python from here costs what the allowance for a declined call is.
 struct Inner {
     function: Py<PyAny>,
-    /// Its arguments: parameters of the stock function, each with its default.
+    inplace: Option<Py<PyAny>>,
+    /// Their arguments: parameters of the stock function, each with its default.
     arguments: Vec<(usize, Py<PyAny>)>,
 }
 
@@ -105,11 +118,6 @@ struct Given {
     args: *const *mut ffi::PyObject,
     positional: usize,
     names: *mut ffi::PyObject,
-}
-
-thread_local! {
-    /// Set while stock torch runs a call that was declined for its tensors: what it calls in turn would be declined too.
-    static DECLINING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// # Safety
@@ -128,84 +136,144 @@ unsafe extern "C" fn vectorcall(
     // SAFETY: Python calls with the GIL held, a live callable and arguments as the vectorcall protocol says.
     unsafe {
         let data = data(callable);
-        if !data.active.load(Relaxed) || DECLINING.get() {
+        if !data.active.load(Relaxed) {
             return PyObject_Vectorcall(data.stock.as_ptr(), args, nargsf, names);
         }
-        let given = Given {
-            args,
-            positional: nargsf & !ARGUMENTS_OFFSET,
-            names,
+        let positional = nargsf & !ARGUMENTS_OFFSET;
+        let outline = match runtime() {
+            Some(runtime) => data.outline(runtime, args, positional),
+            None => Err(Decline::Failed),
         };
-        let Some(runtime) = runtime() else {
-            return declined(callable, given, Decline::Failed);
-        };
-        match data.outline(runtime, given) {
-            Ok(recorded) => accelerated(callable, given, runtime, recorded),
-            Err(reason) => declined(callable, given, reason),
+        match outline {
+            Ok(recorded) => accelerated(callable, args, positional, names, recorded),
+            Err(reason) => declined(callable, args, positional, names, reason),
         }
     }
 }
 
 /// The call by a kernel, if it passes the guards.
 ///
-/// Apart from the vectorcall and from what follows when it is declined: code that is small is at hand when torch's own,
-/// which is not, has run in between.
-///
 /// # Safety
 /// As for a vectorcall.
 #[inline(never)]
 unsafe fn accelerated(
     callable: *mut ffi::PyObject,
-    given: Given,
-    runtime: &Runtime,
+    args: *const *mut ffi::PyObject,
+    positional: usize,
+    names: *mut ffi::PyObject,
     recorded: Option<bool>,
 ) -> *mut ffi::PyObject {
     // SAFETY: the caller's.
     unsafe {
-        let py = Python::assume_attached();
-        let data = data(callable);
-        match catch_unwind(AssertUnwindSafe(|| data.run(py, runtime, given, recorded))) {
-            Ok(Ok(result)) => result,
-            Ok(Err(reason)) => declined(callable, given, reason),
-            Err(_) => {
-                PyRuntimeError::new_err("rusttorch: internal error").restore(py);
-                ptr::null_mut()
-            }
+        match attempted(callable, args, positional, names, recorded) {
+            Ok(result) => result,
+            Err(reason) => declined(callable, args, positional, names, reason),
         }
+    }
+}
+
+/// # Safety
+/// As for a vectorcall.
+#[inline(never)]
+unsafe fn attempted(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    positional: usize,
+    names: *mut ffi::PyObject,
+    recorded: Option<bool>,
+) -> Result<*mut ffi::PyObject, Decline> {
+    let given = Given {
+        args,
+        positional,
+        names,
+    };
+    // SAFETY: the caller's.
+    unsafe {
+        let py = Python::assume_attached();
+        catch_unwind(AssertUnwindSafe(|| data(callable).run(py, given, recorded))).unwrap_or_else(|_| {
+            PyRuntimeError::new_err("rusttorch: internal error").restore(py);
+            Ok(ptr::null_mut())
+        })
     }
 }
 
 /// The call by stock torch.
 ///
+/// The call is the last thing that it does, and what needs a frame is done elsewhere, so that torch returns to who called:
+/// to come back here, when torch's own code has run in between, costs as much as all that was done before.
+///
 /// # Safety
 /// As for a vectorcall.
 #[inline(never)]
-unsafe fn declined(callable: *mut ffi::PyObject, given: Given, reason: Decline) -> *mut ffi::PyObject {
+unsafe fn declined(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    positional: usize,
+    names: *mut ffi::PyObject,
+    reason: Decline,
+) -> *mut ffi::PyObject {
     // SAFETY: the caller's.
     unsafe {
         let data = data(callable);
         data.op.count_decline(reason);
-        let about_tensors = is_about_tensors(reason);
-        if data.builtin {
-            // The outline is looked at before the function mode is asked for.
-            let function_mode = || runtime().is_some_and(|runtime| runtime.state.function_mode());
-            if matches!(reason, Decline::FunctionMode | Decline::NotPlain) || about_tensors && function_mode() {
-                if let Some(result) = redirected(callable, given) {
-                    return result;
-                }
-            }
+        match data.kind {
+            Kind::Builtin => builtin(callable, args, positional, names, reason),
+            Kind::Python if holds_inside(reason) && data.inner.is_some() => by_inner(callable, args, positional, names),
+            _ => PyObject_Vectorcall(data.stock.as_ptr(), args, positional, names),
         }
-        if about_tensors && data.python {
-            if let Some(result) = data.inner.as_ref().and_then(|inner| data.call_inner(inner, given)) {
-                return result;
-            }
-            DECLINING.set(true);
+    }
+}
+
+/// The call of a builtin, or of `__torch_function__` with the callable in its stead.
+///
+/// # Safety
+/// As for a vectorcall.
+#[inline(never)]
+unsafe fn builtin(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    positional: usize,
+    names: *mut ffi::PyObject,
+    reason: Decline,
+) -> *mut ffi::PyObject {
+    let redirects = match reason {
+        Decline::FunctionMode | Decline::NotPlain => true,
+        // The outline is looked at before the function mode is asked for.
+        _ => holds_inside(reason) && runtime().is_some_and(|runtime| runtime.state.function_mode()),
+    };
+    // SAFETY: the caller's.
+    unsafe {
+        if redirects {
+            redirected(callable, args, positional, names)
+        } else {
+            PyObject_Vectorcall(data(callable).stock.as_ptr(), args, positional, names)
         }
-        let result = PyObject_Vectorcall(data.stock.as_ptr(), given.args, given.positional, given.names);
-        if about_tensors && data.python {
-            DECLINING.set(false);
-        }
-        result
+    }
+}
+
+/// The call by what the stock function comes down to, else by the stock function.
+///
+/// # Safety
+/// As for a vectorcall, whose input is a plain tensor.
+#[inline(never)]
+unsafe fn by_inner(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    positional: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the caller's.
+    unsafe {
+        let data = data(callable);
+        let given = Given {
+            args,
+            positional,
+            names,
+        };
+        data.inner
+            .as_ref()
+            .and_then(|inner| data.call_inner(inner, given))
+            .unwrap_or_else(|| PyObject_Vectorcall(data.stock.as_ptr(), args, positional, names))
     }
 }
 
@@ -215,15 +283,18 @@ static REDIRECT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 /// # Safety
 /// As for a vectorcall.
 #[cold]
-unsafe fn redirected(callable: *mut ffi::PyObject, given: Given) -> Option<*mut ffi::PyObject> {
+unsafe fn redirected(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    positional: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     // SAFETY: the caller's.
     let py = unsafe { Python::assume_attached() };
-    let redirect = REDIRECT.get(py)?;
-    let Given {
-        args,
-        positional,
-        names,
-    } = given;
+    let Some(redirect) = REDIRECT.get(py) else {
+        // SAFETY: the caller's.
+        return unsafe { PyObject_Vectorcall(data(callable).stock.as_ptr(), args, positional, names) };
+    };
     // SAFETY: the caller's; the references are borrowed.
     let value = |index: usize| unsafe { Bound::from_borrowed_ptr(py, *args.add(index)) };
     let call = || -> PyResult<Py<PyAny>> {
@@ -240,7 +311,7 @@ unsafe fn redirected(callable: *mut ffi::PyObject, given: Given) -> Option<*mut 
         redirect.call1(py, (callable, PyTuple::new(py, (0..positional).map(value))?, kwargs))
     };
     // SAFETY: the result is a new reference.
-    Some(unsafe { returned(py, call()) })
+    unsafe { returned(py, call()) }
 }
 
 /// Sets what a builtin's callable does under a function mode or for a tensor subclass: `redirect(callable, args, kwargs)`
@@ -251,15 +322,18 @@ pub(crate) fn set_redirect(py: Python<'_>, redirect: Py<PyAny>) {
     drop(REDIRECT.set(py, redirect));
 }
 
-/// Whether a reason holds for whatever stock torch does with the same tensors, so that its inner calls need no look.
-fn is_about_tensors(reason: Decline) -> bool {
+/// Whether a reason holds for what the stock function comes down to as well, so that the call there needs no look.
+fn holds_inside(reason: Decline) -> bool {
     matches!(
         reason,
         Decline::Dtype
+            | Decline::Keyword
             | Decline::Device
             | Decline::Empty
             | Decline::Threshold
             | Decline::Training
+            | Decline::TrainingInplace
+            | Decline::Inference
             | Decline::Negative
             | Decline::Layout
             | Decline::Kernel
@@ -280,13 +354,18 @@ impl Data {
     /// # Safety
     /// As for a vectorcall.
     #[inline(always)]
-    unsafe fn outline(&self, runtime: &Runtime, given: Given) -> Result<Option<bool>, Decline> {
-        if given.positional == 0 {
+    unsafe fn outline(
+        &self,
+        runtime: &Runtime,
+        args: *const *mut ffi::PyObject,
+        positional: usize,
+    ) -> Result<Option<bool>, Decline> {
+        if positional == 0 {
             return Ok(None);
         }
         // SAFETY: there is an argument, the first is the input, alive during the call, and the GIL is held.
         unsafe {
-            let input = *given.args;
+            let input = *args;
             if !runtime.doors.is_plain(input) {
                 return Err(Decline::NotPlain);
             }
@@ -295,6 +374,9 @@ impl Data {
             };
             let dtype = outline.dtype.ok_or(Decline::Dtype)?;
             self.op.takes_ever(dtype, outline.numel)?;
+            if !outline.dense {
+                return Err(Decline::Layout);
+            }
             let recorded = runtime.state.grad() && outline.requires_grad();
             self.takes(recorded, Some(dtype), outline.numel)?;
             Ok(Some(recorded))
@@ -314,7 +396,8 @@ impl Data {
     }
 
     /// The call of a function written in Python by the one in C that it comes down to; `None` if the arguments or the
-    /// state are not so simple, or if it fails: then the stock function raises, from its own line.
+    /// state are not so simple, or if it fails: then the stock function raises, from its own line. What fails in place
+    /// may have changed the input, and is not called again: the result is null.
     ///
     /// # Safety
     /// As for a vectorcall, whose input is a plain tensor.
@@ -329,9 +412,10 @@ impl Data {
         } = given;
         let mut values = [ptr::null_mut(); MAX_PARAMETERS];
         let count = inner.arguments.len();
-        if names.is_null() && positional == count && self.signature.numberless() {
-            // SAFETY: so many arguments were given.
-            values[..count].copy_from_slice(unsafe { std::slice::from_raw_parts(args, count) });
+        let mut function = &inner.function;
+        if names.is_null() && positional == 1 && count == 1 {
+            // SAFETY: there is one argument.
+            values[0] = unsafe { *args };
         } else {
             let mut arguments = self.signature.defaults();
             // SAFETY: the caller's.
@@ -340,7 +424,10 @@ impl Data {
                 self.signature.bind(py, &mut arguments, args, positional, names)
             }
             .ok()?;
-            if arguments.inplace || !self.op.accepts_numbers(arguments.numbers()) {
+            if arguments.inplace {
+                function = inner.inplace.as_ref()?;
+            }
+            if !self.op.accepts_numbers(arguments.numbers()) || self.signature.finds_dim(&arguments) {
                 return None;
             }
             for (value, (index, default)) in values.iter_mut().zip(&inner.arguments) {
@@ -348,19 +435,14 @@ impl Data {
                 *value = if given.is_null() { default.as_ptr() } else { given };
             }
         }
-        // SAFETY: `None` lives for ever.
-        let none = unsafe { ffi::Py_None() };
-        if values[..count].contains(&none) {
-            // The stock function finds a dimension of its own.
-            return None;
-        }
         // SAFETY: the values are alive, and as many.
         unsafe {
-            let result = PyObject_Vectorcall(inner.function.as_ptr(), values.as_ptr(), count, ptr::null_mut());
-            if result.is_null() {
+            let result = PyObject_Vectorcall(function.as_ptr(), values.as_ptr(), count, ptr::null_mut());
+            if result.is_null() && ptr::eq(function, &raw const inner.function) {
                 ffi::PyErr_Clear();
+                return None;
             }
-            (!result.is_null()).then_some(result)
+            Some(result)
         }
     }
 
@@ -419,22 +501,21 @@ impl Data {
             (false, true) => Mode::Inplace,
             (false, false) => Mode::Forward,
         };
+        // SAFETY: the input is a plain tensor, alive during the call, and the GIL held.
+        let held = unsafe { runtime.doors.hold(py, arguments.input) }?;
+        if !arguments.dtype.is_null() && !held.has_dtype(py, arguments.dtype)? {
+            return Err(Decline::Keyword);
+        }
         Ok(Passed {
-            // SAFETY: the input is a plain tensor, alive during the call, and the GIL held.
-            held: unsafe { runtime.doors.hold(py, arguments.input) }?,
+            held,
             mode,
             state: state.map_or_else(|| runtime.state.read(), Ok)?,
         })
     }
 
     /// The result of a call, or null where it raises.
-    fn run(
-        &self,
-        py: Python<'_>,
-        runtime: &Runtime,
-        given: Given,
-        recorded: Option<bool>,
-    ) -> Result<*mut ffi::PyObject, Decline> {
+    fn run(&self, py: Python<'_>, given: Given, recorded: Option<bool>) -> Result<*mut ffi::PyObject, Decline> {
+        let runtime = runtime().ok_or(Decline::Failed)?;
         let mut arguments = self.signature.defaults();
         let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
         match self.accelerated(py, runtime, &passed, &arguments) {
@@ -443,6 +524,29 @@ impl Data {
             Err(Failure::Raise(error)) => {
                 error.restore(py);
                 Ok(ptr::null_mut())
+            }
+        }
+    }
+
+    /// The input, to look at or to change (`mutable`), and how the kernel would see it: `None` if by a copy.
+    #[inline(always)]
+    fn fit(
+        &self,
+        py: Python<'_>,
+        passed: &Passed<'_>,
+        arguments: &Arguments,
+        mutable: bool,
+    ) -> Result<(TensorView, Option<Plan>), Failure> {
+        let Passed { held, mode, state } = passed;
+        let (dim, numbers) = (arguments.dim, arguments.numbers());
+        let view = held.view(py, mutable, state.profiled)?;
+        self.op.takes(*mode, Some(view.dtype), view.layout.numel())?;
+        self.op.runs_under(py, *state, view.dtype)?;
+        match self.op.plan(&view.layout, dim, numbers) {
+            Ok(plan) => Ok((view, Some(plan))),
+            Err(reason) => {
+                self.op.takes_copy(*mode, &view.layout, dim, numbers, reason)?;
+                Ok((view, None))
             }
         }
     }
@@ -456,19 +560,9 @@ impl Data {
     ) -> Result<Py<PyAny>, Failure> {
         let Passed { held, mode, state } = passed;
         let numbers = arguments.numbers();
-        let view = held.view(py, *mode == Mode::Inplace, state.profiled)?;
-        self.op.takes(*mode, Some(view.dtype), view.layout.numel())?;
-        self.op.runs_under(*state, view.dtype)?;
+        let (view, plan) = self.fit(py, passed, arguments, *mode == Mode::Inplace)?;
         // SAFETY: the input is alive during the call.
         let input = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
-        let plan = match self.op.plan(&view.layout, arguments.dim, numbers) {
-            Ok(plan) => Some(plan),
-            Err(reason) => {
-                self.op
-                    .takes_copy(*mode, &view.layout, arguments.dim, numbers, reason)?;
-                None
-            }
-        };
         let _record = if state.profiled {
             Record::start(py, &self.label).ok()
         } else {
@@ -493,21 +587,15 @@ impl Data {
     }
 
     /// What a call would do, without doing it.
-    fn explain(&self, py: Python<'_>, given: Given) -> Result<(), Decline> {
+    fn explain(&self, py: Python<'_>, given: Given) -> Result<(), Failure> {
         let runtime = runtime().ok_or(Decline::Failed)?;
         let mut arguments = self.signature.defaults();
         // SAFETY: the arguments of a call.
-        let recorded = unsafe { self.outline(runtime, given) }?;
-        let Passed { held, mode, state } = self.guard(py, runtime, given, recorded, &mut arguments)?;
-        let view = held.view(py, false, state.profiled)?;
-        self.op.takes(mode, Some(view.dtype), view.layout.numel())?;
-        self.op.runs_under(state, view.dtype)?;
-        let (dim, numbers) = (arguments.dim, arguments.numbers());
-        if let Err(reason) = self.op.plan(&view.layout, dim, numbers) {
-            self.op.takes_copy(mode, &view.layout, dim, numbers, reason)?;
-        }
-        if mode == Mode::Inplace && held.is_inference(py)? && !state.inference {
-            return Err(Decline::Inference);
+        let recorded = unsafe { self.outline(runtime, given.args, given.positional) }?;
+        let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
+        self.fit(py, &passed, &arguments, false)?;
+        if passed.mode == Mode::Inplace && passed.held.is_inference(py)? && !passed.state.inference {
+            return Err(Decline::Inference.into());
         }
         Ok(())
     }
@@ -709,7 +797,8 @@ fn callable_type(py: Python<'_>, binds: bool) -> PyResult<&Py<PyAny>> {
             },
             basicsize: size_of::<Callable>() as c_int,
             itemsize: 0,
-            flags: (ffi::Py_TPFLAGS_DEFAULT | HAVE_VECTORCALL | if binds { METHOD_DESCRIPTOR } else { 0 }) as _,
+            flags: (ffi::Py_TPFLAGS_DEFAULT | HAVE_VECTORCALL | IMMUTABLE | if binds { METHOD_DESCRIPTOR } else { 0 })
+                as _,
             slots: slots.as_mut_ptr(),
         };
         // SAFETY: the tables are complete, and those that the type keeps are leaked.
@@ -731,7 +820,8 @@ fn is_ours(object: *mut ffi::PyObject) -> bool {
 ///
 /// `parameters`, `dim` and `numbers` describe its signature (see `Signature`), `inplace` whether it always works in
 /// place, `path` (`module:attribute`) where it stands, `inner` a function written in C that does the same for a plain
-/// tensor, with the parameters that are its arguments, by index, and their defaults. It is inactive until `set_active`, and never freed.
+/// tensor, the one for work in place if there is one, and the parameters that are their arguments, by index, with their
+/// defaults. It is inactive until `set_active`, and never freed.
 #[pyfunction]
 #[pyo3(signature = (
     op, stock, path, parameters, *, dim=None, numbers=vec![], inplace=false, label=String::new(), inner=None
@@ -757,9 +847,18 @@ pub(crate) fn make(
         signature: Signature::new(parameters, dim, &numbers)?,
         inplace,
         active: AtomicBool::new(false),
-        builtin: stock.is_instance_of::<PyCFunction>(),
-        python: stock.get_type().name()? == "function",
-        inner: inner.map(|(function, arguments)| Inner { function, arguments }),
+        kind: if stock.is_instance_of::<PyCFunction>() {
+            Kind::Builtin
+        } else if stock.get_type().name()? == "function" {
+            Kind::Python
+        } else {
+            Kind::Method
+        },
+        inner: inner.map(|(function, inplace, arguments)| Inner {
+            function,
+            inplace,
+            arguments,
+        }),
         path,
         label,
     }));
@@ -831,5 +930,9 @@ pub(crate) fn explain(
         positional: args.len(),
         names,
     };
-    Ok(data.explain(py, given).err().map(Decline::text))
+    match data.explain(py, given) {
+        Ok(()) => Ok(None),
+        Err(Failure::Decline(reason)) => Ok(Some(reason.text())),
+        Err(Failure::Raise(error)) => Err(error),
+    }
 }

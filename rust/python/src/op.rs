@@ -12,7 +12,7 @@ use std::{
 };
 
 use pyo3::{
-    exceptions::{PyRuntimeError, PyValueError},
+    exceptions::{PyException, PyRuntimeError, PyValueError},
     ffi,
     prelude::*,
     types::PyDict,
@@ -138,6 +138,8 @@ pub(crate) struct OpState {
     ever: [Window; 4],
     /// By type: whether stock torch's autocast is known to leave the operation alone.
     autocast: [AtomicBool; 4],
+    /// Finds that out; taken by the first call under autocast.
+    probe: Mutex<Option<Py<PyAny>>>,
     calls: AtomicU64,
     elements: AtomicU64,
     nanoseconds: AtomicU64,
@@ -205,11 +207,25 @@ impl OpState {
 
     /// Whether torch in this state leaves a tensor of this type to the operation as it is.
     #[inline]
-    pub(crate) fn runs_under(&self, state: State, dtype: DType) -> Result<(), Decline> {
-        if state.autocast && !self.autocast[dtype as usize].load(Relaxed) {
-            Err(Decline::Mode)
-        } else {
+    pub(crate) fn runs_under(&self, py: Python<'_>, state: State, dtype: DType) -> Result<(), Failure> {
+        if !state.autocast || self.autocast[dtype as usize].load(Relaxed) {
+            return Ok(());
+        }
+        self.probe_autocast(py)?;
+        if self.autocast[dtype as usize].load(Relaxed) {
             Ok(())
+        } else {
+            Err(Decline::Mode.into())
+        }
+    }
+
+    #[cold]
+    fn probe_autocast(&self, py: Python<'_>) -> Result<(), Failure> {
+        let probe = self.probe.lock().ok().and_then(|mut probe| probe.take());
+        match probe.map(|probe| probe.call0(py)) {
+            // Such as an interrupt from the keyboard; what failed has allowed nothing.
+            Some(Err(error)) if !error.is_instance_of::<PyException>(py) => Err(Failure::Raise(error)),
+            _ => Ok(()),
         }
     }
 
@@ -541,6 +557,7 @@ impl Op {
             windows: std::array::from_fn(|_| std::array::from_fn(|_| Window::always())),
             ever: std::array::from_fn(|_| Window::always()),
             autocast: std::array::from_fn(|_| AtomicBool::new(false)),
+            probe: Mutex::new(None),
             calls: AtomicU64::new(0),
             elements: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
@@ -585,8 +602,15 @@ impl Op {
         Ok(())
     }
 
-    /// Sets the autograd function's `apply`, called as `(input, dim, *numbers)`, and whether its backward does not see
-    /// the input, so that a copy of it will do in forward.
+    /// Sets what to call once, at the first call under autocast, for it to `allow_autocast`.
+    fn set_probe(&self, probe: Py<PyAny>) {
+        if let Ok(mut slot) = self.0.probe.lock() {
+            *slot = Some(probe);
+        }
+    }
+
+    /// Sets the autograd function's `apply`, called as `(input, dim, *numbers)`, and whether a row-major copy of the
+    /// input will do in forward.
     fn set_apply(&self, apply: Py<PyAny>, copies: bool) {
         self.0.copies.store(copies, Relaxed);
         if let Ok(mut slot) = self.0.apply.lock() {
@@ -676,7 +700,7 @@ impl Op {
         let run = || -> Result<Py<PyAny>, Failure> {
             let state = backward_state(runtime, [grad, mask])?;
             let grad = hold(runtime, grad)?.view(py, false, false)?;
-            self.0.runs_under(state, grad.dtype)?;
+            self.0.runs_under(py, state, grad.dtype)?;
             let result = Layout::new(&sizes, &strides).ok_or(Decline::Layout)?;
             if !same_order(&grad.layout, &result) {
                 return Err(Decline::Layout.into());
@@ -715,7 +739,7 @@ impl Op {
             let state = backward_state(runtime, [grad, saved])?;
             let saved = hold(runtime, saved)?.view(py, false, false)?;
             let grad = hold(runtime, grad)?.view(py, false, false)?;
-            self.0.runs_under(state, saved.dtype)?;
+            self.0.runs_under(py, state, saved.dtype)?;
             self.0.backward(py, runtime, &grad, &saved, dim, &numbers)
         };
         or_declined(run())

@@ -178,19 +178,38 @@ impl Reader {
     }
 }
 
-/// Where a tensor's implementation keeps its number of elements and, in a byte, torch's number of its type.
+/// Where a tensor's implementation keeps its number of elements, in a byte, torch's number of its type, and in a bit,
+/// whether it is dense.
 #[derive(Clone, Copy)]
 struct Places {
     place: usize,
     numel: usize,
     dtype: usize,
     dtypes: [u8; 4],
+    /// The byte and its bit; none where it was not found.
+    dense: (usize, u8),
     requires_grad: Ask<bool>,
 }
 
 impl Places {
     /// Bytes of an implementation that are looked at: none is smaller, in any version of torch.
     const SIZE: usize = 176;
+
+    /// Dense tensors in several orders, and others in as many, with their sizes and strides.
+    const LAYOUTS: [(bool, &'static [i64], &'static [i64]); 12] = [
+        (true, &[5], &[1]),
+        (false, &[5], &[2]),
+        (true, &[4, 6], &[6, 1]),
+        (false, &[4, 6], &[12, 2]),
+        (true, &[4, 6], &[1, 4]),
+        (false, &[4, 6], &[0, 1]),
+        (true, &[2, 3, 4, 5], &[60, 1, 15, 3]),
+        (false, &[2, 3, 4, 5], &[61, 1, 15, 3]),
+        (true, &[3, 1, 2], &[1, 7, 3]),
+        (false, &[3, 1, 2], &[1, 1, 1]),
+        (true, &[2, 2, 2, 2, 2, 2], &[1, 2, 4, 8, 16, 32]),
+        (false, &[2, 2, 2, 2, 2, 2], &[64, 32, 16, 8, 4, 2]),
+    ];
 
     /// The offsets, if they are the only ones, at which tensors of many shapes and types have what torch says of them.
     fn learn(torch: &Bound<'_, PyModule>, reader: &Reader, place: usize) -> PyResult<Option<Self>> {
@@ -207,33 +226,50 @@ impl Places {
         ];
         let mut numels: Vec<usize> = (0..Self::SIZE).step_by(8).collect();
         let mut dtypes: Vec<usize> = (0..Self::SIZE).collect();
+        // SAFETY: the place is where a tensor has the pointer to its implementation, which is as large as that.
+        let implementation = |probe: &Bound<'_, PyAny>| unsafe {
+            let address = *probe.as_ptr().byte_add(place).cast::<*const [u8; Self::SIZE]>();
+            &*address
+        };
         for (shape, name) in shapes.into_iter().cycle().zip(names) {
             let kwargs = pyo3::types::PyDict::new(torch.py());
             kwargs.set_item("dtype", torch.getattr(name)?)?;
             let probe = torch.getattr("empty")?.call((shape,), Some(&kwargs))?;
             let (mut numel, mut dtype) = (0, 0);
-            // SAFETY: the place is where a tensor has the pointer to its implementation, which is as large as that, and
-            // whose address is as good as a handle.
+            // SAFETY: the address of that pointer is as good as a handle.
             unsafe {
                 let handle = probe.as_ptr().byte_add(place).cast::<c_void>();
                 if (reader.numel)(handle, &raw mut numel) != 0 || (reader.dtype)(handle, &raw mut dtype) != 0 {
                     return Ok(None);
                 }
-                let implementation = *handle.cast::<*const i64>();
-                numels.retain(|&at| *implementation.byte_add(at) == numel);
-                dtypes.retain(|&at| i32::from(*implementation.byte_add(at).cast::<u8>()) == dtype);
+            }
+            let bytes = implementation(&probe);
+            numels.retain(|&at| bytes[at..at + 8] == numel.to_ne_bytes());
+            dtypes.retain(|&at| i32::from(bytes[at]) == dtype);
+        }
+        let (&[numel], &[dtype], Some(requires_grad)) = (&numels[..], &dtypes[..], reader.requires_grad) else {
+            return Ok(None);
+        };
+        // The bits that are on in dense tensors and off in others.
+        let mut bits = [0xff; Self::SIZE];
+        for (dense, shape, strides) in Self::LAYOUTS {
+            let probe = torch.getattr("empty_strided")?.call1((shape, strides))?;
+            for (bit, &byte) in bits.iter_mut().zip(implementation(&probe)) {
+                *bit &= if dense { byte } else { !byte };
             }
         }
-        Ok(match (&numels[..], &dtypes[..], reader.requires_grad) {
-            (&[numel], &[dtype], Some(requires_grad)) => Some(Self {
-                place,
-                numel,
-                dtype,
-                dtypes: reader.dtypes.map(|dtype| dtype as u8),
-                requires_grad,
-            }),
-            _ => None,
-        })
+        let mut found = bits.into_iter().enumerate().filter(|&(_, mask)| mask != 0);
+        Ok(Some(Self {
+            place,
+            numel,
+            dtype,
+            dtypes: reader.dtypes.map(|dtype| dtype as u8),
+            dense: match (found.next(), found.next()) {
+                (Some((byte, mask)), None) if mask.is_power_of_two() => (byte, mask),
+                _ => (0, 0),
+            },
+            requires_grad,
+        }))
     }
 
     /// # Safety
@@ -245,9 +281,11 @@ impl Places {
             let implementation = *object.byte_add(self.place).cast::<*mut usize>();
             let dtype = *implementation.byte_add(self.dtype).cast::<u8>();
             let index = self.dtypes.iter().position(|&known| known == dtype);
+            let (byte, mask) = self.dense;
             Outline {
                 dtype: index.map(|index| DType::ALL[index]),
                 numel: *implementation.byte_add(self.numel),
+                dense: mask & *implementation.byte_add(byte).cast::<u8>() == mask,
                 implementation: implementation.cast(),
                 ask: self.requires_grad,
             }
@@ -261,6 +299,8 @@ pub struct Outline {
     pub dtype: Option<DType>,
     /// Number of elements.
     pub numel: usize,
+    /// Whether its elements fill a block of memory, in some order; true as well where that is not known.
+    pub dense: bool,
     implementation: Aten,
     ask: Ask<bool>,
 }
@@ -744,6 +784,27 @@ impl Held<'_> {
         }
         let count = Doors::query(py, &self.doors.numel, self.object)?;
         count.extract(py).map_err(|_| Decline::Unreadable)
+    }
+
+    /// Whether its dtype is the one that a Python object is.
+    ///
+    /// # Errors
+    /// Where torch raises.
+    pub fn has_dtype(&self, py: Python<'_>, asked: *mut ffi::PyObject) -> Result<bool, Decline> {
+        if let Some((reader, handle)) = &self.native {
+            let mut dtype = 0;
+            // SAFETY: the handle is alive.
+            let code = unsafe { (reader.dtype)(handle.aten, &raw mut dtype) };
+            let known = reader.dtypes.iter().zip(&self.doors.dtypes);
+            return Ok(code == 0
+                && known
+                    .into_iter()
+                    .any(|(&known, object)| known == dtype && object.as_ptr() == asked));
+        }
+        // SAFETY: the object is alive and the GIL held.
+        let tensor = unsafe { Bound::from_borrowed_ptr(py, self.object) };
+        let dtype = tensor.getattr(intern!(py, "dtype")).map_err(|_| Decline::Unreadable)?;
+        Ok(dtype.as_ptr() == asked)
     }
 
     /// Whether torch's C functions read it, not Python's.

@@ -44,6 +44,7 @@ impl Flag {
 }
 
 /// The value of a query; one that fails counts as on, which declines.
+#[cold]
 fn truth(query: &Py<PyAny>) -> bool {
     // SAFETY: the GIL is held wherever a state is read; the reference is owned.
     unsafe {
