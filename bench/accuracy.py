@@ -335,7 +335,9 @@ def run(
     if "float64" in dtypes and not wide_enough():
         console.print("numpy has no floats wider than float64 here: float64 is left out.")
         dtypes = [dtype for dtype in dtypes if dtype != "float64"]
-    todo = [(CATALOG[name], call, dtype) for name in ops for call in CATALOG[name].calls for dtype in dtypes]
+    # Random numbers have no error: the tests compare their bits.
+    rows = [CATALOG[name] for name in ops if not CATALOG[name].random]
+    todo = [(row, call, dtype) for row in rows for call in row.calls for dtype in dtypes]
     found = []
     with Progress(console=console, disable=not console.is_terminal) as progress:
         for op, call, dtype in progress.track(todo, description="accuracy"):
