@@ -9,12 +9,13 @@ from typing import Any
 
 from .cases import MODES
 from .results import BENCH, Record
-from .stats import Spread
+from .stats import LOSS, Spread
 
 PATH = BENCH.parent / "python" / "rusttorch" / "thresholds.json"
 
-#: A median up to this is no harm, but noise: stock torch's own repeats differ by as much.
-HARMLESS = 1.01
+#: A median up to the first is no harm, but noise: stock torch's own repeats differ by as much. Nor is one up to the
+#: second whose interval has gains in it.
+HARMLESS, DOUBTFUL = 1.01, LOSS
 #: Results up to this size say nothing of the sizes beyond them.
 ENOUGH = 2**20
 
@@ -31,7 +32,7 @@ def window(spreads: dict[int, Sequence[Spread]]) -> Window:
     """
     sizes = sorted(spreads)
     wins = [all(spread.gain for spread in spreads[size]) for size in sizes]
-    harmless = [all(spread.median <= HARMLESS for spread in spreads[size]) for size in sizes]
+    harmless = [all(map(is_harmless, spreads[size])) for size in sizes]
     best: tuple[int, int, int] | None = None
     start = 0
     while start < len(sizes):
@@ -52,6 +53,11 @@ def window(spreads: dict[int, Sequence[Spread]]) -> Window:
     if end - start == 1 and not open_ended:
         return None
     return [sizes[start], None if open_ended else sizes[end - 1]]
+
+
+def is_harmless(spread: Spread) -> bool:
+    """Whether it is not slower, or may be noise."""
+    return spread.median <= HARMLESS or (spread.median <= DOUBTFUL and spread.low <= 1)
 
 
 def derive(records: Iterable[Record]) -> dict[str, Any]:
