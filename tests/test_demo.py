@@ -89,7 +89,7 @@ def test_model_learns(corpus: text.Corpus) -> None:
 
 
 def test_model_looks_only_back(corpus: text.Corpus) -> None:
-    model = text.GPT(len(corpus.characters), text.SMALL.context, width=32, layers=1)
+    model = text.GPT(len(corpus.characters), text.SMALL.context, width=32, layers=1).eval()
     inputs, _ = corpus.batch(text.SMALL, torch.Generator().manual_seed(0))
     changed = inputs.clone()
     changed[:, 64:] = 0

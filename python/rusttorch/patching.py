@@ -111,7 +111,7 @@ def _inner(entrance: Entrance, stock: Any) -> tuple[Any, Any, list[tuple[int, An
     function, inplace = (getattr(holder(path), name, None) for name in (attribute, f"{attribute}_"))
     if not _is_stock(inplace) or f"{attribute}_" not in stock.__code__.co_names:
         inplace = None
-    thin = {*_THIN, entrance.attribute, "torch", "_C", "_nn", "_VF", attribute, f"{attribute}_"}
+    thin = {*_THIN, entrance.attribute, "torch", "_C", "_nn", attribute, f"{attribute}_"}
     if function is None or not _is_stock(function) or not thin.issuperset(stock.__code__.co_names):
         return None
     indices = {p.name: index for index, p in enumerate(entrance.parameters)}
