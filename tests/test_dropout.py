@@ -167,21 +167,40 @@ def test_saved_masks_are_freed_by_backward() -> None:
             result.sum().backward()
 
 
-def test_threads_draw_different_numbers() -> None:
-    """Whoever draws while another kernel runs without the GIL, no number is handed out twice."""
+@pytest.mark.parametrize("size", [1_000, 40_000, 200_000])
+def test_threads_draw_different_numbers(size: int) -> None:
+    """As under stock torch's lock, which stock functions in other threads take as well."""
     results: list[torch.Tensor] = []
 
-    def work() -> None:
-        results.extend(F.dropout(torch.ones(200_000), 0.5) for _ in range(8))
+    def dropped() -> None:
+        results.extend(F.dropout(torch.ones(size), 0.5) for _ in range(16))
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    def inplace() -> None:
+        results.extend(F.dropout(torch.ones(size), 0.5, inplace=True) for _ in range(16))
+
+    def drawn() -> None:
+        results.extend(2 * torch.empty(size).bernoulli_(0.5) for _ in range(16))
+
+    threads = [threading.Thread(target=target) for target in (dropped, drawn, inplace) * 2]
     with rusttorch.patch(min_numel=0):
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(results) == 32
-    assert len({tuple(result[:256].tolist()) for result in results}) == 32
+    assert len(results) == 96
+    assert len({tuple(result[:256].tolist()) for result in results}) == 96
+
+
+def test_who_asks_for_the_state_while_a_kernel_draws_waits_for_it() -> None:
+    """Under the GIL, which the kernel has given up and must not wait for meanwhile."""
+    states: list[torch.Tensor] = []
+    with rusttorch.patch(min_numel=0):
+        thread = threading.Thread(target=lambda: [F.dropout(torch.ones(1_000_000), 0.5) for _ in range(8)])
+        thread.start()
+        while thread.is_alive():
+            states.append(torch.get_rng_state())
+        torch.set_rng_state(states[-1])
+    assert states
 
 
 def test_a_generator_of_another_kind_is_left_to_stock(monkeypatch: pytest.MonkeyPatch) -> None:

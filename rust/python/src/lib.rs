@@ -3,7 +3,6 @@
 
 mod bind;
 mod callable;
-mod generator;
 mod op;
 mod runtime;
 

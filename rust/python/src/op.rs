@@ -22,6 +22,7 @@ use rusttorch_core::{
     kernel::{Exec, Geometry, Kernel, RandomKernel, Shape},
     layout::Layout,
     ops,
+    random::Mt19937,
 };
 use rusttorch_torch::{
     decline::Decline,
@@ -29,10 +30,7 @@ use rusttorch_torch::{
     state::State,
 };
 
-use crate::{
-    generator::GeneratorState,
-    runtime::{Runtime, runtime},
-};
+use crate::runtime::{Runtime, runtime};
 
 /// Elements from which a kernel runs without the GIL: before, giving it up costs more than others gain.
 const RELEASE_GIL: usize = 32_768;
@@ -280,21 +278,49 @@ impl OpState {
 
     /// Runs `work` over `numel` elements, without the GIL where that pays, and counts it.
     fn run(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
+        if numel < RELEASE_GIL {
+            self.run_with_gil(numel, work)
+        } else {
+            self.run_without_gil(numel, work)
+        }
+    }
+
+    /// The same, with random numbers.
+    fn draw(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        numel: usize,
+        work: impl FnOnce(&mut Mt19937),
+    ) -> Result<(), Failure> {
+        let generator = runtime.generator(py)?;
+        let mut drawn = None;
+        match generator.try_lock() {
+            Some(mut locked) if numel < RELEASE_GIL => self.run_with_gil(numel, || drawn = locked.draw(work)),
+            // Whoever holds the generator does not wait for the GIL.
+            locked => {
+                drop(locked);
+                self.run_without_gil(numel, || {
+                    drawn = generator.lock().and_then(|mut locked| locked.draw(work));
+                })
+            }
+        }?;
+        Ok(drawn.ok_or(Decline::Failed)?)
+    }
+
+    fn run_without_gil(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
         self.run_with_gil(numel, || {
             // SAFETY: the GIL is held here and taken back on the same thread before Python is touched again.
-            let saved = (numel >= RELEASE_GIL).then(|| unsafe { ffi::PyEval_SaveThread() });
+            let saved = unsafe { ffi::PyEval_SaveThread() };
             let outcome = catch_unwind(AssertUnwindSafe(work));
-            if let Some(saved) = saved {
-                // SAFETY: as above.
-                unsafe { ffi::PyEval_RestoreThread(saved) };
-            }
+            // SAFETY: as above.
+            unsafe { ffi::PyEval_RestoreThread(saved) };
             if let Err(panic) = outcome {
                 resume_unwind(panic);
             }
         })
     }
 
-    /// Runs `work` over `numel` elements, and counts it.
     fn run_with_gil(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
         let start = (numel >= TIMED).then(Instant::now);
         let outcome = catch_unwind(AssertUnwindSafe(work));
@@ -348,28 +374,25 @@ impl OpState {
     ) -> Result<Py<PyAny>, Failure> {
         let numel = view.layout.numel();
         let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
-        let generator = runtime.generator.bind(py);
-        loop {
-            let mut state = GeneratorState::get(generator)?;
-            let mut drawn = state.read()?;
-            self.run(numel, || {
-                // SAFETY: as in `forward`; the mask is a new tensor of the caller's, of so many bytes.
-                let (src, dst, mask) = unsafe {
-                    (
-                        View::from_raw(view.dtype, view.data, numel),
-                        Target::from_raw(view.dtype, target.data, numel),
-                        mask.map(|data| std::slice::from_raw_parts_mut(data as *mut MaybeUninit<u8>, numel)),
-                    )
-                };
-                let exec = Exec::new(runtime.isa, &runtime.team);
-                kernel.forward(&exec, &mut drawn, src, dst, mask, numbers);
-            })?;
-            // Another thread may have drawn the same numbers while this one had given up the GIL.
-            if numel < RELEASE_GIL || state.is_current()? {
-                state.set(&drawn).map_err(Failure::Raise)?;
-                return Ok(runtime.doors.finish(py, target)?);
-            }
-        }
+        self.draw(py, runtime, numel, |generator| {
+            // SAFETY: as in `forward`; the mask is a new tensor of the caller's, of so many bytes.
+            let (src, dst, mask) = unsafe {
+                (
+                    View::from_raw(view.dtype, view.data, numel),
+                    Target::from_raw(view.dtype, target.data, numel),
+                    mask.map(|data| std::slice::from_raw_parts_mut(data as *mut MaybeUninit<u8>, numel)),
+                )
+            };
+            kernel.forward(
+                &Exec::new(runtime.isa, &runtime.team),
+                generator,
+                src,
+                dst,
+                mask,
+                numbers,
+            );
+        })?;
+        Ok(runtime.doors.finish(py, target)?)
     }
 
     /// Whether this call can run on a row-major copy of its input, with which stock torch begins as well; `reason` is
@@ -423,15 +446,11 @@ impl OpState {
         let kernel = match self.kernel {
             Work::Plain(kernel) => kernel,
             Work::Random(kernel) => {
-                // With the GIL, so that nobody else draws meanwhile: what is overwritten cannot be drawn again.
-                let mut state = GeneratorState::get(runtime.generator.bind(py))?;
-                let mut drawn = state.read()?;
-                self.run_with_gil(numel, || {
+                return self.draw(py, runtime, numel, |generator| {
                     // SAFETY: as below.
                     let buf = unsafe { ViewMut::from_raw(view.dtype, view.data, numel) };
-                    kernel.inplace(&Exec::new(runtime.isa, &runtime.team), &mut drawn, buf, numbers);
-                })?;
-                return state.set(&drawn).map_err(Failure::Raise);
+                    kernel.inplace(&Exec::new(runtime.isa, &runtime.team), generator, buf, numbers);
+                });
             }
         };
         self.run(numel, || {

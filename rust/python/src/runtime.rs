@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 use rusttorch_core::isa::Isa;
 use rusttorch_torch::{
+    decline::Decline,
     doors::{Doors, Tier},
+    generator::Generator,
     memory,
     state::StateReader,
     team::TorchTeam,
@@ -16,8 +18,19 @@ pub(crate) struct Runtime {
     pub(crate) state: StateReader,
     pub(crate) team: TorchTeam,
     pub(crate) isa: Isa,
-    /// torch's default generator.
-    pub(crate) generator: Py<PyAny>,
+    generator: OnceLock<Option<Generator>>,
+}
+
+impl Runtime {
+    /// torch's default generator, looked for at the first call.
+    pub(crate) fn generator(&self, py: Python<'_>) -> Result<&Generator, Decline> {
+        if self.generator.get().is_none() {
+            let found = py.import("torch").and_then(|torch| Generator::open(&torch));
+            // Another thread that looked at the same time has found the same.
+            drop(self.generator.set(found.map_err(|_| Decline::Failed)?));
+        }
+        self.generator.get().and_then(Option::as_ref).ok_or(Decline::Failed)
+    }
 }
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -52,7 +65,7 @@ pub(crate) fn open<'py>(torch: &Bound<'py, PyModule>, tier: u8, isa: Option<&str
             state: StateReader::open(torch)?,
             team: TorchTeam::open(),
             isa,
-            generator: torch.getattr("default_generator")?.unbind(),
+            generator: OnceLock::new(),
         };
         // Of two threads that open at once, the first wins.
         drop(RUNTIME.set(runtime));

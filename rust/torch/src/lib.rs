@@ -5,6 +5,7 @@
 
 pub mod decline;
 pub mod doors;
+pub mod generator;
 pub mod memory;
 pub mod state;
 mod symbol;
