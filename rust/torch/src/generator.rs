@@ -6,15 +6,22 @@
 
 use core::{
     ptr,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicBool, AtomicU32,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 use std::{
     ffi::CStr,
+    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use pyo3::{prelude::*, types::PyTuple};
+use pyo3::{
+    prelude::*,
+    types::{PyCFunction, PyTuple},
+};
 use rusttorch_core::random::{Mt19937, STATE};
 
 use crate::symbol::Library;
@@ -113,8 +120,10 @@ impl Generator {
             for _ in 0..TRIES {
                 let state = get_state.call0()?.call_method0("numpy")?.call_method0("tobytes")?;
                 // SAFETY: as above; a number that another thread is writing is only compared.
-                if let Some(found) = unsafe { Self::at(object, state.extract()?) } {
-                    return Ok(found.is_waited_for(torch.py(), &get_state)?.then_some(found));
+                if let Some(found) = unsafe { Self::at(object, state.extract()?) }
+                    && let Some(waited_for) = found.is_waited_for(torch.py(), &get_state)?
+                {
+                    return Ok(waited_for.then_some(found));
                 }
                 // Another thread may be drawing just now.
                 torch.py().detach(|| sleep(Duration::from_millis(1)));
@@ -144,26 +153,34 @@ impl Generator {
         )
     }
 
-    /// Whether a thread that calls `get_state` changes the mutex while this one holds it: it has queued up.
-    fn is_waited_for(&self, py: Python<'_>, get_state: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Whether a thread that calls `get_state` changes the mutex while this one holds it: it has queued up. `None` if
+    /// somebody else holds it.
+    fn is_waited_for(&self, py: Python<'_>, get_state: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+        let (get_state, done) = (get_state.clone().unbind(), Arc::new(AtomicBool::new(false)));
+        let is_done = Arc::clone(&done);
+        let ask = PyCFunction::new_closure(py, None, None, move |args, _| {
+            let asked = get_state.call0(args.py());
+            is_done.store(true, Release);
+            asked.map(drop)
+        })?;
         // The new thread waits for the GIL, which this one gives up once it holds the mutex.
-        let no_arguments = PyTuple::empty(py);
         py.import("_thread")?
-            .call_method1("start_new_thread", (get_state, no_arguments))?;
-        let Some(locked) = self.try_lock() else {
-            return Ok(false);
-        };
+            .call_method1("start_new_thread", (ask, PyTuple::empty(py)))?;
+        let locked = self.try_lock();
         Ok(py.detach(move || {
-            let words = locked.0.mutex.cast::<AtomicU32>();
+            let words = self.mutex.cast::<AtomicU32>();
             // SAFETY: the first 16 bytes of the mutex, in which glibc and musl keep who waits, with atomic instructions.
             let now = || [0, 1, 2, 3].map(|i| unsafe { &*words.add(i) }.load(Relaxed));
             let (alone, start) = (now(), Instant::now());
-            while now() == alone && start.elapsed() < PATIENCE {
+            while locked.is_some() && now() == alone && start.elapsed() < PATIENCE {
                 sleep(PAUSE);
             }
-            let waited_for = now() != alone;
-            // Before the GIL is taken back.
+            let waited_for = locked.is_some().then(|| now() != alone);
             drop(locked);
+            // A thread that is left behind could outlive the interpreter. From here on it gives up the GIL as it ends.
+            while !done.load(Acquire) {
+                sleep(PAUSE);
+            }
             waited_for
         }))
     }
