@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use half::{bf16, f16};
 
-use crate::{float::Float, isa::Simd};
+use crate::{float::Float, isa::Simd, vector::Vector};
 
 /// The element types that kernels know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +78,13 @@ pub trait Element: Copy + Send + Sync + 'static {
         dst: &mut [MaybeUninit<Self>],
         f: impl Fn(Self::Lane, Self::Lane) -> Self::Lane,
     );
+    /// Writes as many results, by way of `scratch`, of the same length at least, where lanes are not elements.
+    fn collect<S: Simd>(
+        simd: S,
+        results: impl Iterator<Item = Self::Lane>,
+        scratch: &mut [Self::Lane],
+        dst: &mut [MaybeUninit<Self>],
+    );
     /// `buf[i] = f(buf[i])`.
     fn map_inplace<S: Simd>(simd: S, buf: &mut [Self], f: impl Fn(Self::Lane) -> Self::Lane);
     /// `dst[i] = f(a[i], b[i])`.
@@ -90,8 +97,43 @@ pub trait Element: Copy + Send + Sync + 'static {
     );
 }
 
+/// Registers that are worked on together, one instruction for each in turn, as those for one wait for one another:
+/// `.cargo/config.toml` has the compiler do so.
+const REGISTERS: usize = 4;
+/// More numbers than such registers have.
+const MOST: usize = 64;
+/// Fewer numbers than that are not worth filling registers up for.
+const FEW: usize = 8;
+
+#[inline(always)]
+fn zip<F: Copy>(a: &[F], b: &[F], dst: &mut [MaybeUninit<F>], f: &impl Fn(F, F) -> F) {
+    for ((d, &a), &b) in dst.iter_mut().zip(a).zip(b) {
+        d.write(f(a, b));
+    }
+}
+
+/// `dst[i] = f(a[i], b[i])`, in registers of `wide` numbers in all: the last ones overlap those before.
+#[inline(always)]
+fn zip_registers<F: Copy + Default>(wide: usize, a: &[F], b: &[F], dst: &mut [MaybeUninit<F>], f: impl Fn(F, F) -> F) {
+    let len = dst.len();
+    if len >= wide || len < FEW {
+        let whole = if len < FEW { len } else { len / wide * wide };
+        zip(&a[..whole], &b[..whole], &mut dst[..whole], &f);
+        if whole < len {
+            let last = len - wide;
+            zip(&a[last..][..wide], &b[last..][..wide], &mut dst[last..][..wide], &f);
+        }
+        return;
+    }
+    let (mut left, mut right, mut results) = ([F::default(); MOST], [F::default(); MOST], [F::default(); MOST]);
+    left[..len].copy_from_slice(a);
+    right[..len].copy_from_slice(b);
+    zip(&left[..wide], &right[..wide], as_uninit(&mut results[..wide]), &f);
+    dst.write_copy_of_slice(&results[..len]);
+}
+
 macro_rules! lane_element {
-    ($float:ty, $dtype:expr) => {
+    ($float:ty, $dtype:expr, $register:ident) => {
         impl Element for $float {
             type Lane = $float;
             const DTYPE: DType = $dtype;
@@ -112,10 +154,15 @@ macro_rules! lane_element {
             }
 
             #[inline(always)]
-            fn map<S: Simd>(_: S, src: &[Self], dst: &mut [MaybeUninit<Self>], f: impl Fn(Self) -> Self) {
-                for (d, s) in dst.iter_mut().zip(src) {
-                    d.write(f(*s));
-                }
+            fn map<S: Simd>(simd: S, src: &[Self], dst: &mut [MaybeUninit<Self>], f: impl Fn(Self) -> Self) {
+                Self::zip_map(
+                    simd,
+                    src,
+                    src,
+                    dst,
+                    #[inline(always)]
+                    |x, _| f(x),
+                );
             }
 
             #[inline(always)]
@@ -135,11 +182,34 @@ macro_rules! lane_element {
             }
 
             #[inline(always)]
-            fn map_inplace<S: Simd>(_: S, buf: &mut [Self], f: impl Fn(Self) -> Self) {
+            fn collect<S: Simd>(
+                _: S,
+                results: impl Iterator<Item = Self>,
+                _: &mut [Self],
+                dst: &mut [MaybeUninit<Self>],
+            ) {
+                for (d, result) in dst.iter_mut().zip(results) {
+                    d.write(result);
+                }
+            }
+
+            #[inline(always)]
+            fn map_inplace<S: Simd>(simd: S, buf: &mut [Self], f: impl Fn(Self) -> Self) {
                 if !S::SLOW_MASKED_STORES {
-                    for x in buf {
+                    // What is left after whole registers, before it is overwritten.
+                    let mut last = [0.0; MOST];
+                    let whole = buf.len() / MOST * MOST;
+                    let rest = buf.len() - whole;
+                    if rest > 0 {
+                        let start = if whole > 0 { buf.len() - MOST } else { 0 };
+                        let tail = &buf[start..];
+                        Self::map(simd, tail, as_uninit(&mut last[..tail.len()]), &f);
+                    }
+                    for x in &mut buf[..whole] {
                         *x = f(*x);
                     }
+                    let end = if whole > 0 { MOST } else { rest };
+                    buf[whole..].copy_from_slice(&last[end - rest..end]);
                     return;
                 }
                 // Through a copy: where `f` gives some numbers back as they are, the compiler would store the others only.
@@ -147,9 +217,7 @@ macro_rules! lane_element {
                 for buf in buf.chunks_mut(TILE) {
                     let tile = &mut tile[..buf.len()];
                     tile.copy_from_slice(buf);
-                    for (x, t) in buf.iter_mut().zip(&*tile) {
-                        *x = f(*t);
-                    }
+                    Self::map(simd, tile, as_uninit(buf), &f);
                 }
             }
 
@@ -161,16 +229,14 @@ macro_rules! lane_element {
                 dst: &mut [MaybeUninit<Self>],
                 f: impl Fn(Self, Self) -> Self,
             ) {
-                for ((d, a), b) in dst.iter_mut().zip(a).zip(b) {
-                    d.write(f(*a, *b));
-                }
+                zip_registers(REGISTERS * S::$register::LANES, a, b, dst, f);
             }
         }
     };
 }
 
-lane_element!(f32, DType::F32);
-lane_element!(f64, DType::F64);
+lane_element!(f32, DType::F32, F32);
+lane_element!(f64, DType::F64, F64);
 
 macro_rules! half_element {
     ($half:ty, $dtype:expr, $widen:expr, $narrow:expr) => {
@@ -224,6 +290,20 @@ macro_rules! half_element {
                     *x = f(*x, with);
                 }
                 Self::narrow(simd, src, dst);
+            }
+
+            #[inline(always)]
+            fn collect<S: Simd>(
+                simd: S,
+                results: impl Iterator<Item = f32>,
+                scratch: &mut [f32],
+                dst: &mut [MaybeUninit<Self>],
+            ) {
+                let scratch = &mut scratch[..dst.len()];
+                for (x, result) in scratch.iter_mut().zip(results) {
+                    *x = result;
+                }
+                Self::narrow(simd, scratch, dst);
             }
 
             #[inline(always)]

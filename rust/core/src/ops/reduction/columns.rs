@@ -295,7 +295,7 @@ impl<T: RowElement> Program for Softmax<'_, T> {
         } = self;
         let mut tile = Tile::new(TILE + WIDTH);
         let tile = tile.get();
-        let log = finish.is_log();
+        let (log, mut scratch) = (finish.is_log(), Columns::of(T::Lane::ZERO));
         for part in self.parts.map(|index| plan.nth(index)) {
             let totals = if log {
                 part.totals::<false, T, S>(simd, src, tile)
@@ -313,10 +313,12 @@ impl<T: RowElement> Program for Softmax<'_, T> {
                 // SAFETY: parts are disjoint, and so are the runs of one.
                 let dst = unsafe { dst.piece(run) };
                 if log {
-                    for ((x, &max), &log) in values.iter_mut().zip(&totals.max).zip(&numbers) {
-                        *x = Kind::LogSoftmax.result(*x, max, log);
-                    }
-                    T::narrow(simd, values, dst);
+                    let numbers = values.iter().zip(&totals.max).zip(&numbers);
+                    let results = numbers.map(
+                        #[inline(always)]
+                        |((&x, &max), &log)| Kind::LogSoftmax.result(x, max, log),
+                    );
+                    T::collect(simd, results, &mut scratch, dst);
                 } else {
                     T::zip_lanes(
                         simd,
@@ -352,7 +354,7 @@ impl<T: RowElement> Program for Blocks<'_, T> {
             finish, src, dst, plan, ..
         } = self;
         let mut tiles = [Columns::of(T::Lane::ZERO); 2];
-        let [widened, results] = &mut tiles;
+        let [widened, scratch] = &mut tiles;
         let (strips, _) = plan.counts();
         for block in self.range {
             let parts = block * strips..(block + 1) * strips;
@@ -361,19 +363,22 @@ impl<T: RowElement> Program for Blocks<'_, T> {
                     let run = plan.nth(index).run(i);
                     let Totals { max, sum: numbers } = &self.totals[plan.strip(index)];
                     let values = T::lanes(simd, &src[run.clone()], widened);
-                    let results = &mut results[..values.len()];
                     let numbers = values.iter().zip(max).zip(numbers);
-                    if finish.is_log() {
-                        for (result, ((&x, &max), &log)) in results.iter_mut().zip(numbers) {
-                            *result = Kind::LogSoftmax.result(x, max, log);
-                        }
-                    } else {
-                        for (result, ((&x, &max), &scale)) in results.iter_mut().zip(numbers) {
-                            *result = Kind::Softmax.result(x, max, scale);
-                        }
-                    }
                     // SAFETY: parts are disjoint, and so are the runs of one.
-                    T::narrow(simd, results, unsafe { dst.piece(run) });
+                    let dst = unsafe { dst.piece(run) };
+                    if finish.is_log() {
+                        let results = numbers.map(
+                            #[inline(always)]
+                            |((&x, &max), &log)| Kind::LogSoftmax.result(x, max, log),
+                        );
+                        T::collect(simd, results, scratch, dst);
+                    } else {
+                        let results = numbers.map(
+                            #[inline(always)]
+                            |((&x, &max), &scale)| Kind::Softmax.result(x, max, scale),
+                        );
+                        T::collect(simd, results, scratch, dst);
+                    }
                 }
             }
             for index in parts {
@@ -611,16 +616,16 @@ impl<T: RowElement> SoftmaxBackward<'_, T> {
         simd: S,
         run: Range<usize>,
         sums: &Columns<T::Lane>,
-        [grads, results, gradients]: [&mut Columns<T::Lane>; 3],
+        [grads, results, scratch]: [&mut Columns<T::Lane>; 3],
     ) {
         let grads = T::lanes(simd, &self.grad[run.clone()], grads);
         let results = T::lanes(simd, &self.result[run.clone()], results);
-        let gradients = &mut gradients[..run.len()];
-        for (gradient, ((&grad, &result), &sum)) in gradients.iter_mut().zip(grads.iter().zip(results).zip(sums)) {
-            *gradient = self.kind.gradient(grad, result, sum);
-        }
+        let gradients = grads.iter().zip(results).zip(sums).map(
+            #[inline(always)]
+            |((&grad, &result), &sum)| self.kind.gradient(grad, result, sum),
+        );
         // SAFETY: parts are disjoint, and so are the runs of one.
-        T::narrow(simd, gradients, unsafe { self.dst.piece(run) });
+        T::collect(simd, gradients, scratch, unsafe { self.dst.piece(run) });
     }
 }
 
