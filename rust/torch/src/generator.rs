@@ -154,7 +154,7 @@ impl Generator {
     }
 
     /// Whether a thread that calls `get_state` changes the mutex while this one holds it: it has queued up. `None` if
-    /// somebody else holds it.
+    /// somebody else holds it, or if the thread was too early.
     fn is_waited_for(&self, py: Python<'_>, get_state: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
         let (get_state, done) = (get_state.clone().unbind(), Arc::new(AtomicBool::new(false)));
         let is_done = Arc::clone(&done);
@@ -167,15 +167,15 @@ impl Generator {
         py.import("_thread")?
             .call_method1("start_new_thread", (ask, PyTuple::empty(py)))?;
         let locked = self.try_lock();
+        let words = Words(self.mutex.cast());
+        // Before the other thread can run.
+        let (alone, start) = (words.read(), Instant::now());
         Ok(py.detach(move || {
-            let words = self.mutex.cast::<AtomicU32>();
-            // SAFETY: the first 16 bytes of the mutex, in which glibc and musl keep who waits, with atomic instructions.
-            let now = || [0, 1, 2, 3].map(|i| unsafe { &*words.add(i) }.load(Relaxed));
-            let (alone, start) = (now(), Instant::now());
-            while locked.is_some() && now() == alone && start.elapsed() < PATIENCE {
+            let waits = || words.read() != alone;
+            while locked.is_some() && !waits() && !done.load(Acquire) && start.elapsed() < PATIENCE {
                 sleep(PAUSE);
             }
-            let waited_for = locked.is_some().then(|| now() != alone);
+            let waited_for = (locked.is_some() && !done.load(Acquire)).then(waits);
             drop(locked);
             // A thread that is left behind could outlive the interpreter. From here on it gives up the GIL as it ends.
             while !done.load(Acquire) {
@@ -197,6 +197,19 @@ impl Generator {
     pub fn lock(&self) -> Option<Locked<'_>> {
         // SAFETY: as above.
         (unsafe { libc::pthread_mutex_lock(self.mutex) } == 0).then(|| Locked(self))
+    }
+}
+
+/// The first 16 bytes of a mutex, in which glibc and musl keep who waits.
+struct Words(*const AtomicU32);
+
+// SAFETY: atomics may be read from any thread.
+unsafe impl Send for Words {}
+
+impl Words {
+    fn read(&self) -> [u32; 4] {
+        // SAFETY: a mutex has so many bytes, and lives as long as the process.
+        [0, 1, 2, 3].map(|i| unsafe { &*self.0.add(i) }.load(Relaxed))
     }
 }
 
