@@ -48,7 +48,8 @@ const PAUSE: Duration = Duration::from_micros(20);
 struct Engine {
     seed: u64,
     left: u32,
-    seeded: u32,
+    /// A `bool`; what follows it up to the next number is anything.
+    seeded: u8,
     next: u32,
     state: [u32; STATE],
 }
@@ -63,7 +64,7 @@ impl Engine {
         Some(Self {
             seed: word(0),
             left: word(8) as u32,
-            seeded: (word(8) >> 32) as u32,
+            seeded: (word(8) >> 32) as u8,
             next: word(16) as u32,
             state: core::array::from_fn(|i| word(WORDS + 8 * i) as u32),
         })
@@ -96,7 +97,7 @@ impl Generator {
     /// # Errors
     /// What Python raises.
     pub fn open(torch: &Bound<'_, PyModule>) -> PyResult<Option<Self>> {
-        let library = Library::with_prefix("libtorch_cpu.");
+        let library = Library::with_prefix("libtorch_cpu.so");
         // SAFETY: the mangled name says that it takes nothing; it returns a reference.
         let function = library.and_then(|library| unsafe {
             library.function::<unsafe extern "C" fn() -> *const *mut u64>(DEFAULT_GENERATOR)
@@ -252,6 +253,16 @@ mod tests {
         }
     }
 
+    /// What `get_state` gives of `engine(25, 600)`.
+    fn bytes() -> Vec<u8> {
+        let numbers = [7, (1 << 32) + 25, 600];
+        numbers
+            .into_iter()
+            .chain(0..STATE as u64)
+            .flat_map(u64::to_le_bytes)
+            .collect()
+    }
+
     #[test]
     fn an_engine_has_as_many_words_left_as_are_not_drawn() {
         for (left, next, drawn) in [(1, 0, STATE), (1, 624, STATE), (624, 1, 1), (25, 600, 600)] {
@@ -264,14 +275,29 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_state_are_wider_than_the_engine() {
-        let expected = engine(25, 600);
-        let mut bytes = vec![];
-        bytes.extend(7_u64.to_le_bytes());
-        bytes.extend(25_u32.to_le_bytes());
-        bytes.extend(1_u32.to_le_bytes());
-        bytes.extend(600_u64.to_le_bytes());
-        bytes.extend((0..STATE as u64).flat_map(u64::to_le_bytes));
-        assert!(Engine::from_bytes(&bytes) == Some(expected));
+        let bytes = bytes();
+        assert!(Engine::from_bytes(&bytes) == Some(engine(25, 600)));
         assert!(Engine::from_bytes(&bytes[1..]).is_none());
+    }
+
+    #[test]
+    fn the_engine_is_found_whatever_lies_between_its_numbers() {
+        let state = bytes();
+        let mut object = vec![0_u64; ENGINE + 3 + STATE / 2];
+        object[ENGINE] = 7;
+        object[ENGINE + 1] = u64::from_le_bytes([25, 0, 0, 0, 1, 0x7f, 0xa6, 0xc4]);
+        // From here on a word of the engine is the upper half of one of these, the next the lower half of another.
+        let words: Vec<u32> = [600].into_iter().chain(0..STATE as u32).chain([0]).collect();
+        for (whole, pair) in object[ENGINE + 2..].iter_mut().zip(words.chunks(2)) {
+            *whole = u64::from(pair[0]) | u64::from(pair[1]) << 32;
+        }
+        // SAFETY: the object has so many words.
+        let found = |object: &mut Vec<u64>| unsafe { Generator::at(object.as_mut_ptr(), &state) }.is_some();
+        assert!(found(&mut object));
+        for at in [0, MUTEX - 1, ENGINE, ENGINE + 1, ENGINE + 2, ENGINE + 300] {
+            object[at] ^= 1;
+            assert!(!found(&mut object), "{at}");
+            object[at] ^= 1;
+        }
     }
 }
