@@ -100,7 +100,7 @@ pub trait Element: Copy + Send + Sync + 'static {
 /// Registers that are worked on together, one instruction for each in turn, as those for one wait for one another:
 /// `.cargo/config.toml` has the compiler do so.
 const REGISTERS: usize = 4;
-/// More numbers than such registers have.
+/// The most numbers that such registers have.
 const MOST: usize = 64;
 /// Fewer numbers than that are not worth filling registers up for.
 const FEW: usize = 8;
@@ -116,20 +116,23 @@ fn zip<F: Copy>(a: &[F], b: &[F], dst: &mut [MaybeUninit<F>], f: &impl Fn(F, F) 
 #[inline(always)]
 fn zip_registers<F: Copy + Default>(wide: usize, a: &[F], b: &[F], dst: &mut [MaybeUninit<F>], f: impl Fn(F, F) -> F) {
     let len = dst.len();
-    if len >= wide || len < FEW {
-        let whole = if len < FEW { len } else { len / wide * wide };
-        zip(&a[..whole], &b[..whole], &mut dst[..whole], &f);
-        if whole < len {
-            let last = len - wide;
-            zip(&a[last..][..wide], &b[last..][..wide], &mut dst[last..][..wide], &f);
-        }
+    if len < FEW {
+        zip(a, b, dst, &f);
         return;
     }
-    let (mut left, mut right, mut results) = ([F::default(); MOST], [F::default(); MOST], [F::default(); MOST]);
-    left[..len].copy_from_slice(a);
-    right[..len].copy_from_slice(b);
-    zip(&left[..wide], &right[..wide], as_uninit(&mut results[..wide]), &f);
-    dst.write_copy_of_slice(&results[..len]);
+    if len < wide {
+        let (mut left, mut right, mut results) = ([F::default(); MOST], [F::default(); MOST], [F::default(); MOST]);
+        left[..len].copy_from_slice(a);
+        right[..len].copy_from_slice(b);
+        zip(&left[..wide], &right[..wide], as_uninit(&mut results[..wide]), &f);
+        dst.write_copy_of_slice(&results[..len]);
+        return;
+    }
+    let (whole, last) = (len / wide * wide, len - wide);
+    zip(&a[..whole], &b[..whole], &mut dst[..whole], &f);
+    if whole < len {
+        zip(&a[last..], &b[last..], &mut dst[last..], &f);
+    }
 }
 
 macro_rules! lane_element {
@@ -197,19 +200,16 @@ macro_rules! lane_element {
             fn map_inplace<S: Simd>(simd: S, buf: &mut [Self], f: impl Fn(Self) -> Self) {
                 if !S::SLOW_MASKED_STORES {
                     // What is left after whole registers, before it is overwritten.
+                    let (rest, tail) = (buf.len() % MOST, buf.len().min(MOST));
+                    let (whole, start) = (buf.len() - rest, buf.len() - tail);
                     let mut last = [0.0; MOST];
-                    let whole = buf.len() / MOST * MOST;
-                    let rest = buf.len() - whole;
                     if rest > 0 {
-                        let start = if whole > 0 { buf.len() - MOST } else { 0 };
-                        let tail = &buf[start..];
-                        Self::map(simd, tail, as_uninit(&mut last[..tail.len()]), &f);
+                        Self::map(simd, &buf[start..], as_uninit(&mut last[..tail]), &f);
                     }
                     for x in &mut buf[..whole] {
                         *x = f(*x);
                     }
-                    let end = if whole > 0 { MOST } else { rest };
-                    buf[whole..].copy_from_slice(&last[end - rest..end]);
+                    buf[whole..].copy_from_slice(&last[tail - rest..tail]);
                     return;
                 }
                 // Through a copy: where `f` gives some numbers back as they are, the compiler would store the others only.
