@@ -212,7 +212,8 @@ def thresholds(options: argparse.Namespace, console: Console) -> bool:
     from . import thresholds as bench
     from .results import Store
 
-    derived = bench.update(Store.here().records)
+    store = Store.here()
+    derived = bench.update(store.records, store.machine["vendor"])
     windows = [
         window for ops in derived.values() for op in ops.values() for modes in op.values() for window in modes.values()
     ]

@@ -36,6 +36,7 @@ def describe() -> dict[str, Any]:
 
     return {
         "cpu": _cpu(),
+        "vendor": rusttorch.system()["vendor"],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": _memory(),
         "caches": _caches(),

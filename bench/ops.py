@@ -110,6 +110,7 @@ def measure(
         threads=settings.threads,
         sizes="shipped" if settings.shipped else "forced",
         policy=settings.policy,
+        vendor=rusttorch.system()["vendor"],
         taken=taken,
         stock=statistics.median(stock),
         ours=statistics.median(accelerated),
@@ -122,7 +123,8 @@ def measure(
 def in_window(record: Record) -> bool:
     """Whether the shipped thresholds give this case to the kernel."""
     case = record.case
-    low, high = windows(case.row, record.isa, rusttorch.system()["door"] or 1, None)[case.mode, case.dtype]
+    sizes = windows(case.row, record.vendor, record.isa, rusttorch.system()["door"] or 1, None)
+    low, high = sizes[case.mode, case.dtype]
     return low is not None and low <= case.size and (high is None or case.size <= high)
 
 

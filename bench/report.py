@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rusttorch.catalog import CATALOG, FLOATS
-from rusttorch.thresholds import measured
+from rusttorch.thresholds import table
 
 from . import accuracy, calls, machine, roof
 from .cases import MODES
@@ -196,7 +196,7 @@ def _ops(
             path = roofline(roofed, measured_roof, plots / f"{tag}-roofline.svg")
             parts.append(f"![Roofline]({path.relative_to(page.parent).as_posix()})\n")
         parts.append(_fractions(roofed))
-    parts += ["#### Where stock is faster\n", _losses(records), _kept(records[0].isa)]
+    parts += ["#### Where stock is faster\n", _losses(records), _kept(records[0].vendor, records[0].isa)]
     return parts
 
 
@@ -271,12 +271,12 @@ def _losses(records: Sequence[Record]) -> str:
     return note + markdown(headings, rows, left=4) + "\n\n" + left
 
 
-def _kept(isa: str) -> str:
+def _kept(vendor: str, isa: str) -> str:
     """What the thresholds leave to stock torch."""
-    table = measured().get(isa, {})
+    windows = table(vendor, isa)
     never, limited = [], []
     for op in CATALOG:
-        for dtype, modes in table.get(op, {}).items():
+        for dtype, modes in windows.get(op, {}).items():
             for mode, window in modes.items():
                 if window is None:
                     never.append((op, dtype, mode))

@@ -38,6 +38,8 @@ class Record:
     floor: float
     #: whether both sides ran under the memory policy
     policy: bool = False
+    #: whose the CPU is; the same for all of a file
+    vendor: str = "other"
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -73,8 +75,8 @@ def pack(records: Iterable[Record]) -> list[dict[str, Any]]:
     return [series[key] for key in sorted(series)]
 
 
-def unpack(series: Iterable[dict[str, Any]]) -> Iterator[Record]:
-    """The inverse of `pack`."""
+def unpack(series: Iterable[dict[str, Any]], vendor: str) -> Iterator[Record]:
+    """The inverse of `pack`, for a vendor's CPU."""
     for entry in series:
         for values in entry["points"]:
             point = dict(zip(_POINT, values, strict=True))
@@ -85,6 +87,7 @@ def unpack(series: Iterable[dict[str, Any]]) -> Iterator[Record]:
                 threads=entry["threads"],
                 sizes=entry["sizes"],
                 policy=entry["policy"],
+                vendor=vendor,
                 taken=point["taken"],
                 stock=point["stock"],
                 ours=point["ours"],
@@ -115,7 +118,7 @@ class Store:
     def load(cls, path: Path) -> Store:
         """What a file holds."""
         data = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**data, "records": list(unpack(data["records"]))})
+        return cls(**{**data, "records": list(unpack(data["records"], data["machine"].get("vendor", "other")))})
 
     @classmethod
     def here(cls, path: Path = OUT) -> Store:

@@ -1,4 +1,4 @@
-"""From measurements to ``python/rusttorch/thresholds.json``: the sizes at which each kernel wins."""
+"""From measurements to ``python/rusttorch/thresholds.json``: the sizes at which each kernel wins, by vendor."""
 
 from __future__ import annotations
 
@@ -88,22 +88,21 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def dump(table: dict[str, Any]) -> str:
     """The file's text: one dtype a line."""
-    blocks = []
-    for isa in sorted(table):
-        ops = []
-        for op, dtypes in table[isa].items():
-            lines = [
-                f'      "{dtype}": {json.dumps({mode: modes[mode] for mode in MODES if mode in modes})}'
-                for dtype, modes in dtypes.items()
-            ]
-            ops.append(f'    "{op}": {{\n' + ",\n".join(lines) + "\n    }")
-        blocks.append(f'  "{isa}": {{\n' + ",\n".join(ops) + "\n  }")
-    return "{\n" + ",\n".join(blocks) + "\n}\n" if blocks else "{}\n"
+
+    def block(value: dict[str, Any], depth: int) -> str:
+        if depth == 4:
+            return json.dumps({mode: value[mode] for mode in MODES if mode in value})
+        names = sorted(value) if depth < 2 else value
+        indent = "  " * (depth + 1)
+        lines = [f"{indent}{json.dumps(name)}: {block(value[name], depth + 1)}" for name in names]
+        return "{\n" + ",\n".join(lines) + "\n" + "  " * depth + "}" if lines else "{}"
+
+    return block(table, 0) + "\n"
 
 
-def update(records: Iterable[Record], path: Path = PATH) -> dict[str, Any]:
-    """Brings the file up to date and gives back what was derived."""
+def update(records: Iterable[Record], vendor: str, path: Path = PATH) -> dict[str, Any]:
+    """Brings the file up to date with what was measured on a vendor's CPU, and gives back what was derived."""
     new = derive(records)
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    path.write_text(dump(merge(old, new)), encoding="utf-8")
+    path.write_text(dump(merge(old, {vendor: new} if new else {})), encoding="utf-8")
     return new

@@ -16,6 +16,7 @@ from bench.results import Record, Store
 from bench.roof import Roof
 from bench.stats import Spread
 
+from rusttorch import thresholds as shipped
 from rusttorch.catalog import CATALOG, FLOATS
 
 WIN, EVEN, SLOWER = Spread(0.5, 0.4, 0.6, 9), Spread(1.0, 0.95, 1.05, 9), Spread(1.5, 1.4, 1.6, 9)
@@ -130,19 +131,36 @@ def test_derive_takes_forced_sizes_that_ran_without_the_policy() -> None:
 def test_thresholds_are_merged_into_the_file(tmp_path: Path) -> None:
     path = tmp_path / "thresholds.json"
     old = {"avx512": {"gelu": {"float32": {"forward": [1, 2], "training": None}}, "relu": {}}, "avx2": {}}
-    path.write_text(json.dumps(old))
-    thresholds.update([record(WIN, 2**20)], path)
+    path.write_text(json.dumps({"amd": old, "intel": old}))
+    thresholds.update([record(WIN, 2**20)], "intel", path)
     assert json.loads(path.read_text()) == {
-        "avx512": {"gelu": {"float32": {"forward": [2**20, None], "training": None}}, "relu": {}},
-        "avx2": {},
+        "amd": old,
+        "intel": {
+            "avx512": {"gelu": {"float32": {"forward": [2**20, None], "training": None}}, "relu": {}},
+            "avx2": {},
+        },
     }
     empty = tmp_path / "none.json"
-    thresholds.update([], empty)
+    thresholds.update([], "intel", empty)
     assert json.loads(empty.read_text()) == {}
 
 
+def test_windows_are_those_of_the_vendor_or_what_all_have_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    def isas(forward: object, training: object, **more: object) -> dict[str, object]:
+        return {"avx2": {"gelu": {"float32": {"forward": forward, "training": training}}, **more}}
+
+    both = {"amd": isas([1, None], None), "intel": isas([16, 64], [1, None], relu={"float32": {"forward": [1, 2]}})}
+    monkeypatch.setattr("rusttorch.thresholds.measured", lambda: both)
+    table = shipped.table.__wrapped__
+    assert table("amd", "avx2") == both["amd"]["avx2"] and table("intel", "avx2") == both["intel"]["avx2"]
+    common = isas([16, 64], None, relu={"float32": {"forward": [1, 2]}})
+    assert table("other", "avx2") == common["avx2"] and table("amd", "avx512") == {}
+    both["amd"] = isas([128, None], None)
+    assert table("other", "avx2")["gelu"]["float32"]["forward"] is None
+
+
 def test_shipped_thresholds_name_ops_of_the_catalogue() -> None:
-    for ops in json.loads(thresholds.PATH.read_text()).values():
+    for ops in (ops for isas in json.loads(thresholds.PATH.read_text()).values() for ops in isas.values()):
         assert set(ops) <= set(CATALOG)
         for dtypes in ops.values():
             assert set(dtypes) <= set(FLOATS)

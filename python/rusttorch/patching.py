@@ -219,7 +219,9 @@ def _refresh() -> None:
     for name, handle in wanted.items():
         operation = every[name]
         if operation.min_numel != handle.min_numel or operation.min_numel is _MISSING:
-            sizes = thresholds.windows(operation.row, found["isa"], found["door"], handle.min_numel)
+            sizes = thresholds.windows(
+                operation.row, found["vendor"], found["isa"], found["door"], handle.min_numel
+            )
             for (mode, dtype), (low, high) in sizes.items():
                 never = (mode, dtype) in operation.missing
                 operation.native.set_window(mode, dtype, None if never else low, high)

@@ -22,13 +22,39 @@ DOOR_FLOOR = {1: 0, 2: 8192, 3: 32768}
 
 @functools.lru_cache(maxsize=1)
 def measured() -> dict[str, Any]:
-    """The shipped file: instruction set, op, dtype, mode, then ``[low, high]`` or null for never."""
+    """The shipped file: vendor, instruction set, op, dtype, mode, then ``[low, high]`` or null for never."""
     return json.loads(resources.files("rusttorch").joinpath("thresholds.json").read_text("utf-8"))
 
 
-def windows(op: Op, isa: str, door: int, min_numel: int | None) -> dict[tuple[str, str], tuple[int | None, int | None]]:
+@functools.cache
+def table(vendor: str, isa: str) -> dict[str, Any]:
+    """The shipped windows of a vendor's CPUs: stock torch's libraries choose their code by the vendor as well.
+
+    For a vendor that nothing was measured of, the sizes at which the kernels win on all others.
+    """
+    known = measured()
+    found = [ops[isa] for name, ops in known.items() if isa in ops and (name == vendor or vendor not in known)]
+    return functools.reduce(_common, found) if found else {}
+
+
+def _common(one: Any, other: Any) -> Any:
+    """What two windows, or tables of windows, have in common."""
+    if isinstance(one, dict):
+        return {name: _common(one[name], other[name]) if name in other else one[name] for name in one} | {
+            name: other[name] for name in other if name not in one
+        }
+    if one is None or other is None:
+        return None
+    low = max(one[0], other[0])
+    high = min((high for high in (one[1], other[1]) if high is not None), default=None)
+    return [low, high] if high is None or low <= high else None
+
+
+def windows(
+    op: Op, vendor: str, isa: str, door: int, min_numel: int | None
+) -> dict[tuple[str, str], tuple[int | None, int | None]]:
     """``(mode, dtype)`` to the sizes, inclusive, at which the kernel takes the call; low ``None`` means never."""
-    table = measured().get(isa, {}).get(op.name, {})
+    shipped = table(vendor, isa).get(op.name, {})
     result: dict[tuple[str, str], tuple[int | None, int | None]] = {}
     for mode in MODES:
         for dtype in op.dtypes:
@@ -36,7 +62,7 @@ def windows(op: Op, isa: str, door: int, min_numel: int | None) -> dict[tuple[st
                 result[mode, dtype] = (min_numel, None)
                 continue
             fallback = None if dtype in MEASURED_ONLY else DEFAULT[mode]
-            window = table.get(dtype, {}).get(mode, fallback)
+            window = shipped.get(dtype, {}).get(mode, fallback)
             low, high = window if window is not None else (None, None)
             if low is not None:
                 low = max(low, DOOR_FLOOR[door])

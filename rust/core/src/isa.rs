@@ -5,7 +5,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::{
-    _MM_FROUND_TO_NEAREST_INT, _MM_HINT_ET0, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128,
+    __cpuid, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_ET0, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128,
     _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_storeu_ps,
 };
 
@@ -190,6 +190,20 @@ impl<P: Program, S: Simd> pulp::NullaryFnOnce for Call<P, S> {
     fn call(self) -> P::Output {
         self.program.run(self.simd)
     }
+}
+
+/// Whose the CPU is, `"amd"`, `"intel"` or another: the name that it gives itself, which libraries choose their code by.
+pub fn vendor() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let leaf = __cpuid(0);
+        match [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() {
+            b"AuthenticAMD" => return "amd",
+            b"GenuineIntel" => return "intel",
+            _ => {}
+        }
+    }
+    "other"
 }
 
 impl Simd for Baseline {

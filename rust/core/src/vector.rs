@@ -26,6 +26,12 @@ pub trait Vector: Copy + Debug {
     /// The sums.
     #[must_use]
     fn add(self, other: Self) -> Self;
+    /// The differences.
+    #[must_use]
+    fn sub(self, other: Self) -> Self;
+    /// The products.
+    #[must_use]
+    fn mul(self, other: Self) -> Self;
     /// `self * factor + other`, rounded once.
     #[must_use]
     fn mul_add(self, factor: Self, other: Self) -> Self;
@@ -66,6 +72,16 @@ macro_rules! array {
             }
 
             #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                Self(core::array::from_fn(|i| self.0[i] - other.0[i]))
+            }
+
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                Self(core::array::from_fn(|i| self.0[i] * other.0[i]))
+            }
+
+            #[inline(always)]
             fn mul_add(self, factor: Self, other: Self) -> Self {
                 Self(core::array::from_fn(|i| {
                     self.0[i].mul_add(factor.0[i], other.0[i])
@@ -103,7 +119,7 @@ mod x86 {
     macro_rules! vector {
         (
             $name:ident: $register:ident of $lanes:literal $lane:ident, $isa:ident,
-            $set:ident $load:ident $store:ident $add:ident $mul_add:ident $max:ident
+            $set:ident $load:ident $store:ident $add:ident $sub:ident $mul:ident $mul_add:ident $max:ident
         ) => {
             #[doc = concat!("A register of ", stringify!($isa), ".")]
             #[derive(Clone, Copy, Debug)]
@@ -141,6 +157,18 @@ mod x86 {
                 }
 
                 #[inline(always)]
+                fn sub(self, other: Self) -> Self {
+                    // SAFETY: `self` is the proof of the instruction set.
+                    Self(unsafe { $sub(self.0, other.0) })
+                }
+
+                #[inline(always)]
+                fn mul(self, other: Self) -> Self {
+                    // SAFETY: `self` is the proof of the instruction set.
+                    Self(unsafe { $mul(self.0, other.0) })
+                }
+
+                #[inline(always)]
                 fn mul_add(self, factor: Self, other: Self) -> Self {
                     // SAFETY: `self` is the proof of the instruction set.
                     Self(unsafe { $mul_add(self.0, factor.0, other.0) })
@@ -156,13 +184,13 @@ mod x86 {
     }
 
     vector!(F32x8: __m256 of 8 f32, Avx2,
-        _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_fmadd_ps _mm256_max_ps);
+        _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_fmadd_ps _mm256_max_ps);
     vector!(F64x4: __m256d of 4 f64, Avx2,
-        _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd _mm256_fmadd_pd _mm256_max_pd);
+        _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_fmadd_pd _mm256_max_pd);
     vector!(F32x16: __m512 of 16 f32, Avx512,
-        _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_fmadd_ps _mm512_max_ps);
+        _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_fmadd_ps _mm512_max_ps);
     vector!(F64x8: __m512d of 8 f64, Avx512,
-        _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_add_pd _mm512_fmadd_pd _mm512_max_pd);
+        _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_fmadd_pd _mm512_max_pd);
 }
 
 #[cfg(test)]
@@ -173,7 +201,7 @@ mod tests {
     struct All;
 
     impl Program for All {
-        type Output = [[f64; 16]; 5];
+        type Output = [[f64; 16]; 7];
 
         fn run<S: Simd>(self, simd: S) -> Self::Output {
             let numbers: Vec<f32> = (0..16).map(|i| 1.5 - i as f32).collect();
@@ -187,6 +215,8 @@ mod tests {
             let two = S::F32::splat(simd, 2.0);
             [
                 of(&|x| x.add(two)),
+                of(&|x| x.sub(two)),
+                of(&|x| x.mul(two)),
                 of(&|x| x.mul_add(x, two)),
                 of(&|x| x.larger(two)),
                 of(&|x| x.larger(S::F32::splat(simd, f32::NAN))),
@@ -199,8 +229,10 @@ mod tests {
     fn lanes_compute_as_numbers() {
         let numbers: [f64; 16] = core::array::from_fn(|i| 1.5 - i as f64);
         for isa in Isa::available() {
-            let [sum, fused, larger, nan, number] = isa.run(All);
+            let [sum, difference, product, fused, larger, nan, number] = isa.run(All);
             assert_eq!(sum, numbers.map(|x| x + 2.0));
+            assert_eq!(difference, numbers.map(|x| x - 2.0));
+            assert_eq!(product, numbers.map(|x| x * 2.0));
             assert_eq!(fused, numbers.map(|x| x * x + 2.0));
             assert_eq!(larger, numbers.map(|x| x.max(2.0)));
             assert!(nan.iter().all(|x| x.is_nan()));

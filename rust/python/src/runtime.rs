@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
-use rusttorch_core::isa::Isa;
+use rusttorch_core::isa::{self, Isa};
 use rusttorch_torch::{
     decline::Decline,
     doors::{Doors, Tier},
@@ -43,7 +43,7 @@ pub(crate) fn runtime() -> Option<&'static Runtime> {
 
 /// Opens the doors into `torch`, no better than `tier` (1 to 3), for the instruction set named `isa` or the widest.
 ///
-/// Returns what was found: `door`, `isa`, `fma`, `native_state`. Later calls return what the first one found.
+/// Returns what was found: `door`, `isa`, `vendor`, `fma`, `native_state`. Later calls return what the first one found.
 #[pyfunction]
 #[pyo3(signature = (torch, tier=1, isa=None))]
 pub(crate) fn open<'py>(torch: &Bound<'py, PyModule>, tier: u8, isa: Option<&str>) -> PyResult<Bound<'py, PyDict>> {
@@ -74,6 +74,7 @@ pub(crate) fn open<'py>(torch: &Bound<'py, PyModule>, tier: u8, isa: Option<&str
     if let Some(runtime) = RUNTIME.get() {
         found.set_item("door", runtime.doors.tier() as u8)?;
         found.set_item("isa", runtime.isa.name())?;
+        found.set_item("vendor", isa::vendor())?;
         found.set_item("fma", runtime.isa.has_fma())?;
         found.set_item("native_state", runtime.state.is_native())?;
     }

@@ -21,7 +21,7 @@ impl<T: Element<Lane: RowLane>> RowElement for T {}
 
 /// Combines partial results, pairwise.
 #[inline(always)]
-fn fold<F: Copy>(lanes: &mut [F], combine: impl Fn(F, F) -> F) -> F {
+pub(super) fn fold<F: Copy>(lanes: &mut [F], combine: impl Fn(F, F) -> F) -> F {
     let mut width = lanes.len() / 2;
     while width > 0 {
         let (lower, upper) = lanes.split_at_mut(width);
@@ -80,7 +80,7 @@ pub(super) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
 }
 
 /// A register of a lane type in an instruction set.
-type Register<F, S> = <F as RowLane>::Vector<S>;
+pub(super) type Register<F, S> = <F as RowLane>::Vector<S>;
 
 /// What is summed up of pairs, in registers and of single numbers: a sum with one more term.
 pub(super) trait Term<F: RowLane> {

@@ -6,7 +6,7 @@ use core::{mem::MaybeUninit, ops::Range, slice};
 
 use super::{
     FLOPS, Kind,
-    lanes::{BLOCK, First, Product, RowElement, RowLane, Tile, exp_sum, max, sum},
+    lanes::{BLOCK, First, Product, Register, RowElement, RowLane, Tile, exp_sum, fold, max, sum},
 };
 use crate::{
     float::Float,
@@ -14,6 +14,7 @@ use crate::{
     kernel::Exec,
     math::row_exp::RowExp,
     parallel::{Serial, Team, split_mut},
+    vector::Vector,
 };
 
 /// Rows beyond this length are cut in blocks that the team can share; the exponentials of shorter ones are kept.
@@ -23,13 +24,42 @@ const CACHED: usize = 1 << 10;
 /// The least length of a block, and how many there are at most.
 const LEAST: usize = 1 << 12;
 const BLOCKS: usize = 256;
-/// Lanes of a cache line.
-const UNIT: usize = 16;
+/// Numbers of as many registers as are worked on together, at most: the compiler's loops take shorter rows one number
+/// at a time.
+const UNIT: usize = 64;
 
 /// Whether kernels compute in the elements themselves, without widening.
 #[inline(always)]
 const fn is_lane<T: RowElement>() -> bool {
     size_of::<T>() == size_of::<T::Lane>()
+}
+
+/// Calls `of` with registers of rows and the rows' two numbers: the last register of a row runs over into the next,
+/// whose results come after.
+#[inline(always)]
+fn by_register<F: RowLane, S: Simd>(
+    simd: S,
+    src: &[F],
+    dim: usize,
+    dst: &mut [F],
+    numbers: impl Iterator<Item = (F, F)>,
+    of: impl Fn(Register<F, S>, Register<F, S>, Register<F, S>) -> Register<F, S>,
+) {
+    let (lanes, len) = (Register::<F, S>::LANES, src.len());
+    for (row, (a, b)) in numbers.take(len / dim).enumerate() {
+        let (a, b) = (Register::<F, S>::splat(simd, a), Register::<F, S>::splat(simd, b));
+        let row = row * dim..(row + 1) * dim;
+        for at in row.step_by(lanes) {
+            if at + lanes <= len {
+                of(Register::<F, S>::load(simd, &src[at..]), a, b).store(&mut dst[at..]);
+            } else {
+                let mut last = [F::ZERO; UNIT];
+                last[..len - at].copy_from_slice(&src[at..]);
+                of(Register::<F, S>::load(simd, &last), a, b).store(&mut last);
+                dst[at..len].copy_from_slice(&last[..len - at]);
+            }
+        }
+    }
 }
 
 /// Writes the lifted exponentials of rows, and returns the rows' maxima and the sums.
@@ -50,6 +80,61 @@ fn sums<const KEEP: bool, F: RowLane, S: Simd>(
     }
     (maxima, sums)
 }
+
+/// As [`sums`], of rows shorter than [`UNIT`]: the exponentials are transposed, so that a register holds numbers of as
+/// many rows, and nothing is summed up across its lanes.
+#[inline(always)]
+fn short_sums<F: RowLane, S: Simd>(simd: S, values: &[F], dim: usize, exps: &mut [F]) -> ([F; ROWS], [F; ROWS]) {
+    let lanes = Register::<F, S>::LANES;
+    let exps = &mut exps[..(ROWS * dim).next_multiple_of(UNIT)];
+    for (i, row) in values.chunks_exact(dim).enumerate() {
+        for (column, &x) in exps.chunks_exact_mut(ROWS).zip(row) {
+            column[i] = x;
+        }
+    }
+    let (mut maxima, mut sums) = ([F::ZERO; ROWS], [F::ZERO; ROWS]);
+    for at in (0..ROWS).step_by(lanes) {
+        let mut max = Register::<F, S>::splat(simd, F::NEG_INFINITY);
+        let mut sum = Register::<F, S>::splat(simd, F::ZERO);
+        for column in exps.chunks_exact(ROWS).take(dim) {
+            let x = Register::<F, S>::load(simd, &column[at..]);
+            max = x.larger(max);
+            sum = sum.add(x);
+        }
+        max.store(&mut maxima[at..]);
+        sum.store(&mut sums[at..]);
+    }
+    // As in `max`.
+    for ((row, max), sum) in values.chunks_exact(dim).zip(&mut maxima).zip(&sums) {
+        if sum.is_nan() && row.iter().any(|x| x.is_nan()) {
+            *max = F::NAN;
+        }
+    }
+    for at in (0..ROWS).step_by(lanes) {
+        let max = Register::<F, S>::load(simd, &maxima[at..]);
+        for column in exps.chunks_exact_mut(ROWS).take(dim) {
+            Register::<F, S>::load(simd, &column[at..])
+                .sub(max)
+                .store(&mut column[at..]);
+        }
+    }
+    for x in exps.iter_mut() {
+        *x = x.exp_lifted();
+    }
+    for at in (0..ROWS).step_by(lanes) {
+        let mut partial = [Register::<F, S>::splat(simd, F::ZERO); SHORT_PARTS];
+        for columns in exps[..ROWS * dim].chunks(ROWS * SHORT_PARTS) {
+            for (sum, column) in partial.iter_mut().zip(columns.chunks_exact(ROWS)) {
+                *sum = sum.add(Register::<F, S>::load(simd, &column[at..]));
+            }
+        }
+        fold(&mut partial, Vector::add).store(&mut sums[at..]);
+    }
+    (maxima, sums)
+}
+
+/// Partial sums of a short row.
+const SHORT_PARTS: usize = 8;
 
 /// The blocks of a long row.
 #[derive(Clone, Copy)]
@@ -258,6 +343,52 @@ fn finish<'a, T: RowElement, S: Simd>(
     }
 }
 
+/// Rows shorter than [`UNIT`].
+struct ShortSoftmax<'a, T: RowElement>(Softmax<'a, T>);
+
+impl<T: RowElement> Program for ShortSoftmax<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Softmax { kind, src, dst, dim } = self.0;
+        let mut tile = tile::<T>(dim);
+        let (exps, widened) = tiles(&mut tile, dim);
+        for (src, dst) in src.chunks(ROWS * dim).zip(dst.chunks_mut(ROWS * dim)) {
+            let values = T::lanes(simd, src, widened);
+            let (maxima, mut numbers) = short_sums(simd, values, dim, exps);
+            for (number, &max) in numbers.iter_mut().zip(&maxima) {
+                *number = kind.number(max, *number);
+            }
+            let results = if kind == Kind::Softmax {
+                for column in exps.chunks_exact_mut(ROWS).take(dim) {
+                    for (exp, &scale) in column.iter_mut().zip(&numbers) {
+                        *exp = *exp * scale;
+                    }
+                }
+                for (i, row) in widened[..src.len()].chunks_exact_mut(dim).enumerate() {
+                    for (x, column) in row.iter_mut().zip(exps.chunks_exact(ROWS)) {
+                        *x = column[i];
+                    }
+                }
+                &widened[..src.len()]
+            } else {
+                by_register(
+                    simd,
+                    values,
+                    dim,
+                    exps,
+                    maxima.into_iter().zip(numbers),
+                    #[inline(always)]
+                    |x, max, log| x.sub(max).sub(log),
+                );
+                &exps[..src.len()]
+            };
+            T::narrow(simd, results, dst);
+        }
+    }
+}
+
 /// A part of a long row.
 struct SoftmaxPart<'a, T: RowElement> {
     kind: Kind,
@@ -301,6 +432,10 @@ pub(super) fn softmax<T: RowElement>(exec: &Exec, kind: Kind, src: &[T], dst: &m
     let (team, grain) = exec.team(src.len(), 2 * size_of::<T>(), FLOPS);
     by_row(team, grain, dst, dim, &|team, first, dst| {
         let src = &src[first * dim..][..dst.len()];
+        if dim < UNIT {
+            isa.run(ShortSoftmax(Softmax { kind, src, dst, dim }));
+            return;
+        }
         if dim <= LONG {
             isa.run(Softmax { kind, src, dst, dim });
             return;
@@ -494,7 +629,12 @@ impl<T: RowElement> Program for Logsumexp<'_, T> {
         let (exps, widened) = tiles(&mut tile, dim);
         let together = rows_together(dim);
         for (src, dst) in src.chunks(together * dim).zip(dst.chunks_mut(together)) {
-            let (maxima, mut results) = sums::<false, _, S>(simd, T::lanes(simd, src, widened), dim, exps);
+            let values = T::lanes(simd, src, widened);
+            let (maxima, mut results) = if dim < UNIT {
+                short_sums(simd, values, dim, exps)
+            } else {
+                sums::<false, _, S>(simd, values, dim, exps)
+            };
             for (result, &max) in results.iter_mut().zip(&maxima) {
                 *result = super::log_sum(max, *result);
             }
