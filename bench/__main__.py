@@ -212,8 +212,7 @@ def thresholds(options: argparse.Namespace, console: Console) -> bool:
     from . import thresholds as bench
     from .results import Store
 
-    store = Store.here()
-    derived = bench.update(store.records, store.machine["vendor"])
+    derived = bench.update(Store.here())
     windows = [
         window for ops in derived.values() for op in ops.values() for modes in op.values() for window in modes.values()
     ]

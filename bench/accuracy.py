@@ -347,9 +347,9 @@ def run(
     return found
 
 
-def is_worse(row: dict[str, Any]) -> bool:
+def is_worse(row: dict[str, Any], tolerance: float = TOLERANCE) -> bool:
     """Whether RustTorch's error is larger than stock's; the last rounding's half is everybody's."""
-    return not (row["ours"] <= max(row["stock"], 0.5) + TOLERANCE)
+    return not (row["ours"] <= max(row["stock"], 0.5) + tolerance)
 
 
 def table(found: Sequence[dict[str, Any]]) -> Table:

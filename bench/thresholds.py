@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rusttorch.catalog import CATALOG
+
+from .accuracy import is_worse
 from .cases import MODES
-from .results import BENCH, Record
+from .results import BENCH, Record, Store
 from .stats import LOSS, Spread
 
 PATH = BENCH.parent / "python" / "rusttorch" / "thresholds.json"
@@ -16,6 +19,8 @@ PATH = BENCH.parent / "python" / "rusttorch" / "thresholds.json"
 #: A median up to the first is no harm, but noise: stock torch's own repeats differ by as much. Nor is one up to the
 #: second whose interval has gains in it.
 HARMLESS, DOUBTFUL = 1.01, LOSS
+#: Units in the last place by which an error must be larger than stock torch's.
+INEXACT = 0.05
 #: Results up to this size say nothing of the sizes beyond them.
 ENOUGH = 2**20
 
@@ -60,8 +65,18 @@ def is_harmless(spread: Spread) -> bool:
     return spread.median <= HARMLESS or (spread.median <= DOUBTFUL and spread.low <= 1)
 
 
-def derive(records: Iterable[Record]) -> dict[str, Any]:
-    """Windows by instruction set, op, dtype and mode, from records of forced sizes without the memory policy."""
+def derive(records: Iterable[Record], errors: Mapping[str, Iterable[dict[str, Any]]]) -> dict[str, Any]:
+    """Windows by instruction set, op, dtype and mode, from records of forced sizes without the memory policy.
+
+    Never, whatever the speed, where stock torch is the more accurate here: by ``errors``, rows of `accuracy.run` by
+    instruction set, of the op's plain call.
+    """
+    inexact = {
+        (isa, row["op"], row["dtype"])
+        for isa, rows in errors.items()
+        for row in rows
+        if row["call"] == CATALOG[row["op"]].calls[0] and is_worse(row, INEXACT)
+    }
     groups: dict[tuple[str, str, str, str], dict[int, list[Spread]]] = {}
     for record in records:
         if record.sizes != "forced" or record.policy:
@@ -73,7 +88,8 @@ def derive(records: Iterable[Record]) -> dict[str, Any]:
             sizes.setdefault(case.size, []).append(record.ratio)
     table: dict[str, Any] = {}
     for (isa, op, dtype, mode), sizes in groups.items():
-        table.setdefault(isa, {}).setdefault(op, {}).setdefault(dtype, {})[mode] = window(sizes)
+        found = None if (isa, op, dtype) in inexact else window(sizes)
+        table.setdefault(isa, {}).setdefault(op, {}).setdefault(dtype, {})[mode] = found
     return table
 
 
@@ -100,9 +116,9 @@ def dump(table: dict[str, Any]) -> str:
     return block(table, 0) + "\n"
 
 
-def update(records: Iterable[Record], vendor: str, path: Path = PATH) -> dict[str, Any]:
+def update(store: Store, path: Path = PATH) -> dict[str, Any]:
     """Brings the file up to date with what was measured on a vendor's CPU, and gives back what was derived."""
-    new = derive(records)
+    new, vendor = derive(store.records, store.accuracy), store.machine["vendor"]
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path.write_text(dump(merge(old, {vendor: new} if new else {})), encoding="utf-8")
     return new

@@ -117,7 +117,11 @@ def test_derive_takes_forced_sizes_that_ran_without_the_policy() -> None:
         record(WIN, 2**20, dtype="float64"),
         record(SLOWER, 2**20, dtype="float64", call="F.gelu(x, approximate='tanh')"),
     ]
-    assert thresholds.derive(records) == {
+    errors = [
+        {"op": "gelu", "call": "F.gelu(x)", "dtype": "float32", "stock": 0.50, "ours": 0.54},
+        {"op": "gelu", "call": "F.gelu(x, approximate='tanh')", "dtype": "float32", "stock": 1.0, "ours": 2.0},
+    ]
+    assert thresholds.derive(records, {"avx512": errors}) == {
         "avx512": {
             "gelu": {
                 "float32": {"forward": [2**20, None], "training": None},
@@ -128,11 +132,20 @@ def test_derive_takes_forced_sizes_that_ran_without_the_policy() -> None:
     }
 
 
+def test_what_is_less_accurate_than_stock_has_no_window() -> None:
+    errors = [{"op": "gelu", "call": "F.gelu(x)", "dtype": "float32", "stock": 0.50, "ours": 0.56}]
+    records = [record(WIN, 2**20), record(WIN, 2**20, isa="avx2")]
+    assert thresholds.derive(records, {"avx512": errors}) == {
+        "avx512": {"gelu": {"float32": {"forward": None}}},
+        "avx2": {"gelu": {"float32": {"forward": [2**20, None]}}},
+    }
+
+
 def test_thresholds_are_merged_into_the_file(tmp_path: Path) -> None:
     path = tmp_path / "thresholds.json"
     old = {"avx512": {"gelu": {"float32": {"forward": [1, 2], "training": None}}, "relu": {}}, "avx2": {}}
     path.write_text(json.dumps({"amd": old, "intel": old}))
-    thresholds.update([record(WIN, 2**20)], "intel", path)
+    thresholds.update(Store({"vendor": "intel"}, [record(WIN, 2**20)]), path)
     assert json.loads(path.read_text()) == {
         "amd": old,
         "intel": {
@@ -141,7 +154,7 @@ def test_thresholds_are_merged_into_the_file(tmp_path: Path) -> None:
         },
     }
     empty = tmp_path / "none.json"
-    thresholds.update([], "intel", empty)
+    thresholds.update(Store({"vendor": "intel"}), empty)
     assert json.loads(empty.read_text()) == {}
 
 
@@ -155,6 +168,8 @@ def test_windows_are_those_of_the_vendor_or_what_all_have_in_common(monkeypatch:
     assert table("amd", "avx2") == both["amd"]["avx2"] and table("intel", "avx2") == both["intel"]["avx2"]
     common = isas([16, 64], None, relu={"float32": {"forward": [1, 2]}})
     assert table("other", "avx2") == common["avx2"] and table("amd", "avx512") == {}
+    both["intel"]["avx512"] = {"gelu": {}}
+    assert table("amd", "avx512") == {"gelu": {}}
     both["amd"] = isas([128, None], None)
     assert table("other", "avx2")["gelu"]["float32"]["forward"] is None
 

@@ -66,6 +66,7 @@ def test_in_evaluation_the_input_is_returned(call: Callable[[torch.Tensor], torc
     with rusttorch.patch(min_numel=0):
         assert call(x).data_ptr() == x.data_ptr()
         assert calls("dropout") == 0 or declined("dropout")
+        assert rusttorch.explain(torch.dropout, x, 0.5, False) == "off by an argument, as in evaluation"
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def explain(callable: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
     """``None`` if the call would be accelerated, else the reason why not."""
 
 def open(torch: ModuleType, tier: int = 1, isa: str | None = None) -> dict[str, Any]:
-    """Opens the doors into torch: ``door``, ``isa``, ``fma``, ``native_state``. Later calls return the first's."""
+    """Opens the doors into torch; `rusttorch.system` has what was found. Later calls return the first's."""
 
 def available_isas() -> list[str]:
     """The names of this machine's instruction sets, widest first."""

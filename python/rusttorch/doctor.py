@@ -27,6 +27,7 @@ def main() -> int:
         table.add_row("door", f"{facts['door']}: {DOORS[facts['door']]}")
         table.add_row("modes", "dispatcher's own state" if facts["native_state"] else "Python queries (slower)")
         table.add_row("instruction set", f"{facts['isa']} (of {', '.join(_rusttorch.available_isas())})")
+        table.add_row("CPU", f"{facts['vendor']}'s")
         table.add_row("threads", str(facts["threads"]))
         try:
             table.add_row("ops", f"{len(operations())}, self-check passed")

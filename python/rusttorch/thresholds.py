@@ -30,19 +30,18 @@ def measured() -> dict[str, Any]:
 def table(vendor: str, isa: str) -> dict[str, Any]:
     """The shipped windows of a vendor's CPUs: stock torch's libraries choose their code by the vendor as well.
 
-    For a vendor that nothing was measured of, the sizes at which the kernels win on all others.
+    Where nothing was measured of them, the sizes at which the kernels win on all others.
     """
-    known = measured()
-    found = [ops[isa] for name, ops in known.items() if isa in ops and (name == vendor or vendor not in known)]
-    return functools.reduce(_common, found) if found else {}
+    known = {name: isas[isa] for name, isas in measured().items() if isa in isas}
+    if vendor in known:
+        return known[vendor]
+    return functools.reduce(_common, known.values()) if known else {}
 
 
 def _common(one: Any, other: Any) -> Any:
     """What two windows, or tables of windows, have in common."""
     if isinstance(one, dict):
-        return {name: _common(one[name], other[name]) if name in other else one[name] for name in one} | {
-            name: other[name] for name in other if name not in one
-        }
+        return one | other | {name: _common(one[name], other[name]) for name in one if name in other}
     if one is None or other is None:
         return None
     low = max(one[0], other[0])

@@ -46,7 +46,8 @@ def test_program(name: str, package: str, expected: set[str], tmp_path: Path) ->
     program = str(HERE / "programs" / f"{name}.py")
     stock, ours, report = (str(tmp_path / file) for file in ("stock.pt", "ours.pt", "report.json"))
     run([program, stock])
-    run([str(HERE / "harness.py"), report, program, ours], RUSTTORCH_AUTO="1")
+    # Whatever the sizes that this machine leaves to stock torch.
+    run([str(HERE / "harness.py"), report, program, ours], RUSTTORCH_AUTO="1", RUSTTORCH_MIN_NUMEL="0")
 
     torch.testing.assert_close(torch.load(ours), torch.load(stock), rtol=1e-3, atol=1e-5)
     ops = json.loads(Path(report).read_text())["ops"]

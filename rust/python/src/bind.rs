@@ -232,7 +232,7 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
         Role::Absent if value.is_none() => {}
         Role::Absent => return Err(Decline::Keyword),
         Role::True if boolean(value)? => {}
-        Role::True => return Err(Decline::Keyword),
+        Role::True => return Err(Decline::Off),
         Role::Dim if value.is_none() => bound.dim = None,
         Role::Dim if value.is_exact_instance_of::<PyInt>() => {
             bound.dim = Some(value.extract().map_err(|_| Decline::Dim)?);

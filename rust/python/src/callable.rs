@@ -328,6 +328,7 @@ fn holds_inside(reason: Decline) -> bool {
         reason,
         Decline::Dtype
             | Decline::Keyword
+            | Decline::Off
             | Decline::Device
             | Decline::Empty
             | Decline::Threshold

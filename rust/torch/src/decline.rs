@@ -24,6 +24,8 @@ reasons! {
     Arguments = "arguments not supported",
     /// `out=`, `dtype=` and the like.
     Keyword = "keyword not supported",
+    /// `training=False` and the like: there is nothing for a kernel to do.
+    Off = "off by an argument, as in evaluation",
     /// Not exactly `torch.Tensor` or `torch.nn.Parameter`.
     NotPlain = "not a plain tensor",
     /// The door could not read it: sparse, nested, meta, a functorch wrapper.

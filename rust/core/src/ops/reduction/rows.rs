@@ -81,17 +81,33 @@ fn sums<const KEEP: bool, F: RowLane, S: Simd>(
     (maxima, sums)
 }
 
+/// The columns of [`ROWS`] rows at most.
+#[inline(always)]
+fn transpose<F: Copy>(rows: &[F], dim: usize, columns: &mut [F]) {
+    for (i, row) in rows.chunks_exact(dim).enumerate() {
+        for (column, &x) in columns.chunks_exact_mut(ROWS).zip(row) {
+            column[i] = x;
+        }
+    }
+}
+
+/// The rows of columns.
+#[inline(always)]
+fn transpose_back<F: Copy>(columns: &[F], dim: usize, rows: &mut [F]) {
+    for (i, row) in rows.chunks_exact_mut(dim).enumerate() {
+        for (x, column) in row.iter_mut().zip(columns.chunks_exact(ROWS)) {
+            *x = column[i];
+        }
+    }
+}
+
 /// As [`sums`], of rows shorter than [`UNIT`]: the exponentials are transposed, so that a register holds numbers of as
 /// many rows, and nothing is summed up across its lanes.
 #[inline(always)]
 fn short_sums<F: RowLane, S: Simd>(simd: S, values: &[F], dim: usize, exps: &mut [F]) -> ([F; ROWS], [F; ROWS]) {
     let lanes = Register::<F, S>::LANES;
     let exps = &mut exps[..(ROWS * dim).next_multiple_of(UNIT)];
-    for (i, row) in values.chunks_exact(dim).enumerate() {
-        for (column, &x) in exps.chunks_exact_mut(ROWS).zip(row) {
-            column[i] = x;
-        }
-    }
+    transpose(values, dim, exps);
     let (mut maxima, mut sums) = ([F::ZERO; ROWS], [F::ZERO; ROWS]);
     for at in (0..ROWS).step_by(lanes) {
         let mut max = Register::<F, S>::splat(simd, F::NEG_INFINITY);
@@ -366,11 +382,7 @@ impl<T: RowElement> Program for ShortSoftmax<'_, T> {
                         *exp = *exp * scale;
                     }
                 }
-                for (i, row) in widened[..src.len()].chunks_exact_mut(dim).enumerate() {
-                    for (x, column) in row.iter_mut().zip(exps.chunks_exact(ROWS)) {
-                        *x = column[i];
-                    }
-                }
+                transpose_back(exps, dim, &mut widened[..src.len()]);
                 &widened[..src.len()]
             } else {
                 by_register(
@@ -432,12 +444,13 @@ pub(super) fn softmax<T: RowElement>(exec: &Exec, kind: Kind, src: &[T], dst: &m
     let (team, grain) = exec.team(src.len(), 2 * size_of::<T>(), FLOPS);
     by_row(team, grain, dst, dim, &|team, first, dst| {
         let src = &src[first * dim..][..dst.len()];
-        if dim < UNIT {
-            isa.run(ShortSoftmax(Softmax { kind, src, dst, dim }));
-            return;
-        }
         if dim <= LONG {
-            isa.run(Softmax { kind, src, dst, dim });
+            let rows = Softmax { kind, src, dst, dim };
+            if dim < UNIT {
+                isa.run(ShortSoftmax(rows));
+            } else {
+                isa.run(rows);
+            }
             return;
         }
         for (src, dst) in src.chunks_exact(dim).zip(dst.chunks_exact_mut(dim)) {
@@ -567,6 +580,58 @@ impl<T: RowElement> Program for SoftmaxBackward<'_, T> {
     }
 }
 
+/// The gradients of rows shorter than [`UNIT`]: transposed, as in [`short_sums`].
+struct ShortSoftmaxBackward<'a, T: RowElement>(SoftmaxBackward<'a, T>);
+
+impl<T: RowElement> Program for ShortSoftmaxBackward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let SoftmaxBackward {
+            kind,
+            grad,
+            result,
+            dst,
+            dim,
+        } = self.0;
+        let (together, lanes) = (ROWS * dim, Register::<T::Lane, S>::LANES);
+        let mut tile = Tile::new(3 * together);
+        let (grads, rest) = tile.get().split_at_mut(together);
+        let (results, rows) = rest.split_at_mut(together);
+        let rows = &mut rows[..together];
+        let parts = grad.chunks(together).zip(result.chunks(together));
+        for ((grad, result), dst) in parts.zip(dst.chunks_mut(together)) {
+            transpose(T::lanes(simd, grad, rows), dim, grads);
+            transpose(T::lanes(simd, result, rows), dim, results);
+            let mut sums = [T::Lane::ZERO; ROWS];
+            for at in (0..ROWS).step_by(lanes) {
+                let mut partial = [Register::<T::Lane, S>::splat(simd, T::Lane::ZERO); SHORT_PARTS];
+                let columns = grads.chunks(ROWS * SHORT_PARTS).zip(results.chunks(ROWS * SHORT_PARTS));
+                for (grads, results) in columns {
+                    let columns = grads.chunks_exact(ROWS).zip(results.chunks_exact(ROWS));
+                    for (sum, (grads, results)) in partial.iter_mut().zip(columns) {
+                        let grad = Register::<T::Lane, S>::load(simd, &grads[at..]);
+                        *sum = match kind {
+                            Kind::Softmax => grad.mul_add(Register::<T::Lane, S>::load(simd, &results[at..]), *sum),
+                            Kind::LogSoftmax => sum.add(grad),
+                        };
+                    }
+                }
+                fold(&mut partial, Vector::add).store(&mut sums[at..]);
+            }
+            for (grads, results) in grads.chunks_exact_mut(ROWS).zip(results.chunks_exact(ROWS)) {
+                for ((grad, &result), &sum) in grads.iter_mut().zip(results).zip(&sums) {
+                    *grad = kind.gradient(*grad, result, sum);
+                }
+            }
+            let rows = &mut rows[..dst.len()];
+            transpose_back(grads, dim, rows);
+            T::narrow(simd, rows, dst);
+        }
+    }
+}
+
 /// The gradient of [`softmax`] from that of its result.
 pub(super) fn softmax_backward<T: RowElement>(
     exec: &Exec,
@@ -582,13 +647,18 @@ pub(super) fn softmax_backward<T: RowElement>(
         let range = first * dim..first * dim + dst.len();
         let (grad, result) = (&grad[range.clone()], &result[range]);
         if dim <= LONG {
-            isa.run(SoftmaxBackward {
+            let rows = SoftmaxBackward {
                 kind,
                 grad,
                 result,
                 dst,
                 dim,
-            });
+            };
+            if dim < UNIT {
+                isa.run(ShortSoftmaxBackward(rows));
+            } else {
+                isa.run(rows);
+            }
             return;
         }
         let rows = grad.chunks_exact(dim).zip(result.chunks_exact(dim));
