@@ -66,7 +66,7 @@ def is_harmless(spread: Spread) -> bool:
 
 
 def derive(records: Iterable[Record], errors: Mapping[str, Iterable[dict[str, Any]]]) -> dict[str, Any]:
-    """Windows by instruction set, op, dtype and mode, from records of forced sizes without the memory policy.
+    """Windows by instruction set, op, dtype and mode, from all calls that kernels took without the memory policy.
 
     Never, whatever the speed, where stock torch is the more accurate here: by ``errors``, rows of `accuracy.run` by
     instruction set, of the op's plain call.
@@ -79,7 +79,7 @@ def derive(records: Iterable[Record], errors: Mapping[str, Iterable[dict[str, An
     }
     groups: dict[tuple[str, str, str, str], dict[int, list[Spread]]] = {}
     for record in records:
-        if record.sizes != "forced" or record.policy:
+        if record.policy:
             continue
         case = record.case
         sizes = groups.setdefault((record.isa, case.op, case.dtype, case.mode), {})

@@ -107,12 +107,15 @@ def test_every_measurement_of_a_size_must_win() -> None:
     assert thresholds.window({2**10: [WIN, SLOWER], 2**20: [SLOWER, WIN]}) is None
 
 
-def test_derive_takes_forced_sizes_that_ran_without_the_policy() -> None:
+def test_derive_takes_what_kernels_ran_without_the_policy() -> None:
     records = [
         record(WIN, 2**20),
         record(WIN, 2**20, isa="avx2"),
         record(WIN, 2**20, mode="training", taken=False),
-        record(SLOWER, 2**20, sizes="shipped"),
+        record(SLOWER, 2**20, op="silu", call="F.silu(x)"),
+        record(WIN, 2**22, op="silu", call="F.silu(x)"),
+        record(WIN, 2**20, op="mish", call="F.mish(x)"),
+        record(SLOWER, 2**20, op="mish", call="F.mish(x)", sizes="shipped"),
         record(SLOWER, 2**20, policy=True),
         record(WIN, 2**20, dtype="float64"),
         record(SLOWER, 2**20, dtype="float64", call="F.gelu(x, approximate='tanh')"),
@@ -126,7 +129,9 @@ def test_derive_takes_forced_sizes_that_ran_without_the_policy() -> None:
             "gelu": {
                 "float32": {"forward": [2**20, None], "training": None},
                 "float64": {"forward": None},
-            }
+            },
+            "silu": {"float32": {"forward": [2**22, None]}},
+            "mish": {"float32": {"forward": None}},
         },
         "avx2": {"gelu": {"float32": {"forward": [2**20, None]}}},
     }
