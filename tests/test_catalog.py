@@ -171,7 +171,8 @@ def test_numbers_default_to_torchs(op: Op) -> None:
 
 def test_thresholds_name_what_exists() -> None:
     table = json.loads(resources.files("rusttorch").joinpath("thresholds.json").read_text("utf-8"))
-    for isa, ops in table.items():
+    assert set(table) <= {"amd", "intel"}
+    for isa, ops in (both for isas in table.values() for both in isas.items()):
         assert isa in ("avx512", "avx2")
         for name, dtypes in ops.items():
             assert name in CATALOG, f"{isa}: {name}"
