@@ -57,8 +57,9 @@ class Record:
         return self.floor / self.stock
 
 
-#: What the records of a series have in common, and the names of the columns of its points.
+#: What the records of a series have in common, what of it goes without saying, and the names of its points' columns.
 _COMMON = ("op", "call", "dtype", "mode", "columns", "isa", "threads", "sizes", "policy")
+_USUAL = {"columns": 0, "policy": False}
 _POINT = ("size", "taken", "stock", "ours", "median", "low", "high", "rounds", "limit", "floor")
 
 
@@ -72,12 +73,13 @@ def pack(records: Iterable[Record]) -> list[dict[str, Any]]:
         entry["points"].append([_short(flat[name]) for name in _POINT])
     for entry in series.values():
         entry["points"].sort()
-    return [series[key] for key in sorted(series)]
+    ordered = [series[key] for key in sorted(series)]
+    return [{name: value for name, value in entry.items() if _USUAL.get(name, entry) != value} for entry in ordered]
 
 
 def unpack(series: Iterable[dict[str, Any]], vendor: str) -> Iterator[Record]:
     """The inverse of `pack`, for a vendor's CPU."""
-    for entry in series:
+    for entry in ({**_USUAL, **entry} for entry in series):
         for values in entry["points"]:
             point = dict(zip(_POINT, values, strict=True))
             case = Case(entry["op"], entry["call"], entry["dtype"], entry["mode"], point["size"], entry["columns"])
