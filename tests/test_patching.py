@@ -447,4 +447,5 @@ def test_system() -> None:
     facts = rusttorch.system()
     assert facts["version"] == rusttorch.__version__ and facts["torch"] == torch.__version__
     assert facts["door"] in (1, 2, 3) and facts["isa"] in ("avx512", "avx2", "baseline")
+    assert facts["vendor"] in ("amd", "intel", "other")
     assert facts["threads"] == torch.get_num_threads() and facts["ops"] == []

@@ -101,7 +101,7 @@ def system() -> dict[str, Any]:
     try:
         found = open_runtime()
     except (UnavailableError, SettingError) as error:
-        found = {"door": None, "isa": None, "unavailable": str(error)}
+        found = {"door": None, "isa": None, "vendor": None, "unavailable": str(error)}
     return {
         "version": __version__,
         "torch": torch.__version__,
