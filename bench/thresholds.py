@@ -19,7 +19,7 @@ PATH = BENCH.parent / "python" / "rusttorch" / "thresholds.json"
 #: A median up to the first is no harm, but noise: stock torch's own repeats differ by as much. Nor is one up to the
 #: second whose interval has gains in it.
 HARMLESS, DOUBTFUL = 1.01, LOSS
-#: Units in the last place by which an error must be larger than stock torch's.
+#: An error larger than stock torch's by more units in the last place leaves an op to it.
 INEXACT = 0.05
 #: Results up to this size say nothing of the sizes beyond them.
 ENOUGH = 2**20

@@ -6,7 +6,7 @@ use core::{mem::MaybeUninit, ops::Range, slice};
 
 use super::{
     FLOPS, Kind,
-    lanes::{BLOCK, First, Product, Register, RowElement, RowLane, Tile, exp_sum, fold, max, sum},
+    lanes::{BLOCK, First, Product, Register, RowElement, RowLane, Term, Tile, exp_sum, fold, max, sum},
 };
 use crate::{
     float::Float,
@@ -101,6 +101,29 @@ fn transpose_back<F: Copy>(columns: &[F], dim: usize, rows: &mut [F]) {
     }
 }
 
+/// Partial sums of a short row.
+const SHORT_PARTS: usize = 8;
+
+/// The sums of the terms of transposed rows.
+#[inline(always)]
+fn column_sums<F: RowLane, S: Simd>(simd: S, a: &[F], b: &[F], term: &impl Term<F>) -> [F; ROWS] {
+    let mut sums = [F::ZERO; ROWS];
+    for at in (0..ROWS).step_by(Register::<F, S>::LANES) {
+        let mut partial = [Register::<F, S>::splat(simd, F::ZERO); SHORT_PARTS];
+        for (a, b) in a.chunks(ROWS * SHORT_PARTS).zip(b.chunks(ROWS * SHORT_PARTS)) {
+            for (sum, (a, b)) in partial.iter_mut().zip(a.chunks_exact(ROWS).zip(b.chunks_exact(ROWS))) {
+                let (a, b) = (
+                    Register::<F, S>::load(simd, &a[at..]),
+                    Register::<F, S>::load(simd, &b[at..]),
+                );
+                *sum = term.add_all(*sum, a, b);
+            }
+        }
+        fold(&mut partial, Vector::add).store(&mut sums[at..]);
+    }
+    sums
+}
+
 /// As [`sums`], of rows shorter than [`UNIT`]: the exponentials are transposed, so that a register holds numbers of as
 /// many rows, and nothing is summed up across its lanes.
 #[inline(always)]
@@ -137,20 +160,9 @@ fn short_sums<F: RowLane, S: Simd>(simd: S, values: &[F], dim: usize, exps: &mut
     for x in exps.iter_mut() {
         *x = x.exp_lifted();
     }
-    for at in (0..ROWS).step_by(lanes) {
-        let mut partial = [Register::<F, S>::splat(simd, F::ZERO); SHORT_PARTS];
-        for columns in exps[..ROWS * dim].chunks(ROWS * SHORT_PARTS) {
-            for (sum, column) in partial.iter_mut().zip(columns.chunks_exact(ROWS)) {
-                *sum = sum.add(Register::<F, S>::load(simd, &column[at..]));
-            }
-        }
-        fold(&mut partial, Vector::add).store(&mut sums[at..]);
-    }
-    (maxima, sums)
+    let exps = &exps[..ROWS * dim];
+    (maxima, column_sums(simd, exps, exps, &First))
 }
-
-/// Partial sums of a short row.
-const SHORT_PARTS: usize = 8;
 
 /// The blocks of a long row.
 #[derive(Clone, Copy)]
@@ -595,7 +607,7 @@ impl<T: RowElement> Program for ShortSoftmaxBackward<'_, T> {
             dst,
             dim,
         } = self.0;
-        let (together, lanes) = (ROWS * dim, Register::<T::Lane, S>::LANES);
+        let together = ROWS * dim;
         let mut tile = Tile::new(3 * together);
         let (grads, rest) = tile.get().split_at_mut(together);
         let (results, rows) = rest.split_at_mut(together);
@@ -604,22 +616,10 @@ impl<T: RowElement> Program for ShortSoftmaxBackward<'_, T> {
         for ((grad, result), dst) in parts.zip(dst.chunks_mut(together)) {
             transpose(T::lanes(simd, grad, rows), dim, grads);
             transpose(T::lanes(simd, result, rows), dim, results);
-            let mut sums = [T::Lane::ZERO; ROWS];
-            for at in (0..ROWS).step_by(lanes) {
-                let mut partial = [Register::<T::Lane, S>::splat(simd, T::Lane::ZERO); SHORT_PARTS];
-                let columns = grads.chunks(ROWS * SHORT_PARTS).zip(results.chunks(ROWS * SHORT_PARTS));
-                for (grads, results) in columns {
-                    let columns = grads.chunks_exact(ROWS).zip(results.chunks_exact(ROWS));
-                    for (sum, (grads, results)) in partial.iter_mut().zip(columns) {
-                        let grad = Register::<T::Lane, S>::load(simd, &grads[at..]);
-                        *sum = match kind {
-                            Kind::Softmax => grad.mul_add(Register::<T::Lane, S>::load(simd, &results[at..]), *sum),
-                            Kind::LogSoftmax => sum.add(grad),
-                        };
-                    }
-                }
-                fold(&mut partial, Vector::add).store(&mut sums[at..]);
-            }
+            let sums = match kind {
+                Kind::Softmax => column_sums(simd, grads, results, &Product),
+                Kind::LogSoftmax => column_sums(simd, grads, grads, &First),
+            };
             for (grads, results) in grads.chunks_exact_mut(ROWS).zip(results.chunks_exact(ROWS)) {
                 for ((grad, &result), &sum) in grads.iter_mut().zip(results).zip(&sums) {
                     *grad = kind.gradient(*grad, result, sum);
