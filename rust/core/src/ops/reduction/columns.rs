@@ -1,8 +1,9 @@
 //! Softmax, its logarithm and logsumexp along an outer dimension: strips of neighbouring columns are worked on together.
 //!
 //! A strip is copied to a dense tile, so that memory is read and written once, in the longest runs that let the tile stay
-//! in the second-level cache. Columns that are longer than that, or too few to go round, are summed up in blocks of rows,
-//! and read again for the result, as in M. Milakov and N. Gimelshein, Online normalizer calculation for softmax,
+//! in the second-level cache. Where columns are longer than that, or too few to go round, or where reading again costs less
+//! than working on strips of rows that other threads share, they are summed up in blocks of rows, and read again for the
+//! result, as in M. Milakov and N. Gimelshein, Online normalizer calculation for softmax,
 //! <https://arxiv.org/abs/1805.02867>.
 
 use core::{mem::MaybeUninit, ops::Range, slice};
@@ -24,12 +25,14 @@ use crate::{
 
 /// Numbers in a tile.
 const TILE: usize = 1 << 17;
-/// Strips narrower than this are cut in blocks instead, of so many rows that the pages of memory that they lie in are at
+/// Strips that would be narrower than this are cut in blocks, of so many rows that the pages of memory that they lie in are at
 /// hand when the next strip needs them: a miss in the address translation costs more than a miss in the caches.
 const LEAST: usize = 128;
 const ROWS: usize = 128;
 /// Runs of a strip that are asked for before they are needed: they lie in other pages, which the CPU does not foresee.
-const AHEAD: usize = 8;
+const AHEAD: usize = 4;
+/// From so many outer blocks on, threads need not share rows: where they do, each fetches lines that the other writes.
+const APART: usize = 4;
 /// As many parts as there can be threads at least, of this many elements at least.
 const PARTS: usize = 8;
 const SMALL: usize = 1 << 16;
@@ -47,7 +50,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(geometry: Geometry) -> Self {
+    /// Whole strips where they fit, if they are preferred or the tensor is small; else blocks.
+    fn new(geometry: Geometry, prefer_strips: bool) -> Self {
         let Geometry { outer, dim, inner } = geometry;
         let fitting = TILE / dim.max(1) / LEAST * LEAST;
         let width = inner.min(WIDTH);
@@ -58,13 +62,14 @@ impl Plan {
         while whole > LEAST && strips(whole) < PARTS {
             whole = (whole / 2).next_multiple_of(LEAST).min(whole - 1);
         }
-        // Blocks take the exponentials twice: a few threads left idle cost less in small tensors.
+        // Results from blocks are computed from the input again: a few threads left idle cost less in small tensors.
         let busy = match geometry.len() {
             ..SMALL => 1,
             SMALL..MEDIUM => 2,
             MEDIUM.. => PARTS / 2,
         };
-        if whole * dim <= TILE && strips(whole) >= busy {
+        let preferred = prefer_strips || geometry.len() < SMALL;
+        if preferred && whole * dim <= TILE && strips(whole) >= busy {
             return Self {
                 geometry,
                 width: whole,
@@ -491,7 +496,9 @@ fn exponentials<T: RowElement>(
     dst: &mut [MaybeUninit<T>],
     geometry: Geometry,
 ) {
-    let (plan, isa) = (Plan::new(geometry), exec.isa);
+    // The exponentials are taken twice in blocks; in half types, whose strips are short, and in f64 that costs more.
+    let prefer_strips = size_of::<T>() != size_of::<f32>() || geometry.outer >= APART;
+    let (plan, isa) = (Plan::new(geometry, prefer_strips), exec.isa);
     let bytes = 2 * size_of::<T>();
     if plan.counts().1 == 1 {
         let dst = &Shared::new(dst);
@@ -549,7 +556,7 @@ impl<T: RowElement> Program for Logsumexp<'_, T> {
 
 /// The logarithm of the sum of exponentials along the geometry's dimension.
 pub(super) fn logsumexp<T: RowElement>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], geometry: Geometry) {
-    let plan = Plan::new(geometry);
+    let plan = Plan::new(geometry, geometry.outer >= APART);
     let totals = strip_totals(exec, plan, src);
     exec.isa.run(Logsumexp {
         dst,
@@ -677,7 +684,7 @@ pub(super) fn softmax_backward<T: RowElement>(
     dst: &mut [MaybeUninit<T>],
     geometry: Geometry,
 ) {
-    let plan = Plan::new(geometry);
+    let plan = Plan::new(geometry, false);
     let mut sums = Vec::new();
     if plan.counts().1 > 1 {
         let (team, grain) = exec.team(grad.len(), 2 * size_of::<T>(), 1);
