@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .catalog import CATALOG, Op
+from .catalog import EVERY, Entrance, Op, Row
 
 BEGIN, END = "<!-- ops:begin -->", "<!-- ops:end -->"
 
@@ -21,14 +21,20 @@ _EXACTNESS = {"bits": "same bits", "ulp": "error <= stock's"}
 def ops_table() -> str:
     """The catalogue as a Markdown table."""
     lines = ["| op | replaces | dtypes | result |", "| --- | --- | --- | --- |"]
-    lines += [_row(op) for op in CATALOG.values()]
+    lines += [_line(row) for row in EVERY.values()]
     return "\n".join(lines)
 
 
-def _row(op: Op) -> str:
-    replaces = ", ".join(f"`{entrance.path}`" for entrance in op.parsed())
-    dtypes = " ".join(_SHORT.get(dtype, dtype) for dtype in op.dtypes)
-    return f"| {op.name} | {replaces} | {dtypes} | {_EXACTNESS[op.exactness]} |"
+def _line(row: Row) -> str:
+    replaces = ", ".join(f"`{_written(row, entrance)}`" for entrance in row.parsed())
+    dtypes = " ".join(_SHORT.get(dtype, dtype) for dtype in row.dtypes)
+    exactness = row.exactness if isinstance(row, Op) else "ulp"
+    return f"| {row.name} | {replaces} | {dtypes} | {_EXACTNESS[exactness]} |"
+
+
+def _written(row: Row, entrance: Entrance) -> str:
+    """As users write it: what optimizers call they need not write."""
+    return entrance.path if isinstance(row, Op) else f"{entrance.module}.{entrance.attribute}"
 
 
 def with_table(text: str) -> str:

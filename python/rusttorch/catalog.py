@@ -24,6 +24,20 @@ ROLES = {
     "_stacklevel": "ignored",
     "training": "true",  # anything else goes to stock torch
     "train": "true",
+    "params": "params",
+    "grads": "grads",
+    "d_p_list": "grads",
+    "state_steps": "steps",
+    "max_exp_avg_sqs": "ignored",  # empty without amsgrad
+    "foreach": "ignored",
+    "amsgrad": "false",  # anything else than False or None goes to stock torch
+    "capturable": "false",
+    "differentiable": "false",
+    "fused": "false",
+    "has_complex": "false",
+    "has_sparse_grad": "false",
+    "grad_scale": "absent",
+    "found_inf": "absent",
 }
 
 #: Where an entrance lives: its prefix, the module, the attribute that owns it.
@@ -32,6 +46,11 @@ OWNERS = {
     "torch": ("torch", None),
     "Tensor": ("torch", "Tensor"),
     "nn": ("torch._C._nn", None),
+    "adam": ("torch.optim.adam", None),
+    "adamw": ("torch.optim.adamw", None),
+    "sgd": ("torch.optim.sgd", None),
+    "rmsprop": ("torch.optim.rmsprop", None),
+    "adagrad": ("torch.optim.adagrad", None),
 }
 
 
@@ -40,9 +59,10 @@ class Parameter:
     """One parameter of a stock signature."""
 
     name: str
-    #: "input", "dim", "dtype", "inplace", "absent", "ignored", "true" or "number"
+    #: "input", "dim", "dtype", "inplace", "absent", "ignored", "true", "false", "number" or "flag"; of an optimizer's step
+    #: "params", "grads", "state" or "steps" as well
     role: str
-    #: index among the kernel's numbers (role "number")
+    #: index among the kernel's numbers (roles "number" and "flag"), or among what the optimizer keeps (role "state")
     index: int = 0
     #: whether the caller must give it
     required: bool = False
@@ -80,15 +100,89 @@ def holder(path: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Op:
-    """One operation.
+class Row:
+    """What all rows have.
 
     ``entrances``
         stock signatures, such as ``"F.elu(input, alpha=1.0, inplace=False) -> nn.elu(input, alpha)"``; a name that ends in ``_`` works in place.
         Where stock torch's is written in Python, ``"-> nn.elu(input, alpha)"`` is the call in C that it comes down to
         for a plain tensor; in place, to ``nn.elu_``.
+    ``kernel``
+        the kernel's name, where it is not the row's.
     ``numbers``
         the parameters that the kernel takes as numbers, in its order, with the value where an entrance lacks them.
+    ``fixed``
+        further numbers of the kernel, which are no parameters.
+    """
+
+    name: str
+    entrances: tuple[str, ...]
+    kernel: str = field(default="", kw_only=True)
+    numbers: dict[str, float] = field(default_factory=dict, kw_only=True)
+    fixed: tuple[float, ...] = field(default=(), kw_only=True)
+    dtypes: tuple[str, ...] = field(default=FLOATS, kw_only=True)
+
+    def parsed(self) -> tuple[Entrance, ...]:
+        """The entrances, parsed."""
+        return tuple(self._parse(signature) for signature in self.entrances)
+
+    def _role(self, name: str) -> tuple[str, int]:
+        """What a parameter means, and its index."""
+        names = list(self.numbers)
+        return ("number", names.index(name)) if name in names else (ROLES[name], 0)
+
+    def _parse(self, signature: str) -> Entrance:
+        signature, _, inner = (part.strip() for part in signature.partition("->"))
+        path, _, rest = signature.partition("(")
+        prefix, _, attribute = path.partition(".")
+        module, owner = OWNERS[prefix]
+        parameters, keyword_only = [], False
+        for text in filter(None, (part.strip() for part in rest.rstrip(")").split(","))):
+            if text == "*":
+                keyword_only = True
+                continue
+            name, equals, default = (part.strip() for part in text.partition("="))
+            role, index = self._role(name)
+            parameters.append(
+                Parameter(
+                    name=name,
+                    role=role,
+                    index=index,
+                    required=not equals,
+                    keyword_only=keyword_only,
+                    default=eval(default, {}) if equals else None,
+                )
+            )
+        inplace = attribute.endswith("_") and not attribute.endswith("__")
+        target, _, takes = inner.rstrip(")").partition("(")
+        comes_to = (target, tuple(name.strip() for name in takes.split(","))) if inner else None
+        return Entrance(path, module, owner, attribute, tuple(parameters), inplace, comes_to)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Row):
+    """An optimizer's step: the function that its ``step`` hands the lists of a group's tensors to.
+
+    ``state``
+        the parameters that are lists of what the optimizer keeps, in the order of the kernel.
+    ``flags``
+        those of the numbers that are true or false.
+    """
+
+    state: tuple[str, ...]
+    flags: tuple[str, ...]
+
+    def _role(self, name: str) -> tuple[str, int]:
+        if name in self.state:
+            return "state", self.state.index(name)
+        role, index = super()._role(name)
+        return ("flag" if name in self.flags else role), index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op(Row):
+    """One operation on a tensor.
+
     ``choices``
         string parameters and their values; the kernel gets the index.
     ``exactness``
@@ -114,59 +208,21 @@ class Op:
         the ``"input"``'s own, odd ones of dimensions of size 1 included.
     """
 
-    name: str
-    entrances: tuple[str, ...]
     calls: tuple[str, ...]
     saves: Literal["input", "result", "mask"]
     backward: Callable[..., Any]
     node: str
     flops: int
-    kernel: str = ""
-    numbers: dict[str, float] = field(default_factory=dict)
-    fixed: tuple[float, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     shape: Literal["pointwise", "rows", "reduce", "glu"] = "pointwise"
     exactness: Literal["bits", "ulp"] = "ulp"
     domain: Literal["any", "positive"] = "any"
-    dtypes: tuple[str, ...] = FLOATS
     strides: Literal["iterator", "contiguous", "input"] = "iterator"
 
     @property
     def random(self) -> bool:
         """Whether it draws random numbers."""
         return self.saves == "mask"
-
-    def parsed(self) -> tuple[Entrance, ...]:
-        """The entrances, parsed."""
-        return tuple(self._parse(signature) for signature in self.entrances)
-
-    def _parse(self, signature: str) -> Entrance:
-        signature, _, inner = (part.strip() for part in signature.partition("->"))
-        path, _, rest = signature.partition("(")
-        prefix, _, attribute = path.partition(".")
-        module, owner = OWNERS[prefix]
-        parameters, keyword_only = [], False
-        for text in filter(None, (part.strip() for part in rest.rstrip(")").split(","))):
-            if text == "*":
-                keyword_only = True
-                continue
-            name, equals, default = (part.strip() for part in text.partition("="))
-            names = list(self.numbers)
-            role = "number" if name in names else ROLES[name]
-            parameters.append(
-                Parameter(
-                    name=name,
-                    role=role,
-                    index=names.index(name) if role == "number" else 0,
-                    required=not equals,
-                    keyword_only=keyword_only,
-                    default=eval(default, {}) if equals else None,
-                )
-            )
-        inplace = attribute.endswith("_") and not attribute.endswith("__")
-        target, _, takes = inner.rstrip(")").partition("(")
-        comes_to = (target, tuple(name.strip() for name in takes.split(","))) if inner else None
-        return Entrance(path, module, owner, attribute, tuple(parameters), inplace, comes_to)
 
 
 def _aten() -> Any:
@@ -510,4 +566,61 @@ ROWS: tuple[Op, ...] = (
     ),
 )
 
+#: Of Adam; AdamW's has no parameter for how weight decays.
+_ADAM = (
+    "params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, state_steps, foreach=None, capturable=False, "
+    "differentiable=False, fused=None, grad_scale=None, found_inf=None, has_complex=False{}, *, amsgrad, beta1, beta2, "
+    "lr, weight_decay, eps, maximize"
+)
+_ADAM_NUMBERS = {"beta1": 0.9, "beta2": 0.999, "lr": 0.001, "weight_decay": 0.0, "eps": 1e-8, "maximize": 0.0}
+
+STEP_ROWS: tuple[Step, ...] = (
+    # From torch 2.7 on, the steps of torch.optim.AdamW as well.
+    Step(
+        "adam",
+        (f"adam.adam({_ADAM.format(', decoupled_weight_decay=False')})",),
+        numbers={**_ADAM_NUMBERS, "decoupled_weight_decay": 0.0},
+        state=("exp_avgs", "exp_avg_sqs"),
+        flags=("maximize", "decoupled_weight_decay"),
+    ),
+    Step(
+        "adamw",
+        (f"adamw.adamw({_ADAM.format('')})",),
+        kernel="adam",
+        numbers=_ADAM_NUMBERS,
+        fixed=(1.0,),
+        state=("exp_avgs", "exp_avg_sqs"),
+        flags=("maximize",),
+    ),
+    Step(
+        "sgd",
+        ("sgd.sgd(params, d_p_list, momentum_buffer_list, has_sparse_grad=False, foreach=None, fused=None, "
+         "grad_scale=None, found_inf=None, *, weight_decay, momentum, lr, dampening, nesterov, maximize)",),
+        numbers={"weight_decay": 0.0, "momentum": 0.0, "lr": 0.001, "dampening": 0.0, "nesterov": 0.0, "maximize": 0.0},
+        state=("momentum_buffer_list",),
+        flags=("nesterov", "maximize"),
+    ),
+    Step(
+        "rmsprop",
+        ("rmsprop.rmsprop(params, grads, square_avgs, grad_avgs, momentum_buffer_list, state_steps, foreach=None, "
+         "maximize=False, differentiable=False, capturable=False, has_complex=False, *, lr, alpha, eps, weight_decay, "
+         "momentum, centered)",),
+        numbers={"lr": 0.01, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "centered": 0.0, "maximize": 0.0},
+        state=("square_avgs", "grad_avgs", "momentum_buffer_list"),
+        flags=("centered", "maximize"),
+    ),
+    Step(
+        "adagrad",
+        ("adagrad.adagrad(params, grads, state_sums, state_steps, fused=None, grad_scale=None, found_inf=None, "
+         "has_sparse_grad=False, foreach=None, differentiable=False, has_complex=False, *, lr, weight_decay, lr_decay, "
+         "eps, maximize)",),
+        numbers={"lr": 0.01, "weight_decay": 0.0, "lr_decay": 0.0, "eps": 1e-10, "maximize": 0.0},
+        state=("state_sums",),
+        flags=("maximize",),
+    ),
+)
+
 CATALOG: dict[str, Op] = {row.name: row for row in ROWS}
+STEPS: dict[str, Step] = {row.name: row for row in STEP_ROWS}
+#: Every row, by the name that users select it with.
+EVERY: dict[str, Row] = {**CATALOG, **STEPS}

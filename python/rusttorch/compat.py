@@ -53,8 +53,14 @@ def watch() -> None:
 
 def _teach_dynamo(builder: Any) -> None:
     """Dynamo sees the stock function wherever it meets a callable; its guards stay on what the program holds."""
+
     def as_stock(self: Any, value: Any) -> Any:
-        return self._wrap(value.__wrapped__)
+        stock = value.__wrapped__
+        if getattr(stock, "__closure__", None) and self.source:
+            # Guards on what a function closes over look for it in a function written in Python.
+            source = importlib.import_module("torch._dynamo.source").AttrSource(self.source, "__wrapped__")
+            return type(self)(self.tx, source)(stock)
+        return self._wrap(stock)
 
     def as_stock_sourceless(tx: Any, value: Any) -> Any:
         return builder.SourcelessBuilder.create(tx, value.__wrapped__)

@@ -16,7 +16,7 @@ import wrapt
 
 from . import _rusttorch, compat, memory, thresholds
 from .autograd import make_apply
-from .catalog import CATALOG, Entrance, Op, holder
+from .catalog import EVERY, Entrance, Op, Row, holder
 from .log import logger, warn
 from .runtime import ALL_DTYPES, AUTOCAST, UnavailableError, announce, open_runtime, torch_version, without_modes
 from .selfcheck import different, failures, missing, untouched
@@ -33,7 +33,7 @@ _lock = threading.RLock()
 class Site:
     """One attribute of torch that an operation replaces."""
 
-    op: Op
+    op: Row
     entrance: Entrance
     holder: Any
     stock: Any
@@ -69,7 +69,7 @@ class Site:
 class Operation:
     """A row of the catalogue at work: its native side and its sites."""
 
-    row: Op
+    row: Row
     native: Any
     sites: list[Site]
     #: ``(mode, dtype)`` that stock torch does not have
@@ -118,10 +118,14 @@ def _inner(entrance: Entrance, stock: Any) -> tuple[Any, Any, list[tuple[int, An
     return function, inplace, [(indices[name], entrance.parameters[indices[name]].default) for name in names]
 
 
-def _build(row: Op) -> Operation:
-    native = _rusttorch.Op(row.name, row.kernel or row.name, row.strides)
-    # A backward pass that sees the input has to lie in memory as it does: that of a reduction does by its formula.
-    native.set_apply(make_apply(row, native), row.saves == "result" or row.shape == "reduce")
+def _build(row: Row) -> Operation:
+    kernel, choices = row.kernel or row.name, {}
+    if isinstance(row, Op):
+        native, choices = _rusttorch.Op(row.name, kernel, row.strides), row.choices
+        # A backward pass that sees the input has to lie in memory as it does: that of a reduction does by its formula.
+        native.set_apply(make_apply(row, native), row.saves == "result" or row.shape == "reduce")
+    else:
+        native = _rusttorch.Op(row.name, kernel)
     sites = []
     for entrance in row.parsed():
         holder = entrance.holder()
@@ -132,7 +136,7 @@ def _build(row: Op) -> Operation:
             logger.info("%s is wrapped by another: not accelerated", entrance.path)
             continue
         parameters = [
-            (p.name, p.role, p.index, p.required, p.keyword_only, list(row.choices.get(p.name, ())))
+            (p.name, p.role, p.index, p.required, p.keyword_only, list(choices.get(p.name, ())))
             for p in entrance.parameters
         ]
         dims = [p.default for p in entrance.parameters if p.role == "dim"]
@@ -180,7 +184,7 @@ def operations() -> dict[str, Operation]:
             raise UnavailableError(_registry.unavailable)
         if not _registry.operations:
             open_runtime()
-            built = {name: _build(row) for name, row in CATALOG.items()}
+            built = {name: _build(row) for name, row in EVERY.items()}
             try:
                 wrong = without_modes(failures, built)
             except Exception as error:
@@ -189,11 +193,15 @@ def operations() -> dict[str, Operation]:
                 _registry.unavailable = f"the self-check failed ({', '.join(wrong)})"
                 raise UnavailableError(_registry.unavailable)
             for operation in built.values():
-                if torch_version() < ALL_DTYPES:
-                    operation.missing = without_modes(missing, operation.row)
-                if operation.row.random:
-                    operation.missing |= without_modes(different, operation)
                 operation.native.reset()
+                row = operation.row
+                if not isinstance(row, Op):
+                    continue
+                if torch_version() < ALL_DTYPES:
+                    operation.missing = without_modes(missing, row)
+                if row.random:
+                    operation.missing |= without_modes(different, operation)
+                    operation.native.reset()
                 if torch_version() >= AUTOCAST:
                     operation.native.set_probe(functools.partial(_probe_autocast, operation))
             _registry.operations = built
@@ -236,11 +244,11 @@ def _refresh() -> None:
 
 
 def _select(ops: str | Iterable[str] | None, exclude: str | Iterable[str]) -> tuple[str, ...]:
-    names = [ops] if isinstance(ops, str) else list(CATALOG) if ops is None else list(ops)
+    names = [ops] if isinstance(ops, str) else list(EVERY) if ops is None else list(ops)
     without = [exclude] if isinstance(exclude, str) else list(exclude)
     check_names(names)
     check_names(without)
-    return tuple(name for name in CATALOG if name in set(names) - set(without))
+    return tuple(name for name in EVERY if name in set(names) - set(without))
 
 
 def _check_sizes(min_numel: int | None, limit: bool | int) -> None:
@@ -402,12 +410,12 @@ def is_patched(op: str | None = None) -> bool:
 
 def ops() -> list[str]:
     """The operations of the catalogue."""
-    return list(CATALOG)
+    return list(EVERY)
 
 
 def active_ops() -> list[str]:
     """The operations that are switched on."""
-    return [name for name in CATALOG if name in _registry.active]
+    return [name for name in EVERY if name in _registry.active]
 
 
 def stale_references() -> list[str]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .catalog import CATALOG
+from .catalog import EVERY
 
 
 class SettingError(ValueError):
@@ -88,7 +88,7 @@ def _names(variable: str) -> tuple[str, ...]:
 def check_names(names: Iterable[str]) -> None:
     """Raises ``ValueError`` for a name that is not in the catalogue, with the near ones."""
     for name in names:
-        if name not in CATALOG:
-            near = difflib.get_close_matches(str(name), CATALOG, n=3, cutoff=0.5)
-            hint = f"; did you mean {', '.join(near)}?" if near else f"; known are {', '.join(CATALOG)}"
+        if name not in EVERY:
+            near = difflib.get_close_matches(str(name), EVERY, n=3, cutoff=0.5)
+            hint = f"; did you mean {', '.join(near)}?" if near else f"; known are {', '.join(EVERY)}"
             raise ValueError(f"unknown op {name!r}{hint}")

@@ -7,7 +7,7 @@ import json
 from importlib import resources
 from typing import Any
 
-from .catalog import Op
+from .catalog import Op, Row
 
 MODES = ("forward", "inplace", "training")
 
@@ -50,7 +50,7 @@ def _common(one: Any, other: Any) -> Any:
 
 
 def windows(
-    op: Op, vendor: str, isa: str, door: int, min_numel: int | None
+    op: Row, vendor: str, isa: str, door: int, min_numel: int | None
 ) -> dict[tuple[str, str], tuple[int | None, int | None]]:
     """``(mode, dtype)`` to the sizes, inclusive, at which the kernel takes the call; low ``None`` means never."""
     shipped = table(vendor, isa).get(op.name, {})
@@ -60,7 +60,8 @@ def windows(
             if min_numel is not None:
                 result[mode, dtype] = (min_numel, None)
                 continue
-            fallback = None if dtype in MEASURED_ONLY else DEFAULT[mode]
+            # An optimizer's step saves reading and writing, whatever the numbers are.
+            fallback = None if dtype in MEASURED_ONLY and isinstance(op, Op) else DEFAULT[mode]
             window = shipped.get(dtype, {}).get(mode, fallback)
             low, high = window if window is not None else (None, None)
             if low is not None:

@@ -46,8 +46,16 @@ impl DType {
 /// How many elements of half precision are widened at a time: the tile stays in the first-level cache.
 pub const TILE: usize = 512;
 
+/// A type that slices of known type at run time have.
+pub trait Typed: Sized {
+    /// The slice, if it is of this type.
+    fn slice(view: View<'_>) -> Option<&[Self]>;
+    /// The mutable slice, if it is of this type.
+    fn slice_mut(view: ViewMut<'_>) -> Option<&mut [Self]>;
+}
+
 /// A type that tensors hold. Kernels compute in its [`Element::Lane`]; half precision is rounded once, at the end.
-pub trait Element: Copy + Send + Sync + 'static {
+pub trait Element: Typed + Copy + Send + Sync + 'static {
     /// The type that kernels compute in.
     type Lane: Float;
     /// The type's name at run time.
@@ -59,6 +67,11 @@ pub trait Element: Copy + Send + Sync + 'static {
     fn widen<S: Simd>(simd: S, src: &[Self], dst: &mut [Self::Lane]);
     /// The values of `src`: itself, or widened into the beginning of `scratch`.
     fn lanes<'a, S: Simd>(simd: S, src: &'a [Self], scratch: &'a mut [Self::Lane]) -> &'a [Self::Lane];
+    /// The values of `buf`, to be changed: itself, or widened into the beginning of `scratch`; then
+    /// [`write_back`](Self::write_back) writes them.
+    fn lanes_mut<'a, S: Simd>(simd: S, buf: &'a mut [Self], scratch: &'a mut [Self::Lane]) -> &'a mut [Self::Lane];
+    /// Rounds what [`lanes_mut`](Self::lanes_mut) has widened into `scratch` to nearest even.
+    fn write_back<S: Simd>(simd: S, scratch: &[Self::Lane], buf: &mut [Self]);
     /// Rounds `src` into `dst`, of the same length, to nearest even.
     fn narrow<S: Simd>(simd: S, src: &[Self::Lane], dst: &mut [MaybeUninit<Self>]);
     /// `dst[i] = f(src[i])`.
@@ -150,6 +163,14 @@ macro_rules! lane_element {
             fn lanes<'a, S: Simd>(_: S, src: &'a [Self], _: &'a mut [Self]) -> &'a [Self] {
                 src
             }
+
+            #[inline(always)]
+            fn lanes_mut<'a, S: Simd>(_: S, buf: &'a mut [Self], _: &'a mut [Self]) -> &'a mut [Self] {
+                buf
+            }
+
+            #[inline(always)]
+            fn write_back<S: Simd>(_: S, _: &[Self], _: &mut [Self]) {}
 
             #[inline(always)]
             fn narrow<S: Simd>(_: S, src: &[Self], dst: &mut [MaybeUninit<Self>]) {
@@ -254,6 +275,18 @@ macro_rules! half_element {
                 let widened = &mut scratch[..src.len()];
                 Self::widen(simd, src, widened);
                 widened
+            }
+
+            #[inline(always)]
+            fn lanes_mut<'a, S: Simd>(simd: S, buf: &'a mut [Self], scratch: &'a mut [f32]) -> &'a mut [f32] {
+                let widened = &mut scratch[..buf.len()];
+                Self::widen(simd, buf, widened);
+                widened
+            }
+
+            #[inline(always)]
+            fn write_back<S: Simd>(simd: S, scratch: &[f32], buf: &mut [Self]) {
+                Self::narrow(simd, &scratch[..buf.len()], as_uninit(buf));
             }
 
             #[inline(always)]
@@ -402,6 +435,11 @@ macro_rules! views {
             }
         }
         impl<'a> ViewMut<'a> {
+            /// The type of the elements.
+            pub fn dtype(&self) -> DType {
+                match self { $(Self::$variant(_) => DType::$variant),* }
+            }
+
             /// A mutable view of `len` elements at `data`.
             ///
             /// # Safety
@@ -423,6 +461,15 @@ macro_rules! views {
             }
         }
         $(
+            impl Typed for $element {
+                fn slice(view: View<'_>) -> Option<&[Self]> {
+                    if let View::$variant(slice) = view { Some(slice) } else { None }
+                }
+
+                fn slice_mut(view: ViewMut<'_>) -> Option<&mut [Self]> {
+                    if let ViewMut::$variant(slice) = view { Some(slice) } else { None }
+                }
+            }
             impl<'a> From<&'a [$element]> for View<'a> {
                 fn from(slice: &'a [$element]) -> Self { Self::$variant(slice) }
             }

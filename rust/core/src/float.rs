@@ -30,6 +30,8 @@ pub trait Float:
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// The magnitude.
     fn abs(self) -> Self;
+    /// The square root, rounded once.
+    fn sqrt(self) -> Self;
     /// Whether it is plus or minus infinity.
     fn is_infinite(self) -> bool;
     /// The exponential.
@@ -97,6 +99,10 @@ macro_rules! float {
             #[inline(always)]
             fn abs(self) -> Self {
                 $float::abs(self)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                $float::sqrt(self)
             }
             #[inline(always)]
             fn is_infinite(self) -> bool {

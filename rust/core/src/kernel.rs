@@ -163,6 +163,47 @@ pub trait RandomKernel: Sync {
     fn backward(&self, exec: &Exec, grad: View, mask: &[u8], dst: Target, numbers: &[f64]);
 }
 
+/// A parameter of a model with what an optimizer's step needs of it. All slices have one type and length, and lie in
+/// memory in the same order.
+pub struct Parameter<'a> {
+    /// The parameter itself.
+    pub value: ViewMut<'a>,
+    /// Its gradient.
+    pub grad: View<'a>,
+    /// What the optimizer keeps of it: as many as [`StepKernel::accepts`] says, in that order.
+    pub state: Vec<ViewMut<'a>>,
+    /// How many steps there have been, this one included, where the optimizer counts them.
+    pub step: f64,
+}
+
+/// The most tensors that an optimizer keeps of a parameter.
+pub const MAX_STATE: usize = 3;
+
+/// An optimizer's step: the update of parameters, and of what it keeps of them, from their gradients.
+///
+/// `numbers` are the optimizer's in the order of its documentation.
+pub trait StepKernel: Sync {
+    /// torch's name.
+    fn name(&self) -> &'static str;
+
+    /// Which of the tensors that it may keep of a parameter a step with these numbers does, in the order of its
+    /// documentation.
+    ///
+    /// # Errors
+    /// The reason why these numbers are not for this kernel.
+    fn accepts(&self, numbers: &[f64]) -> Result<[bool; MAX_STATE], &'static str>;
+
+    /// Whether it counts a parameter's steps.
+    fn counts(&self) -> bool;
+
+    /// Updates all of `parameters`.
+    ///
+    /// # Panics
+    /// Where the slices of a parameter differ in type or length, there are fewer than it needs, or the numbers are not ones that
+    /// it accepts.
+    fn step(&self, exec: &Exec, parameters: Vec<Parameter>, numbers: &[f64]);
+}
+
 /// Runs `$body` with the slices' element type: `each_type!((src: View, dst: Target) => body(src, dst))`.
 macro_rules! each_type {
     (($($slice:ident : $kind:ident),+) => $body:expr) => {

@@ -4,13 +4,46 @@ use pyo3::{
     exceptions::PyValueError,
     ffi,
     prelude::*,
-    types::{PyBool, PyFloat, PyInt, PyString, PyTuple},
+    types::{PyBool, PyFloat, PyInt, PyString, PyTuple, PyTupleMethods},
 };
 use rusttorch_torch::decline::Decline;
 
 /// The most parameters that a stock signature has, and the most numbers that a kernel takes.
 pub(crate) const MAX_PARAMETERS: usize = 8;
 pub(crate) const MAX_NUMBERS: usize = 4;
+
+/// The arguments of a vectorcall: `positional` ones, then as many as `names`, a tuple or null, has. They are alive
+/// during the call.
+#[derive(Clone, Copy)]
+pub(crate) struct Given {
+    pub(crate) args: *const *mut ffi::PyObject,
+    pub(crate) positional: usize,
+    pub(crate) names: *mut ffi::PyObject,
+}
+
+impl Given {
+    /// The names of those that have one.
+    fn names(self, py: Python<'_>) -> Option<Bound<'_, PyTuple>> {
+        // SAFETY: null, or a tuple of strings, by the vectorcall protocol.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, self.names).map(|names| names.cast_into_unchecked()) }
+    }
+
+    /// Every argument, with its name if it has one.
+    pub(crate) fn arguments(
+        self,
+        py: Python<'_>,
+    ) -> impl Iterator<Item = (Option<Bound<'_, PyAny>>, Bound<'_, PyAny>)> {
+        let names = self.names(py);
+        let named = names.as_ref().map_or(0, PyTupleMethods::len);
+        (0..self.positional + named).map(move |index| {
+            let name = index
+                .checked_sub(self.positional)
+                .and_then(|at| names.as_ref()?.get_item(at).ok());
+            // SAFETY: below the number of arguments, which are alive during the call.
+            (name, unsafe { Bound::from_borrowed_ptr(py, *self.args.add(index)) })
+        })
+    }
+}
 
 /// What a parameter means.
 enum Role {
@@ -38,6 +71,7 @@ struct Parameter {
 }
 
 /// A stock signature.
+#[derive(Default)]
 pub(crate) struct Signature {
     parameters: Vec<Parameter>,
     dim: Option<i64>,
@@ -253,7 +287,7 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
     Ok(())
 }
 
-fn boolean(value: &Bound<'_, PyAny>) -> Result<bool, Decline> {
+pub(crate) fn boolean(value: &Bound<'_, PyAny>) -> Result<bool, Decline> {
     value
         .cast_exact::<PyBool>()
         .map(pyo3::types::PyBoolMethods::is_true)
@@ -261,7 +295,7 @@ fn boolean(value: &Bound<'_, PyAny>) -> Result<bool, Decline> {
 }
 
 /// A Python number; a `NumPy` scalar or a tensor is stock torch's to convert.
-fn number(value: &Bound<'_, PyAny>) -> Result<f64, Decline> {
+pub(crate) fn number(value: &Bound<'_, PyAny>) -> Result<f64, Decline> {
     if let Ok(float) = value.cast_exact::<PyFloat>() {
         return Ok(float.value());
     }

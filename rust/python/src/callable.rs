@@ -30,9 +30,10 @@ use rusttorch_torch::{
 };
 
 use crate::{
-    bind::{Arguments, MAX_PARAMETERS, Signature},
+    bind::{Arguments, Given, MAX_PARAMETERS, Signature},
     op::{Failure, Mode, Op, OpState, Plan},
     runtime::{Runtime, runtime},
+    step::{self, StepSignature},
 };
 
 // Exported by every CPython since 3.9, and part of its stable ABI since 3.12.
@@ -83,6 +84,8 @@ struct Data {
     active: AtomicBool,
     kind: Kind,
     inner: Option<Inner>,
+    /// An optimizer's step: there is no other signature then.
+    step: Option<StepSignature>,
     /// `module:attribute`, for pickling.
     path: String,
     /// What the profiler calls it.
@@ -109,15 +112,6 @@ struct Inner {
     inplace: Option<Py<PyAny>>,
     /// Their arguments: parameters of the stock function, each with its default.
     arguments: Vec<(usize, Py<PyAny>)>,
-}
-
-/// The arguments of a vectorcall: `positional` ones, then as many as `names`, a tuple or null, has. They are alive
-/// during the call.
-#[derive(Clone, Copy)]
-struct Given {
-    args: *const *mut ffi::PyObject,
-    positional: usize,
-    names: *mut ffi::PyObject,
 }
 
 /// # Safety
@@ -168,6 +162,40 @@ unsafe fn accelerated(
         match attempted(callable, args, positional, names, recorded) {
             Ok(result) => result,
             Err(reason) => declined(callable, args, positional, names, reason),
+        }
+    }
+}
+
+/// The call of an optimizer's step.
+unsafe extern "C" fn step_vectorcall(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: as in `vectorcall`.
+    unsafe {
+        let (py, data) = (Python::assume_attached(), data(callable));
+        let positional = nargsf & !ARGUMENTS_OFFSET;
+        if !data.active.load(Relaxed) {
+            return PyObject_Vectorcall(data.stock.as_ptr(), args, nargsf, names);
+        }
+        let given = Given {
+            args,
+            positional,
+            names,
+        };
+        match catch_unwind(AssertUnwindSafe(|| data.step(py, given, true))) {
+            Ok(Ok(())) => py.None().into_ptr(),
+            Ok(Err(Failure::Decline(reason))) => declined(callable, args, positional, names, reason),
+            Ok(Err(Failure::Raise(error))) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+            Err(_) => {
+                PyRuntimeError::new_err("rusttorch: internal error").restore(py);
+                ptr::null_mut()
+            }
         }
     }
 }
@@ -587,8 +615,19 @@ impl Data {
         }
     }
 
+    /// An optimizer's step, if `really`; else whether it would be done.
+    fn step(&self, py: Python<'_>, given: Given, really: bool) -> Result<(), Failure> {
+        let (Some(runtime), Some(signature)) = (runtime(), &self.step) else {
+            return Err(Decline::Failed.into());
+        };
+        step::run(py, runtime, &self.op, signature, given, &self.label, really)
+    }
+
     /// What a call would do, without doing it.
     fn explain(&self, py: Python<'_>, given: Given) -> Result<(), Failure> {
+        if self.step.is_some() {
+            return self.step(py, given, false);
+        }
         let runtime = runtime().ok_or(Decline::Failed)?;
         let mut arguments = self.signature.defaults();
         // SAFETY: the arguments of a call.
@@ -603,10 +642,10 @@ impl Data {
 }
 
 /// A range that the profiler sees.
-struct Record<'py>(Bound<'py, PyAny>);
+pub(crate) struct Record<'py>(Bound<'py, PyAny>);
 
 impl<'py> Record<'py> {
-    fn start(py: Python<'py>, label: &str) -> PyResult<Self> {
+    pub(crate) fn start(py: Python<'py>, label: &str) -> PyResult<Self> {
         let record = py
             .import("torch.autograd.profiler")?
             .getattr("record_function")?
@@ -840,12 +879,18 @@ pub(crate) fn make(
     inner: Option<InnerArguments>,
 ) -> PyResult<Py<PyAny>> {
     let py = stock.py();
+    let step = op.get().0.step_kernel().is_some();
     // Whether a class attribute binds is decided by what the type of the stock function does.
     let binds = stock.get_type().hasattr("__get__")?;
     let data = Box::leak(Box::new(Data {
         stock: stock.clone().unbind(),
         op: op.get().0.clone(),
-        signature: Signature::new(parameters, dim, &numbers)?,
+        signature: if step {
+            Signature::default()
+        } else {
+            Signature::new(parameters, dim, &numbers)?
+        },
+        step: step.then(|| StepSignature::new(parameters, numbers)).transpose()?,
         inplace,
         active: AtomicBool::new(false),
         kind: if stock.is_instance_of::<PyCFunction>() {
@@ -869,7 +914,7 @@ pub(crate) fn make(
         let object = ffi::PyType_GenericAlloc(kind.as_ptr().cast(), 0);
         let object = Bound::from_owned_ptr_or_err(py, object)?;
         let callable = object.as_ptr().cast::<Callable>();
-        (*callable).vectorcall = vectorcall;
+        (*callable).vectorcall = if step { step_vectorcall } else { vectorcall };
         (*callable).data = data;
         // Never freed, and so never in need of a destructor.
         std::mem::forget(object.clone());

@@ -5,6 +5,7 @@ mod bind;
 mod callable;
 mod op;
 mod runtime;
+mod step;
 
 use pyo3::prelude::*;
 

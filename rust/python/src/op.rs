@@ -19,7 +19,7 @@ use pyo3::{
 };
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
-    kernel::{Exec, Geometry, Kernel, RandomKernel, Shape},
+    kernel::{Exec, Geometry, Kernel, RandomKernel, Shape, StepKernel},
     layout::Layout,
     ops,
     random::Mt19937,
@@ -101,18 +101,21 @@ enum Strides {
 enum Work {
     Plain(&'static dyn Kernel),
     Random(&'static dyn RandomKernel),
+    Step(&'static dyn StepKernel),
 }
 
 impl Work {
     fn find(name: &str) -> Option<Self> {
         let plain = ops::find(name).map(Self::Plain);
-        plain.or_else(|| ops::find_random(name).map(Self::Random))
+        plain
+            .or_else(|| ops::find_random(name).map(Self::Random))
+            .or_else(|| ops::find_step(name).map(Self::Step))
     }
 
     fn shape(self) -> Shape {
         match self {
             Self::Plain(kernel) => kernel.shape(),
-            Self::Random(_) => Shape::Pointwise,
+            Self::Random(_) | Self::Step(_) => Shape::Pointwise,
         }
     }
 
@@ -120,6 +123,7 @@ impl Work {
         match self {
             Self::Plain(kernel) => kernel.accepts(geometry, numbers),
             Self::Random(kernel) => kernel.accepts(numbers),
+            Self::Step(_) => Err("an optimizer's step"),
         }
         .map_err(|_| Decline::Kernel)
     }
@@ -180,6 +184,14 @@ pub(crate) struct Plan {
 impl OpState {
     pub(crate) fn count_decline(&self, reason: Decline) {
         add(&self.declined[reason as usize], 1);
+    }
+
+    /// The kernel, if it is an optimizer's step.
+    pub(crate) fn step_kernel(&self) -> Option<&'static dyn StepKernel> {
+        match self.kernel {
+            Work::Step(kernel) => Some(kernel),
+            _ => None,
+        }
     }
 
     /// Whether there is a mode in which the kernel may take this many elements of this type.
@@ -277,7 +289,7 @@ impl OpState {
     }
 
     /// Runs `work` over `numel` elements, without the GIL where that pays, and counts it.
-    fn run(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
+    pub(crate) fn run(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
         if numel < RELEASE_GIL {
             self.run_with_gil(numel, work)
         } else {
@@ -344,6 +356,7 @@ impl OpState {
         let kernel = match self.kernel {
             Work::Plain(kernel) => kernel,
             Work::Random(kernel) => return self.forward_random(py, runtime, kernel, view, plan, numbers, None),
+            Work::Step(_) => return Err(Decline::Kernel.into()),
         };
         let numel = view.layout.numel();
         let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
@@ -445,6 +458,7 @@ impl OpState {
         let numel = view.layout.numel();
         let kernel = match self.kernel {
             Work::Plain(kernel) => kernel,
+            Work::Step(_) => return Err(Decline::Kernel.into()),
             Work::Random(kernel) => {
                 return self.draw(py, runtime, numel, |generator| {
                     // SAFETY: as below.
@@ -541,7 +555,7 @@ impl OpState {
 
 /// Whether two dense tensors have the same sizes and lie in memory in the same order, dimensions of size 1 included: the
 /// order of a result follows from all of them.
-fn same_order(a: &Layout, b: &Layout) -> bool {
+pub(crate) fn same_order(a: &Layout, b: &Layout) -> bool {
     a.sizes() == b.sizes() && (a.strides() == b.strides() || a.is_contiguous() && b.is_contiguous())
 }
 
@@ -791,7 +805,7 @@ fn mask_data(mask: &Bound<'_, PyAny>, numel: usize) -> Result<usize, Decline> {
 }
 
 /// See [`Doors::is_plain`](rusttorch_torch::doors::Doors::is_plain).
-fn is_plain(runtime: &Runtime, object: &Bound<'_, PyAny>) -> bool {
+pub(crate) fn is_plain(runtime: &Runtime, object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: the reference keeps the object alive, and says that the GIL is held.
     unsafe { runtime.doors.is_plain(object.as_ptr()) }
 }
@@ -814,7 +828,7 @@ fn or_declined(result: Result<Py<PyAny>, Failure>) -> PyResult<Option<Py<PyAny>>
 #[pyfunction]
 pub(crate) fn kernels() -> Vec<&'static str> {
     let plain = ops::KERNELS.iter().map(|kernel| kernel.name());
-    plain
-        .chain(ops::RANDOM_KERNELS.iter().map(|kernel| kernel.name()))
-        .collect()
+    let random = ops::RANDOM_KERNELS.iter().map(|kernel| kernel.name());
+    let steps = ops::STEP_KERNELS.iter().map(|kernel| kernel.name());
+    plain.chain(random).chain(steps).collect()
 }

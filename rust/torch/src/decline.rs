@@ -26,6 +26,8 @@ reasons! {
     Keyword = "keyword not supported",
     /// `training=False` and the like: there is nothing for a kernel to do.
     Off = "off by an argument, as in evaluation",
+    /// An optimizer keeps nothing of a parameter yet.
+    First = "first step, which makes the optimizer's state",
     /// Not exactly `torch.Tensor` or `torch.nn.Parameter`.
     NotPlain = "not a plain tensor",
     /// The door could not read it: sparse, nested, meta, a functorch wrapper.

@@ -1,12 +1,13 @@
-//! The operations, a file each; [`KERNELS`] and [`RANDOM_KERNELS`] list them.
+//! The operations, a file each; [`KERNELS`], [`RANDOM_KERNELS`] and [`STEP_KERNELS`] list them.
 
 pub mod activation;
 pub mod dropout;
 pub mod elementwise;
+pub mod optim;
 pub mod reduction;
 pub mod unary;
 
-use crate::kernel::{Kernel, RandomKernel};
+use crate::kernel::{Kernel, RandomKernel, StepKernel};
 use elementwise::Elementwise;
 
 /// Every kernel.
@@ -39,6 +40,14 @@ pub static KERNELS: &[&dyn Kernel] = &[
 /// Every kernel with random numbers.
 pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[&dropout::Dropout];
 
+/// Every optimizer's step.
+pub static STEP_KERNELS: &[&dyn StepKernel] = &[
+    &optim::adagrad::Adagrad,
+    &optim::adam::Adam,
+    &optim::rmsprop::Rmsprop,
+    &optim::sgd::Sgd,
+];
+
 /// The kernel of that name.
 pub fn find(name: &str) -> Option<&'static dyn Kernel> {
     KERNELS.iter().copied().find(|kernel| kernel.name() == name)
@@ -47,4 +56,9 @@ pub fn find(name: &str) -> Option<&'static dyn Kernel> {
 /// The kernel with random numbers of that name.
 pub fn find_random(name: &str) -> Option<&'static dyn RandomKernel> {
     RANDOM_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
+}
+
+/// The optimizer's step of that name.
+pub fn find_step(name: &str) -> Option<&'static dyn StepKernel> {
+    STEP_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
 }
