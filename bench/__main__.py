@@ -13,7 +13,7 @@ from . import machine
 
 ROOT = Path(__file__).parent.parent
 
-COMMANDS = ("ops", "programs", "calls", "accuracy", "thresholds", "report", "roof")
+COMMANDS = ("ops", "steps", "programs", "calls", "accuracy", "thresholds", "report", "roof")
 
 
 def size(text: str) -> int:
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     ops.add_argument("--columns", type=size, default=0, help="length of the rows of 2-d inputs")
     ops.add_argument("--shipped", action="store_true", help="with the shipped thresholds: what users get")
     ops.add_argument("--policy", action="store_true", help="both sides under the memory policy")
+    commands.add_parser("steps", parents=[common], help="optimizers' steps")
     programs = commands.add_parser("programs", parents=[common], help="whole programs, the memory policy apart")
     programs.add_argument("--only", metavar="A,B", help="of gpt, mlp, cnn, ...")
     commands.add_parser("calls", parents=[common], help="nanoseconds of small and of declined calls")
@@ -156,6 +157,25 @@ def roof(options: argparse.Namespace, console: Console, store: object = None) ->
         + "".join(f"; {rate / 1e9:.0f}e9 {dtype} multiply-adds/s" for dtype, rate in found["fma"].items())
     )
     return False
+
+
+def steps(options: argparse.Namespace, console: Console) -> bool:
+    """Measures the optimizers' steps."""
+    import torch
+
+    from . import steps as bench
+    from .results import Store
+    from .roof import Roof
+
+    store = Store.here()
+    roof(options, console, store)
+    measured = Roof(store.roofs[f"{machine.isa()}/{torch.get_num_threads()}"])
+    layouts = bench.LAYOUTS[:-1] if options.quick else bench.LAYOUTS
+    rows = list(bench.run(options.seconds or (30 if options.quick else 120), layouts, measured, console))
+    store.add_rows("steps", machine.isa(), rows, ["optimizer", "dtype", "parameters", "elements", "threads"])
+    store.save()
+    console.print(bench.table(rows))
+    return any(map(bench.is_loss, rows))
 
 
 def programs(options: argparse.Namespace, console: Console) -> bool:

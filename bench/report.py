@@ -9,7 +9,7 @@ from typing import Any
 from rusttorch.catalog import CATALOG, FLOATS
 from rusttorch.thresholds import table
 
-from . import accuracy, calls, machine, roof
+from . import accuracy, calls, machine, roof, steps
 from .cases import MODES
 from .ops import is_loss, short
 from .results import BENCH, COMMITTED, OUT, Record, Store
@@ -44,6 +44,7 @@ _REPEAT = """\
 ```sh
 pip install '.[bench]'
 python -m bench --shipped        # ops, as users get them; fails where one is slower than stock beyond noise
+python -m bench steps
 python -m bench programs
 python -m bench calls
 python -m bench accuracy
@@ -102,10 +103,13 @@ def _machine(store: Store, page: Path, plots: Path | None) -> list[str]:
             left=2,
         ),
     ]
-    for isa in sorted({*store.accuracy, *store.calls, *store.programs, *(record.isa for record in store.records)}):
+    sections = (store.accuracy, store.calls, store.programs, store.steps)
+    for isa in sorted({record.isa for record in store.records}.union(*sections)):
         title = isa.upper()
         for label, rows in _by_threads(title, store.programs.get(isa, [])):
             parts += [f"### Programs, {label}\n", _programs(rows)]
+        for label, rows in _by_threads(title, store.steps.get(isa, [])):
+            parts += [f"### Optimizers' steps, {label}\n", _steps(rows)]
         groups: dict[tuple[int, bool], list[Record]] = {}
         for record in store.records:
             if record.isa == isa:
@@ -295,6 +299,20 @@ def _kept(vendor: str, isa: str) -> str:
         + ("; ".join(limited) or "none")
         + ".\n"
     )
+
+
+def _steps(rows: Sequence[dict[str, Any]]) -> str:
+    note = (
+        "Optimizers as they come from `torch.optim`, stock torch's step being its default one; the fused one is what"
+        " `fused=True` asks for. The roof is the time that the bandwidth measured here takes to read and write each"
+        " tensor once. Bold: stock torch's default is faster beyond noise.\n\n"
+    )
+    lines = []
+    for row in rows:
+        cells = list(steps.cells(row))
+        cells[4] = f"**{cells[4]}**" if steps.is_loss(row) else cells[4]
+        lines.append(cells)
+    return note + markdown(steps.HEADINGS, lines, left=3)
 
 
 def _calls(rows: Sequence[dict[str, Any]]) -> str:

@@ -115,6 +115,7 @@ class Store:
     accuracy: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     calls: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     programs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    steps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> Store:

@@ -18,7 +18,7 @@ from support import calls, declined
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import rusttorch
-from rusttorch.catalog import CATALOG
+from rusttorch.catalog import EVERY
 
 X = torch.linspace(-3, 3, 64)
 
@@ -26,7 +26,7 @@ X = torch.linspace(-3, 3, 64)
 def snapshot() -> dict[str, object]:
     """Every attribute that the catalogue replaces, as the holder's own dictionary has it."""
     found = {}
-    for row in CATALOG.values():
+    for row in EVERY.values():
         for entrance in row.parsed():
             holder = entrance.holder()
             found[entrance.path] = vars(holder).get(entrance.attribute, "absent")
@@ -213,7 +213,7 @@ def test_ops_and_exclude() -> None:
     with rusttorch.patch(["relu", "gelu"], exclude=["gelu"]):
         assert rusttorch.active_ops() == ["relu"]
     assert rusttorch.active_ops() == []
-    assert rusttorch.ops() == list(CATALOG)
+    assert rusttorch.ops() == list(EVERY)
 
 
 @pytest.mark.parametrize("function", [rusttorch.patch, rusttorch.accelerate])
