@@ -66,7 +66,7 @@ impl Optimizer<1> for Settings {
     type Constants<F: Float> = Constants<F>;
 
     #[inline(always)]
-    fn constants<F: Float>(self, step: f64) -> Constants<F> {
+    fn constants<F: Float>(self, step: f64, _: bool) -> Constants<F> {
         Constants {
             gradient: Gradient::new(self.maximize, self.weight_decay),
             eps: F::of(self.eps),

@@ -67,7 +67,10 @@ struct Constants<F> {
     shrink: F,
     average: Lerp<F>,
     square: SquareAverage<F>,
+    /// What the square root is divided by, and then `eps` added to: or 1, where `eps` and the size have been multiplied by it
+    /// instead, which spares a division.
     root: F,
+    divided: bool,
     eps: F,
     size: F,
 }
@@ -78,20 +81,23 @@ impl Optimizer<2> for Settings {
     type Constants<F: Float> = Constants<F>;
 
     #[inline(always)]
-    fn constants<F: Float>(self, step: f64) -> Constants<F> {
+    fn constants<F: Float>(self, step: f64, half: bool) -> Constants<F> {
         let (shrink, penalty) = if self.decoupled {
             (1.0 - self.lr * self.weight_decay, 0.0)
         } else {
             (1.0, self.weight_decay)
         };
+        let root = bias_correction(self.beta2, step).sqrt();
+        let folded = if half { root } else { 1.0 };
         Constants {
             gradient: Gradient::new(self.maximize, penalty),
             shrink: F::of(shrink),
             average: Lerp::new(1.0 - self.beta1),
             square: SquareAverage::new(self.beta2),
-            root: F::of(bias_correction(self.beta2, step).sqrt()),
-            eps: F::of(self.eps),
-            size: F::of(-self.lr / bias_correction(self.beta1, step)),
+            root: F::of(root),
+            divided: !half,
+            eps: F::of(self.eps * folded),
+            size: F::of(-self.lr / bias_correction(self.beta1, step) * folded),
         }
     }
 
@@ -101,7 +107,8 @@ impl Optimizer<2> for Settings {
         let grad = c.gradient.of(value, grad);
         let average = c.average.between(average, grad);
         let square = c.square.with(square, grad);
-        let denominator = square.sqrt() / c.root + c.eps;
+        let root = square.sqrt();
+        let denominator = if c.divided { root / c.root } else { root } + c.eps;
         (value * c.shrink + c.size * average / denominator, [average, square])
     }
 }

@@ -30,8 +30,8 @@ trait Optimizer<const STATE: usize>: Copy + Sync {
     /// What holds for all of a parameter's elements.
     type Constants<F: Float>: Copy;
 
-    /// At a step, counted from 1.
-    fn constants<F: Float>(self, step: f64) -> Self::Constants<F>;
+    /// At a step, counted from 1; `half` where the results are rounded to half precision.
+    fn constants<F: Float>(self, step: f64, half: bool) -> Self::Constants<F>;
 
     /// An element's new value and state, from the old ones and its gradient.
     fn update<F: Float>(constants: Self::Constants<F>, value: F, grad: F, state: [F; STATE]) -> (F, [F; STATE]);
@@ -119,7 +119,7 @@ impl<T: Element, O: Optimizer<STATE>, const STATE: usize> Program for Update<'_,
         let (mut values, mut grads, mut states) = ([zero; TILE], [zero; TILE], [[zero; TILE]; STATE]);
         let tile = if T::HALF { TILE } else { PIECE };
         for piece in self.1 {
-            let constants = self.0.constants::<T::Lane>(piece.step);
+            let constants = self.0.constants::<T::Lane>(piece.step, T::HALF);
             for start in (0..piece.value.len()).step_by(tile) {
                 let part = start..piece.value.len().min(start + tile);
                 let value = &mut piece.value[part.clone()];

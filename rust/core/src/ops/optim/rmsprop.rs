@@ -116,7 +116,7 @@ impl<const CENTERED: bool, const MOMENTUM: bool, const STATE: usize> Optimizer<S
     type Constants<F: Float> = Constants<F>;
 
     #[inline(always)]
-    fn constants<F: Float>(self, _: f64) -> Constants<F> {
+    fn constants<F: Float>(self, _: f64, _: bool) -> Constants<F> {
         self.0.constants()
     }
 

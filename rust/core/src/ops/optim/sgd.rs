@@ -73,7 +73,7 @@ impl Optimizer<1> for Settings {
     type Constants<F: Float> = Constants<F>;
 
     #[inline(always)]
-    fn constants<F: Float>(self, _: f64) -> Constants<F> {
+    fn constants<F: Float>(self, _: f64, _: bool) -> Constants<F> {
         Constants {
             gradient: Gradient::new(self.maximize, self.weight_decay),
             momentum: F::of(self.momentum),
@@ -107,8 +107,8 @@ impl Optimizer<0> for Plain {
     type Constants<F: Float> = Constants<F>;
 
     #[inline(always)]
-    fn constants<F: Float>(self, step: f64) -> Constants<F> {
-        self.0.constants(step)
+    fn constants<F: Float>(self, step: f64, half: bool) -> Constants<F> {
+        self.0.constants(step, half)
     }
 
     #[inline(always)]
