@@ -8,10 +8,10 @@ use half::{bf16, f16};
 #[cfg(feature = "rayon")]
 use rusttorch_core::parallel::Rayon;
 use rusttorch_core::{
-    dtype::{Element, Target, View},
+    dtype::{Element, Target, View, ViewMut},
     float::Float,
     isa::{Baseline, Isa},
-    kernel::{Exec, Geometry, Kernel, RandomKernel, Shape},
+    kernel::{Exec, Geometry, Kernel, Parameter, RandomKernel, Shape, StepKernel},
     ops,
     parallel::{Serial, Team},
     random::Mt19937,
@@ -128,6 +128,58 @@ where
     group.finish();
 }
 
+/// Numbers that each optimizer's step accepts.
+fn settings(name: &str) -> &'static [f64] {
+    match name {
+        "adagrad" => &[0.01, 0.0, 0.0, 1e-10, 0.0],
+        "adam" => &[0.9, 0.999, 0.001, 0.01, 1e-8, 0.0, 1.0],
+        "rmsprop" => &[0.01, 0.99, 1e-8, 0.0, 0.9, 0.0, 0.0],
+        "sgd" => &[0.0, 0.9, 0.01, 0.0, 0.0, 0.0],
+        _ => panic!("{name} has no settings here"),
+    }
+}
+
+/// One optimizer's step, of one parameter and of as many small ones.
+fn bench_step<T: Element>(c: &mut Criterion, kernel: &dyn StepKernel)
+where
+    for<'a> View<'a>: From<&'a [T]>,
+    for<'a> ViewMut<'a>: From<&'a mut [T]>,
+{
+    let mut group = c.benchmark_group(kernel.name());
+    let settings = settings(kernel.name());
+    let kept = kernel.accepts(settings).expect("settings that it accepts");
+    let kept = kept.into_iter().filter(|&kept| kept).count();
+    for len in SIZES {
+        for (of, parameter) in [("whole", len), ("pieces", len / 64)] {
+            let (mut value, grad) = (values::<T>(len), values::<T>(len));
+            // Averages of squares are positive.
+            let mut state: Vec<Vec<T>> = (0..kept).map(|_| vec![value[0]; len]).collect();
+            for isa in Isa::available() {
+                let exec = Exec::new(isa, &Serial);
+                let name = format!("step/{}/{of}/{}/serial", T::DTYPE.name(), isa.name());
+                group.throughput(Throughput::Bytes(((3 + 2 * kept) * len * size_of::<T>()) as u64));
+                group.bench_function(BenchmarkId::new(name, len), |b| {
+                    b.iter(|| {
+                        let mut state: Vec<_> = state.iter_mut().map(|state| state.chunks_mut(parameter)).collect();
+                        let parameters = value.chunks_mut(parameter).zip(grad.chunks(parameter));
+                        let parameters = parameters.map(|(value, grad)| Parameter {
+                            value: value.into(),
+                            grad: grad.into(),
+                            state: state
+                                .iter_mut()
+                                .map(|state| state.next().expect("as long").into())
+                                .collect(),
+                            step: 100.0,
+                        });
+                        kernel.step(&exec, parameters.collect(), settings);
+                    });
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
 fn kernels(c: &mut Criterion) {
     for &kernel in ops::KERNELS {
         bench::<f32>(c, kernel);
@@ -138,6 +190,10 @@ fn kernels(c: &mut Criterion) {
     for &kernel in ops::RANDOM_KERNELS {
         bench_random::<f32>(c, kernel);
         bench_random::<bf16>(c, kernel);
+    }
+    for &kernel in ops::STEP_KERNELS {
+        bench_step::<f32>(c, kernel);
+        bench_step::<bf16>(c, kernel);
     }
 }
 

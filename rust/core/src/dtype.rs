@@ -63,15 +63,17 @@ pub trait Element: Typed + Copy + Send + Sync + 'static {
     /// Whether it has half precision.
     const HALF: bool = size_of::<Self>() < size_of::<f32>();
 
+    /// Whether [`lane`](Self::lane) and [`rounded`](Self::rounded) become packed instructions in a loop.
+    const PACKS: bool;
+
+    /// The value.
+    fn lane(self) -> Self::Lane;
+    /// The nearest number, ties to even.
+    fn rounded(lane: Self::Lane) -> Self;
     /// Widens `src` into `dst`, of the same length.
     fn widen<S: Simd>(simd: S, src: &[Self], dst: &mut [Self::Lane]);
     /// The values of `src`: itself, or widened into the beginning of `scratch`.
     fn lanes<'a, S: Simd>(simd: S, src: &'a [Self], scratch: &'a mut [Self::Lane]) -> &'a [Self::Lane];
-    /// The values of `buf`, to be changed: itself, or widened into the beginning of `scratch`; then
-    /// [`write_back`](Self::write_back) writes them.
-    fn lanes_mut<'a, S: Simd>(simd: S, buf: &'a mut [Self], scratch: &'a mut [Self::Lane]) -> &'a mut [Self::Lane];
-    /// Rounds what [`lanes_mut`](Self::lanes_mut) has widened into `scratch` to nearest even.
-    fn write_back<S: Simd>(simd: S, scratch: &[Self::Lane], buf: &mut [Self]);
     /// Rounds `src` into `dst`, of the same length, to nearest even.
     fn narrow<S: Simd>(simd: S, src: &[Self::Lane], dst: &mut [MaybeUninit<Self>]);
     /// `dst[i] = f(src[i])`.
@@ -153,6 +155,7 @@ macro_rules! lane_element {
         impl Element for $float {
             type Lane = $float;
             const DTYPE: DType = $dtype;
+            const PACKS: bool = true;
 
             #[inline(always)]
             fn widen<S: Simd>(_: S, src: &[Self], dst: &mut [Self]) {
@@ -165,12 +168,14 @@ macro_rules! lane_element {
             }
 
             #[inline(always)]
-            fn lanes_mut<'a, S: Simd>(_: S, buf: &'a mut [Self], _: &'a mut [Self]) -> &'a mut [Self] {
-                buf
+            fn lane(self) -> Self {
+                self
             }
 
             #[inline(always)]
-            fn write_back<S: Simd>(_: S, _: &[Self], _: &mut [Self]) {}
+            fn rounded(lane: Self) -> Self {
+                lane
+            }
 
             #[inline(always)]
             fn narrow<S: Simd>(_: S, src: &[Self], dst: &mut [MaybeUninit<Self>]) {
@@ -260,10 +265,11 @@ lane_element!(f32, DType::F32, F32);
 lane_element!(f64, DType::F64, F64);
 
 macro_rules! half_element {
-    ($half:ty, $dtype:expr, $widen:expr, $narrow:expr) => {
+    ($half:ty, $dtype:expr, $packs:expr, $lane:expr, $rounded:expr, $widen:expr, $narrow:expr) => {
         impl Element for $half {
             type Lane = f32;
             const DTYPE: DType = $dtype;
+            const PACKS: bool = $packs;
 
             #[inline(always)]
             fn widen<S: Simd>(simd: S, src: &[Self], dst: &mut [f32]) {
@@ -278,15 +284,13 @@ macro_rules! half_element {
             }
 
             #[inline(always)]
-            fn lanes_mut<'a, S: Simd>(simd: S, buf: &'a mut [Self], scratch: &'a mut [f32]) -> &'a mut [f32] {
-                let widened = &mut scratch[..buf.len()];
-                Self::widen(simd, buf, widened);
-                widened
+            fn lane(self) -> f32 {
+                $lane(self)
             }
 
             #[inline(always)]
-            fn write_back<S: Simd>(simd: S, scratch: &[f32], buf: &mut [Self]) {
-                Self::narrow(simd, &scratch[..buf.len()], as_uninit(buf));
+            fn rounded(lane: f32) -> Self {
+                $rounded(lane)
             }
 
             #[inline(always)]
@@ -378,30 +382,46 @@ macro_rules! half_element {
 half_element!(
     f16,
     DType::F16,
+    false,
+    f16::to_f32,
+    f16::from_f32,
     |simd: S, src, dst| simd.widen_f16(src, dst),
     |simd: S, src, dst| simd.narrow_f16(src, dst)
 );
 half_element!(
     bf16,
     DType::Bf16,
+    true,
+    widened_bf16,
+    rounded_bf16,
     |_: S, src, dst| widen_bf16(src, dst),
     |_: S, src, dst| narrow_bf16(src, dst)
 );
 
 #[inline(always)]
-fn widen_bf16(src: &[bf16], dst: &mut [f32]) {
-    for (d, s) in dst.iter_mut().zip(src) {
-        *d = f32::from_bits((s.to_bits() as u32) << 16);
-    }
+fn widened_bf16(x: bf16) -> f32 {
+    f32::from_bits((x.to_bits() as u32) << 16)
 }
 
 /// Adds half a unit, and the bit that breaks ties to even; a NaN becomes torch's, `0x7fc0`.
 #[inline(always)]
+fn rounded_bf16(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
+    bf16::from_bits(if x.is_nan() { 0x7fc0 } else { rounded })
+}
+
+#[inline(always)]
+fn widen_bf16(src: &[bf16], dst: &mut [f32]) {
+    for (d, s) in dst.iter_mut().zip(src) {
+        *d = widened_bf16(*s);
+    }
+}
+
+#[inline(always)]
 fn narrow_bf16(src: &[f32], dst: &mut [MaybeUninit<bf16>]) {
     for (d, s) in dst.iter_mut().zip(src) {
-        let bits = s.to_bits();
-        let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
-        d.write(bf16::from_bits(if s.is_nan() { 0x7fc0 } else { rounded }));
+        d.write(rounded_bf16(*s));
     }
 }
 

@@ -10,7 +10,7 @@ use core::array;
 use half::{bf16, f16};
 
 use crate::{
-    dtype::{DType, Element},
+    dtype::{DType, Element, as_uninit},
     float::Float,
     isa::{Program, Simd},
     kernel::{Exec, Parameter},
@@ -87,22 +87,25 @@ impl<'a, T: Element, const STATE: usize> Piece<'a, T, STATE> {
     }
 }
 
-/// Updates numbers.
+/// Updates elements, by way of what kernels compute in.
 #[inline(always)]
-fn update<F: Float, O: Optimizer<STATE>, const STATE: usize>(
+fn update<T: Copy, F: Float, O: Optimizer<STATE>, const STATE: usize>(
     constants: O::Constants<F>,
-    value: &mut [F],
-    grad: &[F],
-    state: [&mut [F]; STATE],
+    value: &mut [T],
+    grad: &[T],
+    state: [&mut [T]; STATE],
+    lane: impl Fn(T) -> F,
+    rounded: impl Fn(F) -> T,
 ) {
     let len = value.len();
     // One length for the compiler.
     let (grad, state) = (&grad[..len], state.map(|state| &mut state[..len]));
     for i in 0..len {
-        let (new, kept) = O::update(constants, value[i], grad[i], array::from_fn(|s| state[s][i]));
-        value[i] = new;
+        let kept = array::from_fn(|s| lane(state[s][i]));
+        let (new, kept) = O::update(constants, lane(value[i]), lane(grad[i]), kept);
+        value[i] = rounded(new);
         for s in 0..STATE {
-            state[s][i] = kept[s];
+            state[s][i] = rounded(kept[s]);
         }
     }
 }
@@ -115,29 +118,58 @@ impl<T: Element, O: Optimizer<STATE>, const STATE: usize> Program for Update<'_,
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let zero = T::Lane::of(0.0);
-        let (mut values, mut grads, mut states) = ([zero; TILE], [zero; TILE], [[zero; TILE]; STATE]);
-        let tile = if T::HALF { TILE } else { PIECE };
         for piece in self.1 {
             let constants = self.0.constants::<T::Lane>(piece.step, T::HALF);
-            for start in (0..piece.value.len()).step_by(tile) {
-                let part = start..piece.value.len().min(start + tile);
-                let value = &mut piece.value[part.clone()];
-                let mut state = piece.state.each_mut().map(|state| &mut state[part.clone()]);
-                let mut scratch = states.iter_mut();
-                update::<T::Lane, O, STATE>(
+            if T::PACKS {
+                // As mere paths the functions would not be inlined.
+                #[allow(clippy::redundant_closure)]
+                let state = piece.state.each_mut().map(|state| &mut state[..]);
+                update::<_, _, O, STATE>(
                     constants,
-                    T::lanes_mut(simd, value, &mut values),
-                    T::lanes(simd, &piece.grad[part], &mut grads),
-                    state.each_mut().map(|state| {
-                        let scratch = scratch.next().expect("one for each");
-                        T::lanes_mut(simd, state, scratch)
-                    }),
+                    piece.value,
+                    piece.grad,
+                    state,
+                    #[inline(always)]
+                    |x: T| T::lane(x),
+                    #[inline(always)]
+                    |x| T::rounded(x),
                 );
-                T::write_back(simd, &values, value);
-                for (scratch, state) in states.iter().zip(state) {
-                    T::write_back(simd, scratch, state);
-                }
+            } else {
+                piece.update_tiles::<O, S>(simd, constants);
+            }
+        }
+    }
+}
+
+impl<T: Element, const STATE: usize> Piece<'_, T, STATE> {
+    /// Widens elements into tiles, where they are updated.
+    #[inline(always)]
+    fn update_tiles<O: Optimizer<STATE>, S: Simd>(&mut self, simd: S, constants: O::Constants<T::Lane>) {
+        let zero = T::Lane::of(0.0);
+        let (mut values, mut grads, mut states) = ([zero; TILE], [zero; TILE], [[zero; TILE]; STATE]);
+        for start in (0..self.value.len()).step_by(TILE) {
+            let part = start..self.value.len().min(start + TILE);
+            let len = part.len();
+            T::widen(simd, &self.value[part.clone()], &mut values[..len]);
+            T::widen(simd, &self.grad[part.clone()], &mut grads[..len]);
+            for (tile, state) in states.iter_mut().zip(&self.state) {
+                T::widen(simd, &state[part.clone()], &mut tile[..len]);
+            }
+            // All of the tile, whose length the compiler knows: what is behind the end has been there before.
+            let tiles = states.each_mut().map(|tile| &mut tile[..]);
+            update::<_, _, O, STATE>(
+                constants,
+                &mut values,
+                &grads,
+                tiles,
+                #[inline(always)]
+                |x| x,
+                #[inline(always)]
+                |x| x,
+            );
+            T::narrow(simd, &values[..len], as_uninit(&mut self.value[part.clone()]));
+            for (tile, state) in states.iter().zip(&mut self.state) {
+                T::narrow(simd, &tile[..len], as_uninit(&mut state[part.clone()]));
             }
         }
     }
