@@ -16,6 +16,10 @@ pub trait Function: Copy + Send + Sync + 'static {
     const NAME: &'static str;
     /// Floating-point instructions of one element, for the choice of threads.
     const FLOPS: usize;
+    /// Whether they are so few that half precision is better converted in registers than by way of a tile.
+    const SHORT: bool = Self::FLOPS < 6;
+    /// The same of the gradient.
+    const SHORT_BACKWARD: bool = Self::SHORT;
 
     /// With the operation's parameters.
     fn new(numbers: &[f64]) -> Self;
@@ -66,6 +70,12 @@ impl<T: Element, F: Function> Program for Map<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let function = self.2;
+        if F::SHORT && T::HALF && T::PACKS {
+            for (d, &s) in self.1.iter_mut().zip(self.0) {
+                d.write(T::rounded(function.forward_half(s.lane())));
+            }
+            return;
+        }
         T::map(
             simd,
             self.0,
@@ -101,6 +111,12 @@ impl<T: Element, F: Function> Program for ZipMap<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let function = self.3;
+        if F::SHORT_BACKWARD && T::HALF && T::PACKS {
+            for ((d, &grad), &saved) in self.2.iter_mut().zip(self.0).zip(self.1) {
+                d.write(T::rounded(function.backward(grad.lane(), saved.lane())));
+            }
+            return;
+        }
         T::zip_map(
             simd,
             self.0,

@@ -9,6 +9,7 @@ pub struct Sigmoid;
 impl Function for Sigmoid {
     const NAME: &'static str = "sigmoid";
     const FLOPS: usize = 16;
+    const SHORT_BACKWARD: bool = true;
 
     fn new(_: &[f64]) -> Self {
         Self

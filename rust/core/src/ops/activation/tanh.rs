@@ -9,6 +9,7 @@ pub struct Tanh;
 impl Function for Tanh {
     const NAME: &'static str = "tanh";
     const FLOPS: usize = 36;
+    const SHORT_BACKWARD: bool = true;
 
     fn new(_: &[f64]) -> Self {
         Self

@@ -9,6 +9,7 @@ pub struct Exp;
 impl Function for Exp {
     const NAME: &'static str = "exp";
     const FLOPS: usize = 20;
+    const SHORT_BACKWARD: bool = true;
 
     fn new(_: &[f64]) -> Self {
         Self
