@@ -94,6 +94,12 @@ impl<T: Element, F: Function> Program for MapInplace<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let function = self.1;
+        if F::SHORT && T::HALF && T::PACKS {
+            for x in self.0 {
+                *x = T::rounded(function.forward_half(x.lane()));
+            }
+            return;
+        }
         T::map_inplace(
             simd,
             self.0,
