@@ -131,14 +131,14 @@ impl StepSignature {
             match self.roles[index] {
                 Role::Params => bound.params = value.as_ptr(),
                 Role::Grads => bound.grads = value.as_ptr(),
-                Role::State(state) => bound.state[state] = value.as_ptr(),
+                Role::State(at) => bound.state[at] = value.as_ptr(),
                 Role::Steps => bound.steps = value.as_ptr(),
                 Role::False if value.is_none() || value.is(PyBool::new(py, false)) => {}
                 Role::Absent if value.is_none() => {}
                 Role::False | Role::Absent => return Err(Decline::Keyword),
                 Role::Ignored => {}
-                Role::Number(number_of) => bound.numbers[number_of] = number(&value)?,
-                Role::Flag(flag) => bound.numbers[flag] = f64::from(u8::from(boolean(&value)?)),
+                Role::Number(at) => bound.numbers[at] = number(&value)?,
+                Role::Flag(at) => bound.numbers[at] = f64::from(u8::from(boolean(&value)?)),
             }
         }
         let complete = self.required.iter().zip(seen).all(|(required, seen)| seen || !required);

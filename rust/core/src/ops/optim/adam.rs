@@ -67,8 +67,8 @@ struct Constants<F> {
     shrink: F,
     average: Lerp<F>,
     square: SquareAverage<F>,
-    /// What the square root is divided by, and then `eps` added to: or 1, where `eps` and the size have been multiplied by it
-    /// instead, which spares a division.
+    /// What the square root is divided by, before `eps` is added. Where it is not `divided`, `eps` and the size have been
+    /// multiplied by this instead, which spares a division.
     root: F,
     divided: bool,
     eps: F,
