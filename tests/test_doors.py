@@ -9,6 +9,7 @@ from support import CALLS, ROOT, output
 
 import rusttorch
 from rusttorch import _rusttorch
+from rusttorch.catalog import STEPS
 
 DIGESTS = """
 import hashlib, json, sys
@@ -16,7 +17,7 @@ sys.path.insert(0, sys.argv[1])
 import torch, torch.nn.functional as F
 import rusttorch
 from support import CALLS, evaluate, sample
-from rusttorch.catalog import CATALOG
+from rusttorch.catalog import CATALOG, STEPS
 
 def digest(*tensors):
     data = (t.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for t in tensors)
@@ -34,6 +35,23 @@ for name, text in CALLS:
         z.backward(torch.linspace(-1, 1, z.numel()).view(z.shape).to(dtype))
         assert torch.equal(y, z.detach())
         found[f"{text} {dtype}"] = digest(y, leaf.grad)
+for name, row in STEPS.items():
+    (entrance,) = row.parsed()
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        given = {}
+        for p in entrance.parameters:
+            if p.role in ("params", "grads", "state"):
+                given[p.name] = [torch.rand(5, 7).to(dtype).t(), torch.rand(40_000).to(dtype)]
+            elif p.role == "steps":
+                given[p.name] = [torch.tensor(3.0), torch.tensor(4.0, dtype=torch.float64)]
+            elif p.required and p.role != "number":
+                given[p.name] = [] if p.name == "max_exp_avg_sqs" else False
+        numbers = {p.name: row.numbers[p.name] for p in entrance.parameters if p.role == "number"}
+        if "momentum" in numbers:
+            numbers["momentum"] = 0.9
+        with torch.no_grad():
+            assert getattr(entrance.holder(), entrance.attribute)(**given, **numbers) is None
+        found[f"{name} {dtype}"] = digest(*(t for tensors in given.values() if tensors for t in tensors))
 h = torch.linspace(-3, 3, 999)
 v = h[1:]
 assert F.relu_(v) is v and h._version == 1
@@ -76,7 +94,7 @@ def test_doors_agree(door: str, usual: tuple[int, str, dict[str, object]]) -> No
     assert tier >= int(door) and isa == usual[1]
     differ = {key for key in usual[2] if usual[2][key] != found[key]}
     assert differ == set()
-    assert len(found) == 4 * len(CALLS) + 3
+    assert len(found) == 4 * (len(CALLS) + len(STEPS)) + 3
 
 
 @pytest.mark.skipif("avx512" not in _rusttorch.available_isas(), reason="this machine has one instruction set")
