@@ -99,8 +99,15 @@ def unpack(series: Iterable[dict[str, Any]], vendor: str) -> Iterator[Record]:
             )
 
 
-def _short(value: Any) -> Any:
-    return float(f"{value:.3g}") if isinstance(value, float) else value
+def _short(value: Any, digits: int = 3) -> Any:
+    """Floats with few digits, inside lists and dictionaries too."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, list):
+        return [_short(part, digits) for part in value]
+    if isinstance(value, dict):
+        return {name: _short(part, digits) for name, part in value.items()}
+    return value
 
 
 @dataclass
@@ -150,7 +157,7 @@ class Store:
     def save(self, path: Path = OUT) -> None:
         """Writes everything."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = {**vars(self), "records": pack(self.records)}
+        data = {**_short(vars(self), 5), "records": pack(self.records)}
         lines = [f"{json.dumps(name)}: {_layout(value)}" for name, value in data.items()]
         text = "{\n" + ",\n".join(lines) + "\n}\n"
         temporary = path.with_suffix(".partial")
