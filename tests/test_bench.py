@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bench import accuracy, cases, report, results, stats, thresholds, timing
+from bench import accuracy, cases, report, results, stats, steps, thresholds, timing
 from bench.__main__ import names, size
 from bench.cases import Case, Inputs, Work
 from bench.ops import is_loss, short
@@ -345,8 +345,13 @@ def test_report_is_written_from_saved_figures(tmp_path: Path) -> None:
     way = {"seconds": 0.1, "ratio": [0.8, 0.7, 0.9], "peak": 2**30}
     program = {"program": "gpt", "threads": 2, "about": "a step", "stock": way, "policy": way, "rusttorch": way}
     call = {"call": "F.relu(i)", "threads": 2, "why": "integers", "stock": 1e-6, "ours": 1e-6, "extra": [2e-7] * 3}
+    step = {
+        "optimizer": "Adam()", "dtype": "float32", "parameters": 4, "elements": 1000, "threads": 2, "stock": 1e-3,
+        "ours": 4e-4, "ratio": [0.4, 0.38, 0.42, 9], "fused": None, "floor": 1e-4,
+    }  # fmt: skip
     store = Store(
         machine=machine,
+        steps={"avx512": [step]},
         records=[record(WIN, 2**20, sizes="shipped"), record(SLOWER, 16, sizes="shipped")],
         roofs={"avx512/2": ROOF},
         programs={"avx512": [program]},
@@ -365,9 +370,16 @@ def test_report_is_written_from_saved_figures(tmp_path: Path) -> None:
     text = page.read_text()
     for expected in (
         "A CPU", "memory policy alone", "1.25 (1.11-1.43)", "2.00 (1.67-2.50)", "Where stock is faster",
-        "0.67 (0.62-0.71)", "3 / 1.5", "| `F.relu(i)` | integers |",
+        "0.67 (0.62-0.71)", "3 / 1.5", "| `F.relu(i)` | integers |", "4 x 1,000 | 1,000 | 2.50 (2.38-2.63) |  | 25% |",
     ):  # fmt: skip
         assert expected in text, expected
+
+
+def test_a_kind_keeps_as_many_tensors_as_it_says() -> None:
+    for kind in steps.KINDS:
+        optimizer = steps.build(kind, 2, 10, "float32")
+        kept = list(optimizer.state[optimizer.param_groups[0]["params"][0]].values())
+        assert sum(torch.is_tensor(value) and value.dim() > 0 for value in kept) == kind.state
 
 
 def test_committed_copies_are_small_and_readable() -> None:
