@@ -199,8 +199,8 @@ pub trait StepKernel: Sync {
     /// Updates all of `parameters`.
     ///
     /// # Panics
-    /// Where the slices of a parameter differ in type or length, there are fewer than it needs, or the numbers are not ones that
-    /// it accepts.
+    /// Where the slices of a parameter differ in type or length, there are fewer than it needs, or it does not accept the
+    /// numbers.
     fn step(&self, exec: &Exec, parameters: Vec<Parameter>, numbers: &[f64]);
 }
 

@@ -66,7 +66,8 @@ struct Arguments {
 }
 
 impl StepSignature {
-    /// From `(name, role, index, required, keyword_only, choices)` each, and the kernel's numbers where they are not given.
+    /// From `(name, role, index, required, keyword_only, choices)` each, and the kernel's numbers where they are
+    /// not given.
     pub(crate) fn new(parameters: &Bound<'_, PyAny>, numbers: Vec<f64>) -> PyResult<Self> {
         let mut signature = Self {
             names: Vec::new(),

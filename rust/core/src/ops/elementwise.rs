@@ -62,6 +62,12 @@ fn apply<T: Element, F: Function>(function: F, x: T::Lane) -> T::Lane {
     }
 }
 
+/// Whether half precision is converted in registers.
+#[inline(always)]
+const fn in_registers<T: Element>(short: bool) -> bool {
+    short && T::HALF && T::PACKS
+}
+
 struct Map<'a, T, F>(&'a [T], &'a mut [MaybeUninit<T>], F);
 
 impl<T: Element, F: Function> Program for Map<'_, T, F> {
@@ -70,7 +76,7 @@ impl<T: Element, F: Function> Program for Map<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let function = self.2;
-        if F::SHORT && T::HALF && T::PACKS {
+        if in_registers::<T>(F::SHORT) {
             for (d, &s) in self.1.iter_mut().zip(self.0) {
                 d.write(T::rounded(function.forward_half(s.lane())));
             }
@@ -94,7 +100,7 @@ impl<T: Element, F: Function> Program for MapInplace<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let function = self.1;
-        if F::SHORT && T::HALF && T::PACKS {
+        if in_registers::<T>(F::SHORT) {
             for x in self.0 {
                 *x = T::rounded(function.forward_half(x.lane()));
             }
@@ -117,7 +123,7 @@ impl<T: Element, F: Function> Program for ZipMap<'_, T, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let function = self.3;
-        if F::SHORT_BACKWARD && T::HALF && T::PACKS {
+        if in_registers::<T>(F::SHORT_BACKWARD) {
             for ((d, &grad), &saved) in self.2.iter_mut().zip(self.0).zip(self.1) {
                 d.write(T::rounded(function.backward(grad.lane(), saved.lane())));
             }

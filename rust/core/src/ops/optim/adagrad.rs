@@ -6,8 +6,8 @@ use crate::{
     kernel::{Exec, MAX_STATE, Parameter, StepKernel},
 };
 
-/// A step of Adagrad, with the state `state_sum`, and the numbers `lr`, `weight_decay`, `lr_decay`, `eps` and `maximize`, the
-/// last 0 or 1.
+/// A step of Adagrad, with the state `state_sum`, and the numbers `lr`, `weight_decay`, `lr_decay`, `eps` and
+/// `maximize`, the last 0 or 1.
 ///
 /// J. Duchi, E. Hazan and Y. Singer, Adaptive subgradient methods for online learning and stochastic optimization,
 /// <https://jmlr.org/papers/v12/duchi11a.html>. The operations are those of torch's step on one tensor, in its order.

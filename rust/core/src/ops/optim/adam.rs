@@ -6,12 +6,12 @@ use crate::{
     kernel::{Exec, MAX_STATE, Parameter, StepKernel},
 };
 
-/// A step of Adam, with the state `exp_avg` and `exp_avg_sq`, and the numbers `beta1`, `beta2`, `lr`, `weight_decay`, `eps`,
-/// `maximize` and `decoupled_weight_decay`; the latter two are 0 or 1.
+/// A step of Adam, with the state `exp_avg` and `exp_avg_sq`, and the numbers `beta1`, `beta2`, `lr`, `weight_decay`,
+/// `eps`, `maximize` and `decoupled_weight_decay`; the latter two are 0 or 1.
 ///
-/// D. Kingma and J. Ba, Adam: a method for stochastic optimization, <https://arxiv.org/abs/1412.6980>; with decoupled weight
-/// decay it is `AdamW`, by I. Loshchilov and F. Hutter, <https://arxiv.org/abs/1711.05101>. The operations are those of
-/// torch's step on one tensor, in its order.
+/// D. Kingma and J. Ba, Adam: a method for stochastic optimization, <https://arxiv.org/abs/1412.6980>; with decoupled
+/// weight decay it is `AdamW`, by I. Loshchilov and F. Hutter, <https://arxiv.org/abs/1711.05101>. The operations are
+/// those of torch's step on one tensor, in its order.
 pub struct Adam;
 
 impl StepKernel for Adam {

@@ -6,9 +6,9 @@ use crate::{
     kernel::{Exec, MAX_STATE, Parameter, StepKernel},
 };
 
-/// A step of `RMSprop`, with the state `square_avg`, `grad_avg` where it is `centered`, and `momentum_buffer` where `momentum` is
-/// positive, and the numbers `lr`, `alpha`, `eps`, `weight_decay`, `momentum`, `centered` and `maximize`; the latter two are
-/// 0 or 1.
+/// A step of `RMSprop`, with the state `square_avg`, `grad_avg` where it is `centered`, and `momentum_buffer` where
+/// `momentum` is positive, and the numbers `lr`, `alpha`, `eps`, `weight_decay`, `momentum`, `centered` and
+/// `maximize`; the latter two are 0 or 1.
 ///
 /// T. Tieleman and G. Hinton, Lecture 6.5 of Neural networks for machine learning (2012); centered as in A. Graves,
 /// Generating sequences with recurrent neural networks, <https://arxiv.org/abs/1308.0850>. The operations are those of
