@@ -6,10 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from . import machine
+
+if TYPE_CHECKING:
+    from .results import Store
+    from .roof import Roof
 
 ROOT = Path(__file__).parent.parent
 
@@ -105,10 +110,9 @@ def ops(options: argparse.Namespace, console: Console) -> bool:
     from . import cases
     from . import ops as bench
     from .results import OUT, Store
-    from .roof import Roof
 
     store = Store.here()
-    roof(options, console, store)
+    measured = measured_roof(options, console, store)
     planned = cases.plan(
         options.ops,
         options.dtypes or (("float32", "bfloat16") if options.quick else FLOATS),
@@ -125,7 +129,6 @@ def ops(options: argparse.Namespace, console: Console) -> bool:
         shipped=options.shipped,
         policy=options.policy,
     )
-    measured = Roof(store.roofs[f"{machine.isa()}/{threads}"])
     records = bench.run(planned, settings, measured, console)
     store.add(records)
     store.save()
@@ -137,39 +140,41 @@ def ops(options: argparse.Namespace, console: Console) -> bool:
     return any(map(bench.is_loss, records))
 
 
-def roof(options: argparse.Namespace, console: Console, store: object = None) -> bool:
-    """Measures the roof and saves it."""
+def measured_roof(options: argparse.Namespace, console: Console, store: Store) -> Roof:
+    """Measures the roof for this many threads and saves it."""
     import torch
 
-    from .results import Store
-    from .roof import measure
+    from .roof import Roof, measure
 
-    kept = store if isinstance(store, Store) else Store.here()
     with console.status("measuring the machine's bandwidth and arithmetic"):
         found = measure(3 if options.quick else 6)
-    kept.roofs[f"{machine.isa()}/{torch.get_num_threads()}"] = found
-    kept.save()
+    store.roofs[f"{machine.isa()}/{torch.get_num_threads()}"] = found
+    store.save()
     rates = {kind: max(rate for _, rate in points) / 1e9 for kind, points in found["bandwidth"].items()}
     far = {kind: points[-1][1] / 1e9 for kind, points in found["bandwidth"].items()}
     console.print(
-        f"{kept.machine['cpu']}, {torch.get_num_threads()} threads, {machine.isa()}, torch {torch.__version__}: "
+        f"{store.machine['cpu']}, {torch.get_num_threads()} threads, {machine.isa()}, torch {torch.__version__}: "
         + "; ".join(f"{kind} {rates[kind]:.0f} GB/s in cache, {far[kind]:.0f} from memory" for kind in rates)
         + "".join(f"; {rate / 1e9:.0f}e9 {dtype} multiply-adds/s" for dtype, rate in found["fma"].items())
     )
+    return Roof(found)
+
+
+def roof(options: argparse.Namespace, console: Console) -> bool:
+    """Measures the roof."""
+    from .results import Store
+
+    measured_roof(options, console, Store.here())
     return False
 
 
 def steps(options: argparse.Namespace, console: Console) -> bool:
     """Measures the optimizers' steps."""
-    import torch
-
     from . import steps as bench
     from .results import Store
-    from .roof import Roof
 
     store = Store.here()
-    roof(options, console, store)
-    measured = Roof(store.roofs[f"{machine.isa()}/{torch.get_num_threads()}"])
+    measured = measured_roof(options, console, store)
     layouts = bench.LAYOUTS[:-1] if options.quick else bench.LAYOUTS
     rows = list(bench.run(options.seconds or (30 if options.quick else 120), layouts, measured, console))
     store.add_rows("steps", machine.isa(), rows, ["optimizer", "dtype", "parameters", "elements", "threads"])

@@ -158,9 +158,7 @@ def test_state_is_interchangeable(row: str, kind: type[Optimizer], settings: dic
         with rusttorch.patch(min_numel=0):
             train(mixed, range(start + 1, start + 2))
     assert without_bits(comparable(list(tensors_of(mixed)))) == without_bits(comparable(list(tensors_of(stock))))
-    assert str(without_bits(comparable(sorted(mixed.state_dict()["state"][0])))) == str(
-        without_bits(comparable(sorted(stock.state_dict()["state"][0])))
-    )
+    assert sorted(mixed.state_dict()["state"][0]) == sorted(stock.state_dict()["state"][0])
     for one, other in zip(tensors_of(mixed), tensors_of(stock), strict=True):
         torch.testing.assert_close(one, other)
 

@@ -28,8 +28,7 @@ def ops_table() -> str:
 def _line(row: Row) -> str:
     replaces = ", ".join(f"`{_written(row, entrance)}`" for entrance in row.parsed())
     dtypes = " ".join(_SHORT.get(dtype, dtype) for dtype in row.dtypes)
-    exactness = row.exactness if isinstance(row, Op) else "ulp"
-    return f"| {row.name} | {replaces} | {dtypes} | {_EXACTNESS[exactness]} |"
+    return f"| {row.name} | {replaces} | {dtypes} | {_EXACTNESS[row.exactness]} |"
 
 
 def _written(row: Row, entrance: Entrance) -> str:

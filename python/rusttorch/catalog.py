@@ -113,6 +113,8 @@ class Row:
         the parameters that the kernel takes as numbers, in its order, with the value where an entrance lacks them.
     ``fixed``
         further numbers of the kernel, which are no parameters.
+    ``exactness``
+        ``"bits"``: the same bits as stock torch; ``"ulp"``: maximum error against float64 no larger than stock's.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Row:
     numbers: dict[str, float] = field(default_factory=dict, kw_only=True)
     fixed: tuple[float, ...] = field(default=(), kw_only=True)
     dtypes: tuple[str, ...] = field(default=FLOATS, kw_only=True)
+    exactness: Literal["bits", "ulp"] = field(default="ulp", kw_only=True)
 
     def parsed(self) -> tuple[Entrance, ...]:
         """The entrances, parsed."""
@@ -185,8 +188,6 @@ class Op(Row):
 
     ``choices``
         string parameters and their values; the kernel gets the index.
-    ``exactness``
-        ``"bits"``: the same bits as stock torch; ``"ulp"``: maximum error against float64 no larger than stock's.
     ``saves``
         what the gradient needs: the ``"input"`` or the ``"result"``, as in stock torch; or a ``"mask"``, a byte for each
         element of what was drawn at random, which ``backward`` is given as stock torch's noise: an op with random
@@ -215,7 +216,6 @@ class Op(Row):
     flops: int
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     shape: Literal["pointwise", "rows", "reduce", "glu"] = "pointwise"
-    exactness: Literal["bits", "ulp"] = "ulp"
     domain: Literal["any", "positive"] = "any"
     strides: Literal["iterator", "contiguous", "input"] = "iterator"
 

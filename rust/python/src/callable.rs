@@ -166,7 +166,7 @@ unsafe fn accelerated(
     }
 }
 
-/// The call of an optimizer's step.
+/// The call of an optimizer's step, whose first argument is no tensor to look at.
 unsafe extern "C" fn step_vectorcall(
     callable: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
@@ -175,28 +175,11 @@ unsafe extern "C" fn step_vectorcall(
 ) -> *mut ffi::PyObject {
     // SAFETY: as in `vectorcall`.
     unsafe {
-        let (py, data) = (Python::assume_attached(), data(callable));
-        let positional = nargsf & !ARGUMENTS_OFFSET;
+        let data = data(callable);
         if !data.active.load(Relaxed) {
             return PyObject_Vectorcall(data.stock.as_ptr(), args, nargsf, names);
         }
-        let given = Given {
-            args,
-            positional,
-            names,
-        };
-        match catch_unwind(AssertUnwindSafe(|| data.step(py, given, true))) {
-            Ok(Ok(())) => py.None().into_ptr(),
-            Ok(Err(Failure::Decline(reason))) => declined(callable, args, positional, names, reason),
-            Ok(Err(Failure::Raise(error))) => {
-                error.restore(py);
-                ptr::null_mut()
-            }
-            Err(_) => {
-                PyRuntimeError::new_err("rusttorch: internal error").restore(py);
-                ptr::null_mut()
-            }
-        }
+        accelerated(callable, args, nargsf & !ARGUMENTS_OFFSET, names, None)
     }
 }
 
@@ -323,20 +306,22 @@ unsafe fn redirected(
         // SAFETY: the caller's.
         return unsafe { PyObject_Vectorcall(data(callable).stock.as_ptr(), args, positional, names) };
     };
-    // SAFETY: the caller's; the references are borrowed.
-    let value = |index: usize| unsafe { Bound::from_borrowed_ptr(py, *args.add(index)) };
+    let given = Given {
+        args,
+        positional,
+        names,
+    };
     let call = || -> PyResult<Py<PyAny>> {
-        let kwargs = PyDict::new(py);
-        if !names.is_null() {
-            // SAFETY: a tuple of strings, by the vectorcall protocol.
-            let names = unsafe { Bound::from_borrowed_ptr(py, names).cast_into_unchecked::<PyTuple>() };
-            for (offset, name) in names.iter().enumerate() {
-                kwargs.set_item(name, value(positional + offset))?;
+        let (mut values, kwargs) = (Vec::with_capacity(positional), PyDict::new(py));
+        for (name, value) in given.arguments(py) {
+            match name {
+                Some(name) => kwargs.set_item(name, value)?,
+                None => values.push(value),
             }
         }
         // SAFETY: alive during its own call.
         let callable = unsafe { Bound::from_borrowed_ptr(py, callable) };
-        redirect.call1(py, (callable, PyTuple::new(py, (0..positional).map(value))?, kwargs))
+        redirect.call1(py, (callable, PyTuple::new(py, values)?, kwargs))
     };
     // SAFETY: the result is a new reference.
     unsafe { returned(py, call()) }
@@ -544,10 +529,15 @@ impl Data {
 
     /// The result of a call, or null where it raises.
     fn run(&self, py: Python<'_>, given: Given, recorded: Option<bool>) -> Result<*mut ffi::PyObject, Decline> {
-        let runtime = runtime().ok_or(Decline::Failed)?;
-        let mut arguments = self.signature.defaults();
-        let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
-        match self.accelerated(py, runtime, &passed, &arguments) {
+        let result = if self.step.is_some() {
+            self.step(py, given, true).map(|()| py.None())
+        } else {
+            let runtime = runtime().ok_or(Decline::Failed)?;
+            let mut arguments = self.signature.defaults();
+            let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
+            self.accelerated(py, runtime, &passed, &arguments)
+        };
+        match result {
             Ok(result) => Ok(result.into_ptr()),
             Err(Failure::Decline(reason)) => Err(reason),
             Err(Failure::Raise(error)) => {

@@ -159,7 +159,6 @@ struct Group<'py> {
     tensors: Vec<Bound<'py, PyAny>>,
     /// Of a parameter: itself, its gradient, what is kept of it, and its count.
     each: usize,
-    counts: bool,
 }
 
 impl<'py> Group<'py> {
@@ -185,7 +184,6 @@ impl<'py> Group<'py> {
         Ok(Self {
             tensors,
             each: lists.len(),
-            counts,
         })
     }
 }
@@ -369,7 +367,7 @@ pub(crate) fn run(
     };
     let each = group.tensors.chunks_exact(group.each);
     let members: Vec<_> = each
-        .map(|tensors| Member::read(tensors, group.counts, &mut read))
+        .map(|tensors| Member::read(tensors, kernel.counts(), &mut read))
         .collect::<Result<_, _>>()?;
     let numel = members.iter().map(|member| member.value.layout.numel()).sum();
     for member in &members {

@@ -121,14 +121,13 @@ impl<T: Element, O: Optimizer<STATE>, const STATE: usize> Program for Update<'_,
         for piece in self.1 {
             let constants = self.0.constants::<T::Lane>(piece.step, T::HALF);
             if T::PACKS {
-                // As mere paths the functions would not be inlined.
-                #[allow(clippy::redundant_closure)]
                 let state = piece.state.each_mut().map(|state| &mut state[..]);
                 update::<_, _, O, STATE>(
                     constants,
                     piece.value,
                     piece.grad,
                     state,
+                    // As mere paths they would not be inlined.
                     #[inline(always)]
                     |x: T| T::lane(x),
                     #[inline(always)]
