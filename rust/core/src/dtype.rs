@@ -33,6 +33,15 @@ impl DType {
         }
     }
 
+    /// The type that kernels compute in.
+    #[must_use]
+    pub fn lane(self) -> Self {
+        match self {
+            Self::F64 => Self::F64,
+            Self::F32 | Self::Bf16 | Self::F16 => Self::F32,
+        }
+    }
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
@@ -52,6 +61,8 @@ pub trait Typed: Sized {
     fn slice(view: View<'_>) -> Option<&[Self]>;
     /// The mutable slice, if it is of this type.
     fn slice_mut(view: ViewMut<'_>) -> Option<&mut [Self]>;
+    /// The slice to be written, if it is of this type.
+    fn target(target: Target<'_>) -> Option<&mut [MaybeUninit<Self>]>;
 }
 
 /// A type that tensors hold. Kernels compute in its [`Element::Lane`]; half precision is rounded once, at the end.
@@ -445,6 +456,11 @@ macro_rules! views {
         pub enum Target<'a> { $(#[doc = stringify!($element)] $variant(&'a mut [MaybeUninit<$element>])),* }
 
         impl<'a> View<'a> {
+            /// The type of the elements.
+            pub fn dtype(&self) -> DType {
+                match self { $(Self::$variant(_) => DType::$variant),* }
+            }
+
             /// A view of `len` elements at `data`.
             ///
             /// # Safety
@@ -471,6 +487,11 @@ macro_rules! views {
             }
         }
         impl<'a> Target<'a> {
+            /// The type of the elements.
+            pub fn dtype(&self) -> DType {
+                match self { $(Self::$variant(_) => DType::$variant),* }
+            }
+
             /// A destination of `len` elements at `data`.
             ///
             /// # Safety
@@ -488,6 +509,10 @@ macro_rules! views {
 
                 fn slice_mut(view: ViewMut<'_>) -> Option<&mut [Self]> {
                     if let ViewMut::$variant(slice) = view { Some(slice) } else { None }
+                }
+
+                fn target(target: Target<'_>) -> Option<&mut [MaybeUninit<Self>]> {
+                    if let Target::$variant(slice) = target { Some(slice) } else { None }
                 }
             }
             impl<'a> From<&'a [$element]> for View<'a> {

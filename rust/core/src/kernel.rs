@@ -3,8 +3,9 @@
 use core::mem::MaybeUninit;
 
 use crate::{
-    dtype::{Target, View, ViewMut},
+    dtype::{DType, Target, View, ViewMut},
     isa::Isa,
+    layout::Layout,
     parallel::{Serial, Team},
     random::Mt19937,
 };
@@ -161,6 +162,93 @@ pub trait RandomKernel: Sync {
 
     /// Writes the gradient of the input to all of `dst`, from that of the result and the mask.
     fn backward(&self, exec: &Exec, grad: View, mask: &[u8], dst: Target, numbers: &[f64]);
+}
+
+/// The elements of an operand.
+#[derive(Clone, Copy, Debug)]
+pub enum Elements<'a> {
+    /// Floating-point numbers.
+    Floats(View<'a>),
+    /// Indices, such as those of classes.
+    Indices(&'a [i64]),
+}
+
+/// A tensor, row-major, that an operation takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    /// Size of each dimension.
+    pub sizes: &'a [i64],
+    /// As many elements as the sizes say.
+    pub elements: Elements<'a>,
+}
+
+impl<'a> Operand<'a> {
+    /// The elements, if they are floating-point numbers.
+    pub fn floats(&self) -> Option<View<'a>> {
+        match self.elements {
+            Elements::Floats(view) => Some(view),
+            Elements::Indices(_) => None,
+        }
+    }
+
+    /// The elements, if they are indices.
+    pub fn indices(&self) -> Option<&'a [i64]> {
+        match self.elements {
+            Elements::Floats(_) => None,
+            Elements::Indices(indices) => Some(indices),
+        }
+    }
+}
+
+/// The most tensors that an operation takes.
+pub const MAX_OPERANDS: usize = 3;
+
+/// What the operands of a call are made into, row-major.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// The result, of the first operand's type.
+    pub result: Layout,
+    /// Type and number of what is kept for the gradient beside the operands.
+    pub saved: (DType, usize),
+}
+
+/// An operation on several tensors, with its gradients. The first is the input; others may be missing.
+///
+/// `numbers` are as of [`Kernel`].
+///
+/// # Panics
+/// `forward` and `backward` panic where `outline` refuses the operands, or slices differ from what it says.
+pub trait NaryKernel: Sync {
+    /// torch's name.
+    fn name(&self) -> &'static str;
+
+    /// What a call makes.
+    ///
+    /// # Errors
+    /// The reason why these operands or numbers are not for this kernel; bad ones are among them.
+    fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str>;
+
+    /// Writes all of `result`, and of `saved` if it is given.
+    fn forward(
+        &self,
+        exec: &Exec,
+        operands: &[Option<Operand>],
+        result: Target,
+        saved: Option<Target>,
+        numbers: &[f64],
+    );
+
+    /// Writes the gradients of those operands that have a target, each of its operand's type and length, from that of the
+    /// result and what the forward pass saved.
+    fn backward(
+        &self,
+        exec: &Exec,
+        grad: View,
+        operands: &[Option<Operand>],
+        saved: View,
+        gradients: [Option<Target>; MAX_OPERANDS],
+        numbers: &[f64],
+    );
 }
 
 /// A parameter of a model with what an optimizer's step needs of it. All slices have one type and length, and lie in

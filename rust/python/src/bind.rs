@@ -4,7 +4,7 @@ use pyo3::{
     exceptions::PyValueError,
     ffi,
     prelude::*,
-    types::{PyBool, PyFloat, PyInt, PyString, PyTuple, PyTupleMethods},
+    types::{PyBool, PyFloat, PyInt, PyList, PyListMethods, PyString, PyTuple, PyTupleMethods},
 };
 use rusttorch_torch::decline::Decline;
 
@@ -59,8 +59,14 @@ enum Role {
     True,
     /// The kernel's number at this index.
     Number(usize),
+    /// As above, where `None` stands for the default.
+    Optional(usize),
     /// As above: the index of the string among these.
     Choice(usize, Vec<String>),
+    /// As above: how many sizes there are, which are the input's last ones.
+    Sizes(usize),
+    /// A further tensor, or `None`.
+    Operand,
 }
 
 struct Parameter {
@@ -81,6 +87,10 @@ pub(crate) struct Signature {
     simple: bool,
     /// Whether an argument can ask for work in place.
     pub(crate) inplace: bool,
+    /// The parameters that are tensors beside the input, in the kernel's order.
+    operands: Vec<usize>,
+    /// The parameter that names the input's last sizes.
+    sizes: Option<usize>,
 }
 
 /// A call's arguments.
@@ -113,12 +123,11 @@ impl Signature {
     /// where the signature has no parameter or the call no argument for them.
     pub(crate) fn new(parameters: &Bound<'_, PyAny>, dim: Option<i64>, numbers: &[f64]) -> PyResult<Self> {
         let mut signature = Self {
-            parameters: Vec::new(),
             dim,
             numbers: [0.0; MAX_NUMBERS],
             count: numbers.len(),
             simple: true,
-            inplace: false,
+            ..Self::default()
         };
         if numbers.len() > MAX_NUMBERS {
             return Err(PyValueError::new_err("too many numbers"));
@@ -135,9 +144,20 @@ impl Signature {
                 "absent" => Role::Absent,
                 "ignored" => Role::Ignored,
                 "true" => Role::True,
-                "number" if index >= numbers.len() => return Err(PyValueError::new_err("no such number")),
+                "number" | "optional" | "sizes" if index >= numbers.len() => {
+                    return Err(PyValueError::new_err("no such number"));
+                }
                 "number" if choices.is_empty() => Role::Number(index),
                 "number" => Role::Choice(index, choices),
+                "optional" => Role::Optional(index),
+                "sizes" => {
+                    signature.sizes = Some(signature.parameters.len());
+                    Role::Sizes(index)
+                }
+                "operand" => {
+                    signature.operands.push(signature.parameters.len());
+                    Role::Operand
+                }
                 _ => return Err(PyValueError::new_err(format!("role {role:?} unknown"))),
             };
             let name = PyString::intern(name_py(parameters), &name).unbind();
@@ -162,6 +182,16 @@ impl Signature {
     /// Whether the stock function has to find a dimension of its own.
     pub(crate) fn finds_dim(&self, bound: &Arguments) -> bool {
         bound.dim.is_none() && self.parameters.iter().any(|p| matches!(p.role, Role::Dim))
+    }
+
+    /// The tensors of a call beside its input, in the kernel's order; null or `None` where they are missing.
+    pub(crate) fn operands<'a>(&'a self, bound: &'a Arguments) -> impl Iterator<Item = *mut ffi::PyObject> + 'a {
+        self.operands.iter().map(|&index| bound.given[index])
+    }
+
+    /// What a call names as the input's last sizes.
+    pub(crate) fn sizes(&self, bound: &Arguments) -> Option<*mut ffi::PyObject> {
+        self.sizes.map(|index| bound.given[index])
     }
 
     /// A call's arguments before any is bound.
@@ -262,7 +292,7 @@ fn name_py<'py>(object: &Bound<'py, PyAny>) -> Python<'py> {
 fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(), Decline> {
     match role {
         Role::Input => bound.input = value.as_ptr(),
-        Role::Ignored => {}
+        Role::Ignored | Role::Operand => {}
         Role::Absent if value.is_none() => {}
         Role::Absent => return Err(Decline::Keyword),
         Role::True if boolean(value)? => {}
@@ -276,6 +306,16 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
         Role::Dtype => bound.dtype = value.as_ptr(),
         Role::Inplace => bound.inplace = boolean(value)?,
         Role::Number(index) => bound.numbers[*index] = number(value)?,
+        Role::Optional(_) if value.is_none() => {}
+        Role::Optional(index) => {
+            let number = number(value)?;
+            // Infinities are defaults of the catalogue.
+            if !number.is_finite() {
+                return Err(Decline::Arguments);
+            }
+            bound.numbers[*index] = number;
+        }
+        Role::Sizes(index) => bound.numbers[*index] = sizes_len(value)? as f64,
         Role::Choice(index, choices) => {
             let text: &str = value.extract().map_err(|_| Decline::Arguments)?;
             bound.numbers[*index] = choices
@@ -285,6 +325,17 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
         }
     }
     Ok(())
+}
+
+/// How many sizes a tuple, a `torch.Size` or a list has.
+fn sizes_len(value: &Bound<'_, PyAny>) -> Result<usize, Decline> {
+    if let Ok(sizes) = value.cast::<PyTuple>() {
+        return Ok(sizes.len());
+    }
+    value
+        .cast_exact::<PyList>()
+        .map(PyListMethods::len)
+        .map_err(|_| Decline::Arguments)
 }
 
 pub(crate) fn boolean(value: &Bound<'_, PyAny>) -> Result<bool, Decline> {

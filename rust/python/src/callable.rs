@@ -22,7 +22,7 @@ use pyo3::{
     sync::PyOnceLock,
     types::{PyCFunction, PyDict, PyTuple},
 };
-use rusttorch_core::dtype::DType;
+use rusttorch_core::{dtype::DType, kernel::NaryKernel};
 use rusttorch_torch::{
     decline::Decline,
     doors::{Held, TensorView},
@@ -31,7 +31,8 @@ use rusttorch_torch::{
 
 use crate::{
     bind::{Arguments, Given, MAX_PARAMETERS, Signature},
-    op::{Failure, Mode, Op, OpState, Plan},
+    nary::{self, Operands},
+    op::{Failure, Mode, Op, OpState, Plan, hold},
     runtime::{Runtime, runtime},
     step::{self, StepSignature},
 };
@@ -535,7 +536,10 @@ impl Data {
             let runtime = runtime().ok_or(Decline::Failed)?;
             let mut arguments = self.signature.defaults();
             let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
-            self.accelerated(py, runtime, &passed, &arguments)
+            match self.op.nary_kernel() {
+                Some(kernel) => self.nary(py, runtime, kernel, &passed, &arguments, true),
+                None => self.accelerated(py, runtime, &passed, &arguments),
+            }
         };
         match result {
             Ok(result) => Ok(result.into_ptr()),
@@ -605,6 +609,53 @@ impl Data {
         }
     }
 
+    /// A call of an operation on several tensors, if `really`; else whether it would be accelerated.
+    fn nary(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        kernel: &'static dyn NaryKernel,
+        passed: &Passed<'_>,
+        arguments: &Arguments,
+        really: bool,
+    ) -> Result<Py<PyAny>, Failure> {
+        let (state, numbers) = (passed.state, arguments.numbers());
+        let given = [arguments.input].into_iter().chain(self.signature.operands(arguments));
+        // SAFETY: arguments, which are alive during the call.
+        let tensors: Vec<_> = given.map(|object| unsafe { nary::optional(py, object) }).collect();
+        let operands = Operands::read(runtime, kernel, &tensors, state.profiled)?;
+        let (dtype, layout) = operands.input()?;
+        let mut mode = passed.mode;
+        for tensor in tensors.iter().skip(1).flatten() {
+            if runtime.state.grad() && hold(runtime, tensor)?.requires_grad(py)? {
+                mode = Mode::Training;
+            }
+        }
+        self.op.takes(mode, Some(dtype), layout.numel())?;
+        self.op.runs_under(py, state, dtype)?;
+        if let Some(sizes) = self.signature.sizes(arguments) {
+            // SAFETY: as above.
+            if !unsafe { nary::optional(py, sizes) }.is_some_and(|asked| nary::ends_with(layout.sizes(), &asked)) {
+                return Err(Decline::Kernel.into());
+            }
+        }
+        let outline = operands.outline(numbers)?;
+        if !really {
+            return Ok(py.None());
+        }
+        let _record = if state.profiled {
+            Record::start(py, &self.label).ok()
+        } else {
+            None
+        };
+        if mode == Mode::Training {
+            let tensors = PyTuple::new(py, tensors).map_err(Failure::Raise)?;
+            return self.op.train(py, &tensors, None, numbers);
+        }
+        let (result, _) = operands.forward(py, runtime, &self.op, &outline, numbers, false)?;
+        Ok(result)
+    }
+
     /// An optimizer's step, if `really`; else whether it would be done.
     fn step(&self, py: Python<'_>, given: Given, really: bool) -> Result<(), Failure> {
         let (Some(runtime), Some(signature)) = (runtime(), &self.step) else {
@@ -623,6 +674,9 @@ impl Data {
         // SAFETY: the arguments of a call.
         let recorded = unsafe { self.outline(runtime, given.args, given.positional) }?;
         let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
+        if let Some(kernel) = self.op.nary_kernel() {
+            return self.nary(py, runtime, kernel, &passed, &arguments, false).map(drop);
+        }
         self.fit(py, &passed, &arguments, false)?;
         if passed.mode == Mode::Inplace && passed.held.is_inference(py)? && !passed.state.inference {
             return Err(Decline::Inference.into());

@@ -3,6 +3,7 @@
 
 mod bind;
 mod callable;
+mod nary;
 mod op;
 mod runtime;
 mod step;

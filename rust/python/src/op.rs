@@ -19,7 +19,7 @@ use pyo3::{
 };
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
-    kernel::{Exec, Geometry, Kernel, RandomKernel, Shape, StepKernel},
+    kernel::{Exec, Geometry, Kernel, NaryKernel, RandomKernel, Shape, StepKernel},
     layout::Layout,
     ops,
     random::Mt19937,
@@ -30,7 +30,10 @@ use rusttorch_torch::{
     state::State,
 };
 
-use crate::runtime::{Runtime, runtime};
+use crate::{
+    nary::Operands,
+    runtime::{Runtime, runtime},
+};
 
 /// Elements from which a kernel runs without the GIL: before, giving it up costs more than others gain.
 const RELEASE_GIL: usize = 32_768;
@@ -101,6 +104,7 @@ enum Strides {
 enum Work {
     Plain(&'static dyn Kernel),
     Random(&'static dyn RandomKernel),
+    Nary(&'static dyn NaryKernel),
     Step(&'static dyn StepKernel),
 }
 
@@ -109,13 +113,14 @@ impl Work {
         let plain = ops::find(name).map(Self::Plain);
         plain
             .or_else(|| ops::find_random(name).map(Self::Random))
+            .or_else(|| ops::find_nary(name).map(Self::Nary))
             .or_else(|| ops::find_step(name).map(Self::Step))
     }
 
     fn shape(self) -> Shape {
         match self {
             Self::Plain(kernel) => kernel.shape(),
-            Self::Random(_) | Self::Step(_) => Shape::Pointwise,
+            Self::Random(_) | Self::Nary(_) | Self::Step(_) => Shape::Pointwise,
         }
     }
 
@@ -123,7 +128,7 @@ impl Work {
         match self {
             Self::Plain(kernel) => kernel.accepts(geometry, numbers),
             Self::Random(kernel) => kernel.accepts(numbers),
-            Self::Step(_) => Err("an optimizer's step"),
+            Self::Nary(_) | Self::Step(_) => Err("no operation on one tensor"),
         }
         .map_err(|_| Decline::Kernel)
     }
@@ -190,6 +195,14 @@ impl OpState {
     pub(crate) fn step_kernel(&self) -> Option<&'static dyn StepKernel> {
         match self.kernel {
             Work::Step(kernel) => Some(kernel),
+            _ => None,
+        }
+    }
+
+    /// The kernel, if it takes several tensors.
+    pub(crate) fn nary_kernel(&self) -> Option<&'static dyn NaryKernel> {
+        match self.kernel {
+            Work::Nary(kernel) => Some(kernel),
             _ => None,
         }
     }
@@ -356,7 +369,7 @@ impl OpState {
         let kernel = match self.kernel {
             Work::Plain(kernel) => kernel,
             Work::Random(kernel) => return self.forward_random(py, runtime, kernel, view, plan, numbers, None),
-            Work::Step(_) => return Err(Decline::Kernel.into()),
+            Work::Nary(_) | Work::Step(_) => return Err(Decline::Kernel.into()),
         };
         let numel = view.layout.numel();
         let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
@@ -458,7 +471,7 @@ impl OpState {
         let numel = view.layout.numel();
         let kernel = match self.kernel {
             Work::Plain(kernel) => kernel,
-            Work::Step(_) => return Err(Decline::Kernel.into()),
+            Work::Nary(_) | Work::Step(_) => return Err(Decline::Kernel.into()),
             Work::Random(kernel) => {
                 return self.draw(py, runtime, numel, |generator| {
                     // SAFETY: as below.
@@ -777,6 +790,55 @@ impl Op {
         };
         or_declined(run())
     }
+
+    /// The result of an operation on several tensors, without guards, and what `backward_nary` needs beside them; `None`
+    /// if declined.
+    fn forward_nary(&self, tensors: Tensors<'_>, numbers: Vec<f64>) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
+        let Some((py, runtime, kernel)) = self.nary(&tensors) else {
+            return Ok(None);
+        };
+        let run = || -> Result<_, Failure> {
+            let operands = Operands::read(runtime, kernel, &tensors, false)?;
+            let outline = operands.outline(&numbers)?;
+            let (result, kept) = operands.forward(py, runtime, &self.0, &outline, &numbers, true)?;
+            Ok((result, kept.ok_or(Decline::Failed)?))
+        };
+        or_declined(run())
+    }
+
+    /// The gradients of those of the tensors of `forward_nary` that are wanted; `None` if declined.
+    fn backward_nary(
+        &self,
+        grad: &Bound<'_, PyAny>,
+        tensors: Tensors<'_>,
+        kept: &Bound<'_, PyAny>,
+        wanted: Vec<bool>,
+        numbers: Vec<f64>,
+    ) -> PyResult<Option<Vec<Option<Py<PyAny>>>>> {
+        let Some((py, runtime, kernel)) = self.nary(&tensors) else {
+            return Ok(None);
+        };
+        let run = || -> Result<_, Failure> {
+            let state = backward_state(runtime, [grad, kept])?;
+            let operands = Operands::read(runtime, kernel, &tensors, false)?;
+            self.0.runs_under(py, state, operands.input()?.0)?;
+            let grad = hold(runtime, grad)?.view(py, false, false)?;
+            let kept = hold(runtime, kept)?.view(py, false, false)?;
+            operands.backward(py, runtime, &self.0, &grad, &kept, &wanted, &numbers)
+        };
+        or_declined(run())
+    }
+}
+
+/// The tensors of an operation on several, of which some may be missing.
+type Tensors<'py> = Vec<Option<Bound<'py, PyAny>>>;
+
+impl Op {
+    /// What a run on several tensors needs.
+    fn nary<'py>(&self, tensors: &Tensors<'py>) -> Option<(Python<'py>, &'static Runtime, &'static dyn NaryKernel)> {
+        let py = tensors.first()?.as_ref()?.py();
+        Some((py, runtime()?, self.0.nary_kernel()?))
+    }
 }
 
 /// torch's state, if a backward kernel may run on these tensors.
@@ -816,7 +878,7 @@ pub(crate) fn hold<'a>(runtime: &'a Runtime, tensor: &'a Bound<'_, PyAny>) -> Re
     unsafe { runtime.doors.hold(tensor.py(), tensor.as_ptr()) }
 }
 
-fn or_declined(result: Result<Py<PyAny>, Failure>) -> PyResult<Option<Py<PyAny>>> {
+fn or_declined<T>(result: Result<T, Failure>) -> PyResult<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(Failure::Decline(_)) => Ok(None),
@@ -829,6 +891,7 @@ fn or_declined(result: Result<Py<PyAny>, Failure>) -> PyResult<Option<Py<PyAny>>
 pub(crate) fn kernels() -> Vec<&'static str> {
     let plain = ops::KERNELS.iter().map(|kernel| kernel.name());
     let random = ops::RANDOM_KERNELS.iter().map(|kernel| kernel.name());
+    let nary = ops::NARY_KERNELS.iter().map(|kernel| kernel.name());
     let steps = ops::STEP_KERNELS.iter().map(|kernel| kernel.name());
-    plain.chain(random).chain(steps).collect()
+    plain.chain(random).chain(nary).chain(steps).collect()
 }

@@ -98,6 +98,7 @@ struct Reader {
     strided: i32,
     cpu: i32,
     dtypes: [i32; 4],
+    int64: i32,
     is_neg: Option<Ask<bool>>,
     is_inference: Option<Ask<bool>>,
     bump_version: Option<Ask<()>>,
@@ -111,6 +112,7 @@ impl Reader {
         // SAFETY: as above; the C++ functions cannot throw for a plain CPU tensor.
         unsafe {
             let c10 = Library::with_prefix("libc10.so");
+            let number = |name: &CStr| cpu.function::<Number>(name).map(|number| number());
             Some(Self {
                 from_pyobject: cpu.function(c"torch_tensor_from_pyobject")?,
                 delete: cpu.function(c"aoti_torch_delete_tensor_object")?,
@@ -125,9 +127,8 @@ impl Reader {
                 mutable_data: cpu.function(c"torch_get_mutable_data_ptr")?,
                 cpu: maker.cpu,
                 dtypes: maker.dtypes,
-                strided: cpu
-                    .function::<Number>(c"aoti_torch_layout_strided")
-                    .map(|number| number())?,
+                int64: number(c"aoti_torch_dtype_int64")?,
+                strided: number(c"aoti_torch_layout_strided")?,
                 is_neg: cpu.function(c"_ZN2at4_ops6is_neg4callERKNS_6TensorE"),
                 is_inference: cpu.function(c"_ZN2at4_ops12is_inference4callERKNS_6TensorE"),
                 bump_version: cpu.function(c"_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE"),
@@ -377,6 +378,7 @@ pub struct Doors {
     strided: Py<PyAny>,
     /// `torch.float32` and so on, in the order of [`DType::ALL`].
     dtypes: [Py<PyAny>; 4],
+    int64: Py<PyAny>,
     empty_strided: Py<PyAny>,
     is_neg: Py<PyAny>,
     /// `Tensor.has_names`, where torch has named tensors.
@@ -405,6 +407,22 @@ pub struct TensorView {
     pub layout: Layout,
     /// The first element.
     pub data: *mut u8,
+}
+
+/// A tensor of indices, of 64 bits with a sign. The data stays valid while the Python object lives.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexView {
+    /// Sizes and strides.
+    pub layout: Layout,
+    /// The first element.
+    pub data: *const i64,
+}
+
+/// What was read of a tensor; no type for indices.
+struct Read {
+    dtype: Option<DType>,
+    layout: Layout,
+    data: *mut u8,
 }
 
 /// A new tensor, uninitialised.
@@ -468,6 +486,7 @@ impl Doors {
                 dtype(DType::Bf16)?,
                 dtype(DType::F16)?,
             ],
+            int64: torch.getattr("int64")?.unbind(),
             empty_strided: torch.getattr("empty_strided")?.unbind(),
             is_neg: tensor.getattr("is_neg")?.unbind(),
             has_names: tensor.getattr("has_names").ok().map(Bound::unbind),
@@ -577,8 +596,9 @@ impl Doors {
 
     /// # Safety
     /// `object` is a live tensor, and the GIL is held.
-    unsafe fn read_dlpack(py: Python<'_>, export: Export, object: *mut ffi::PyObject) -> Result<TensorView, Decline> {
+    unsafe fn read_dlpack(py: Python<'_>, export: Export, object: *mut ffi::PyObject) -> Result<Read, Decline> {
         const CPU: i32 = 1;
+        const INT: u8 = 0;
         const FLOAT: u8 = 2;
         const BFLOAT: u8 = 4;
         // SAFETY: all-zero is a valid value of the struct; the caller vouches for the object.
@@ -592,10 +612,11 @@ impl Doors {
                 return Err(Decline::Device);
             }
             let dtype = match (view.code, view.bits, view.lanes) {
-                (FLOAT, 32, 1) => DType::F32,
-                (FLOAT, 64, 1) => DType::F64,
-                (FLOAT, 16, 1) => DType::F16,
-                (BFLOAT, 16, 1) => DType::Bf16,
+                (FLOAT, 32, 1) => Some(DType::F32),
+                (FLOAT, 64, 1) => Some(DType::F64),
+                (FLOAT, 16, 1) => Some(DType::F16),
+                (BFLOAT, 16, 1) => Some(DType::Bf16),
+                (INT, 64, 1) => None,
                 _ => return Err(Decline::Dtype),
             };
             let layout = layout_at(view.ndim as usize, view.shape, view.strides)?;
@@ -608,10 +629,10 @@ impl Doors {
         }
     }
 
-    fn read_python(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<TensorView, Decline> {
+    fn read_python(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<Read, Decline> {
         // SAFETY: the object is alive and the GIL held.
         let tensor = unsafe { Bound::from_borrowed_ptr(py, object) };
-        let read = || -> PyResult<Result<TensorView, Decline>> {
+        let read = || -> PyResult<Result<Read, Decline>> {
             if !tensor.getattr(intern!(py, "layout"))?.is(&self.strided)
                 || tensor.getattr(intern!(py, "is_nested"))?.is_truthy()?
             {
@@ -626,14 +647,15 @@ impl Doors {
                 return Ok(Err(Decline::Device));
             }
             let dtype = tensor.getattr(intern!(py, "dtype"))?;
-            let Some(index) = self.dtypes.iter().position(|known| dtype.is(known)) else {
+            let index = self.dtypes.iter().position(|known| dtype.is(known));
+            if index.is_none() && !dtype.is(&self.int64) {
                 return Ok(Err(Decline::Dtype));
-            };
+            }
             let sizes: Vec<i64> = tensor.getattr(intern!(py, "shape"))?.extract()?;
             let strides: Vec<i64> = tensor.call_method0(intern!(py, "stride"))?.extract()?;
             let data: usize = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
             let layout = Layout::new(&sizes, &strides).ok_or(Decline::Layout);
-            Ok(layout.and_then(|layout| checked(DType::ALL[index], layout, data as *mut u8)))
+            Ok(layout.and_then(|layout| checked(index.map(|index| DType::ALL[index]), layout, data as *mut u8)))
         };
         read().unwrap_or(Err(Decline::Unreadable))
     }
@@ -856,40 +878,59 @@ impl Held<'_> {
     /// # Errors
     /// The reason why it is not for kernels.
     pub fn view(&self, py: Python<'_>, mutable: bool, profiled: bool) -> Result<TensorView, Decline> {
+        let Read { dtype, layout, data } = self.read(py, mutable)?;
+        let dtype = dtype.ok_or(Decline::Dtype)?;
+        if self.ask(py, |reader| reader.is_neg.filter(|_| !profiled), &self.doors.is_neg)? {
+            Err(Decline::Negative)
+        } else {
+            Ok(TensorView { dtype, layout, data })
+        }
+    }
+
+    /// Reads indices, to look at.
+    ///
+    /// # Errors
+    /// The reason why they are not for kernels.
+    pub fn indices(&self, py: Python<'_>) -> Result<IndexView, Decline> {
+        let Read { dtype, layout, data } = self.read(py, false)?;
+        match dtype {
+            Some(_) => Err(Decline::Dtype),
+            None => Ok(IndexView {
+                layout,
+                data: data.cast(),
+            }),
+        }
+    }
+
+    fn read(&self, py: Python<'_>, mutable: bool) -> Result<Read, Decline> {
         let doors = self.doors;
         if let Some(has_names) = &doors.has_names {
             if Doors::is_true(py, has_names, self.object)? {
                 return Err(Decline::NotPlain);
             }
         }
-        let view = match (&doors.door, &self.native) {
+        match (&doors.door, &self.native) {
             // SAFETY: the handle is alive, and the GIL held.
             (_, Some((reader, handle))) => unsafe { read_stable(reader, handle.aten, mutable) },
             // SAFETY: the object is a live tensor; what the table points to lives until control returns.
             (Door::DlPack(export), _) => unsafe { Doors::read_dlpack(py, *export, self.object) },
             _ => doors.read_python(py, self.object),
-        }?;
-        if self.ask(py, |reader| reader.is_neg.filter(|_| !profiled), &doors.is_neg)? {
-            Err(Decline::Negative)
-        } else {
-            Ok(view)
         }
     }
 }
 
 /// # Safety
 /// `aten` is a live handle, and the GIL is held.
-unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<TensorView, Decline> {
+unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<Read, Decline> {
     let ok = |code: i32| if code == 0 { Ok(()) } else { Err(Decline::Unreadable) };
     // SAFETY: each function fills its result where it returns 0, and sizes and strides live as long as the tensor.
     unsafe {
         let (mut device, mut layout, mut dtype, mut ndim) = (0, 0, 0, 0);
         ok((reader.dtype)(aten, &raw mut dtype))?;
-        let index = reader
-            .dtypes
-            .iter()
-            .position(|&known| known == dtype)
-            .ok_or(Decline::Dtype)?;
+        let index = reader.dtypes.iter().position(|&known| known == dtype);
+        if index.is_none() && dtype != reader.int64 {
+            return Err(Decline::Dtype);
+        }
         ok((reader.device)(aten, &raw mut device))?;
         if device != reader.cpu {
             return Err(Decline::Device);
@@ -908,7 +949,7 @@ unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<Tens
         } else {
             reader.const_data
         })(aten, &raw mut data))?;
-        checked(DType::ALL[index], layout, data)
+        checked(index.map(|index| DType::ALL[index]), layout, data)
     }
 }
 
@@ -931,14 +972,14 @@ unsafe fn layout_at(ndim: usize, sizes: *const i64, strides: *const i64) -> Resu
     Layout::new(sizes, strides).ok_or(Decline::Layout)
 }
 
-/// The view, if there is data and it is aligned.
-fn checked(dtype: DType, layout: Layout, data: *mut u8) -> Result<TensorView, Decline> {
+/// What was read, if there is data and it is aligned.
+fn checked(dtype: Option<DType>, layout: Layout, data: *mut u8) -> Result<Read, Decline> {
     if layout.numel() == 0 {
         return Err(Decline::Empty);
     }
     // Fake tensors and wrapper subclasses have none; a view of bytes may start anywhere.
-    if data.is_null() || !(data as usize).is_multiple_of(dtype.size()) {
+    if data.is_null() || !(data as usize).is_multiple_of(dtype.map_or(size_of::<i64>(), DType::size)) {
         return Err(Decline::Unreadable);
     }
-    Ok(TensorView { dtype, layout, data })
+    Ok(Read { dtype, layout, data })
 }

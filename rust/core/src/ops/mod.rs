@@ -1,13 +1,16 @@
-//! The operations, a file each; [`KERNELS`], [`RANDOM_KERNELS`] and [`STEP_KERNELS`] list them.
+//! The operations, a file each; [`KERNELS`], [`RANDOM_KERNELS`], [`NARY_KERNELS`] and [`STEP_KERNELS`] list them.
 
 pub mod activation;
 pub mod dropout;
 pub mod elementwise;
+mod kept;
+pub mod loss;
+pub mod norm;
 pub mod optim;
 pub mod reduction;
 pub mod unary;
 
-use crate::kernel::{Kernel, RandomKernel, StepKernel};
+use crate::kernel::{Kernel, NaryKernel, RandomKernel, StepKernel};
 use elementwise::Elementwise;
 
 /// Every kernel.
@@ -40,6 +43,13 @@ pub static KERNELS: &[&dyn Kernel] = &[
 /// Every kernel with random numbers.
 pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[&dropout::Dropout];
 
+/// Every kernel of several tensors.
+pub static NARY_KERNELS: &[&dyn NaryKernel] = &[
+    &norm::layer_norm::LayerNorm,
+    &norm::rms_norm::RmsNorm,
+    &loss::cross_entropy::CrossEntropy,
+];
+
 /// Every optimizer's step.
 pub static STEP_KERNELS: &[&dyn StepKernel] = &[
     &optim::adagrad::Adagrad,
@@ -56,6 +66,11 @@ pub fn find(name: &str) -> Option<&'static dyn Kernel> {
 /// The kernel with random numbers of that name.
 pub fn find_random(name: &str) -> Option<&'static dyn RandomKernel> {
     RANDOM_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
+}
+
+/// The kernel of several tensors of that name.
+pub fn find_nary(name: &str) -> Option<&'static dyn NaryKernel> {
+    NARY_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
 }
 
 /// The optimizer's step of that name.

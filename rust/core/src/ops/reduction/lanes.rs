@@ -5,7 +5,12 @@
 use core::{cell::Cell, mem};
 use std::thread::LocalKey;
 
-use crate::{dtype::Element, isa::Simd, math::row_exp::RowExp, vector::Vector};
+use crate::{
+    dtype::{Element, Typed},
+    isa::Simd,
+    math::row_exp::RowExp,
+    vector::Vector,
+};
 
 /// Partial sums of short rows.
 const SHORT_SUMS: usize = 16;
@@ -13,15 +18,15 @@ const SHORT_SUMS: usize = 16;
 const MOST_SUMS: usize = 64;
 const REGISTERS: usize = 8;
 /// Elements that one partial sum covers, so that the error of a long sum stays small.
-pub(super) const BLOCK: usize = 2048;
+pub(in crate::ops) const BLOCK: usize = 2048;
 
 /// The element types of these kernels: those whose lanes have [`RowExp`] and a [`Tile`].
-pub(super) trait RowElement: Element<Lane: RowLane> {}
+pub(in crate::ops) trait RowElement: Element<Lane: RowLane> {}
 impl<T: Element<Lane: RowLane>> RowElement for T {}
 
 /// Combines partial results, pairwise.
 #[inline(always)]
-pub(super) fn fold<F: Copy>(lanes: &mut [F], combine: impl Fn(F, F) -> F) -> F {
+pub(in crate::ops) fn fold<F: Copy>(lanes: &mut [F], combine: impl Fn(F, F) -> F) -> F {
     let mut width = lanes.len() / 2;
     while width > 0 {
         let (lower, upper) = lanes.split_at_mut(width);
@@ -44,13 +49,13 @@ fn fold_lanes<F: RowLane, V: Vector<Lane = F>>(register: V, combine: impl Fn(F, 
 /// The larger number. Adding 0 keeps the compiler from storing it only where it is not `max`, through a mask: the next
 /// load would have to wait for that store.
 #[inline(always)]
-pub(super) fn raised<F: RowExp>(max: F, x: F) -> F {
+pub(in crate::ops) fn raised<F: RowExp>(max: F, x: F) -> F {
     x.larger(max) + F::ZERO
 }
 
 /// The largest element; NaN if one of them is.
 #[inline(always)]
-pub(super) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
+pub(in crate::ops) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
     let lanes = Register::<F, S>::LANES;
     if values.len() < lanes {
         return short_max(values);
@@ -80,10 +85,10 @@ pub(super) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
 }
 
 /// A register of a lane type in an instruction set.
-pub(super) type Register<F, S> = <F as RowLane>::Vector<S>;
+pub(in crate::ops) type Register<F, S> = <F as RowLane>::Vector<S>;
 
 /// What is summed up of pairs, in registers and of single numbers: a sum with one more term.
-pub(super) trait Term<F: RowLane> {
+pub(in crate::ops) trait Term<F: RowLane> {
     /// Of registers.
     fn add_all<V: Vector<Lane = F>>(&self, sum: V, a: V, b: V) -> V;
     /// Of numbers.
@@ -91,7 +96,7 @@ pub(super) trait Term<F: RowLane> {
 }
 
 /// The first number of a pair.
-pub(super) struct First;
+pub(in crate::ops) struct First;
 
 impl<F: RowLane> Term<F> for First {
     #[inline(always)]
@@ -106,7 +111,7 @@ impl<F: RowLane> Term<F> for First {
 }
 
 /// The product of a pair.
-pub(super) struct Product;
+pub(in crate::ops) struct Product;
 
 impl<F: RowLane> Term<F> for Product {
     #[inline(always)]
@@ -122,7 +127,7 @@ impl<F: RowLane> Term<F> for Product {
 
 /// The sum of at most [`BLOCK`] terms.
 #[inline(always)]
-pub(super) fn sum<F: RowLane, S: Simd>(simd: S, a: &[F], b: &[F], term: &impl Term<F>) -> F {
+pub(in crate::ops) fn sum<F: RowLane, S: Simd>(simd: S, a: &[F], b: &[F], term: &impl Term<F>) -> F {
     if a.len() < F::SUMS {
         return short_sum(a, b, term);
     }
@@ -172,7 +177,12 @@ fn short_sum<F: RowLane>(a: &[F], b: &[F], term: &impl Term<F>) -> F {
 /// Writes the lifted `exp(x - max)` of a row, and returns their sum; if they are not to be kept, there need be space for
 /// [`BLOCK`] of them only.
 #[inline(always)]
-pub(super) fn exp_sum<const KEEP: bool, F: RowLane, S: Simd>(simd: S, values: &[F], max: F, out: &mut [F]) -> F {
+pub(in crate::ops) fn exp_sum<const KEEP: bool, F: RowLane, S: Simd>(
+    simd: S,
+    values: &[F],
+    max: F,
+    out: &mut [F],
+) -> F {
     let mut total = F::ZERO;
     for (i, values) in values.chunks(BLOCK).enumerate() {
         let start = if KEEP { i * BLOCK } else { 0 };
@@ -188,14 +198,14 @@ pub(super) fn exp_sum<const KEEP: bool, F: RowLane, S: Simd>(simd: S, values: &[
 /// A piece of a tile that begins a cache line: vectors that straddle two take twice as long.
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
-pub(super) struct Line<F>([F; 16]);
+pub(in crate::ops) struct Line<F>([F; 16]);
 
 /// A thread's memory for numbers, which it keeps from call to call.
-pub(super) struct Tile<F: RowLane>(Vec<Line<F>>);
+pub(in crate::ops) struct Tile<F: RowLane>(Vec<Line<F>>);
 
 impl<F: RowLane> Tile<F> {
     /// With space for `len` numbers.
-    pub(super) fn new(len: usize) -> Self {
+    pub(in crate::ops) fn new(len: usize) -> Self {
         let mut lines = F::kept().take();
         if 16 * lines.len() < len {
             lines.resize(len.div_ceil(16), Line::default());
@@ -205,7 +215,7 @@ impl<F: RowLane> Tile<F> {
 
     /// The numbers, which have any values.
     #[inline(always)]
-    pub(super) fn get(&mut self) -> &mut [F] {
+    pub(in crate::ops) fn get(&mut self) -> &mut [F] {
         let len = 16 * self.0.len();
         // SAFETY: a line is sixteen numbers and nothing else.
         unsafe { core::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
@@ -219,7 +229,7 @@ impl<F: RowLane> Drop for Tile<F> {
 }
 
 /// A lane type with registers and a [`Tile`].
-pub(super) trait RowLane: RowExp {
+pub(in crate::ops) trait RowLane: RowExp + Typed {
     /// Its register in an instruction set.
     type Vector<S: Simd>: Vector<Lane = Self, Isa = S>;
     /// Partial sums of a row: so many that additions do not wait for one another.

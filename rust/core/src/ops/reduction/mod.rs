@@ -2,10 +2,10 @@
 
 mod columns;
 mod dense;
-mod lanes;
+pub(in crate::ops) mod lanes;
 pub mod log_softmax;
 pub mod logsumexp;
-mod rows;
+pub(in crate::ops) mod rows;
 pub mod softmax;
 
 use core::mem::MaybeUninit;
@@ -17,7 +17,7 @@ use crate::{
 use lanes::RowElement;
 
 /// Floating-point instructions of one element, for the choice of threads.
-const FLOPS: usize = 15;
+pub(in crate::ops) const FLOPS: usize = 15;
 
 /// Why a geometry is better left to stock torch.
 fn accepts(geometry: Geometry) -> Result<(), &'static str> {
@@ -43,7 +43,7 @@ fn log_sum<F: RowExp>(max: F, sum: F) -> F {
 
 /// Which of the two softmaxes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(in crate::ops) enum Kind {
     Softmax,
     LogSoftmax,
 }
@@ -52,7 +52,7 @@ impl Kind {
     /// What a row's results are computed with, from its maximum, which is NaN if an element is, and the lifted sum of
     /// exponentials: their scale, or the logarithm of their sum.
     #[inline(always)]
-    fn number<F: RowExp>(self, max: F, sum: F) -> F {
+    pub(in crate::ops) fn number<F: RowExp>(self, max: F, sum: F) -> F {
         let number = match self {
             Self::Softmax => F::of(1.0) / sum,
             Self::LogSoftmax => (sum / F::LIFT).ln(),

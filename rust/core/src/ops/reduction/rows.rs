@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Rows beyond this length are cut in blocks that the team can share; the exponentials of shorter ones are kept.
-const LONG: usize = 1 << 16;
+pub(in crate::ops) const LONG: usize = 1 << 16;
 /// Elements of rows that are worked on together.
 const CACHED: usize = 1 << 10;
 /// The least length of a block, and how many there are at most.
@@ -242,7 +242,7 @@ impl<T: RowElement> Program for ExpSum<'_, T> {
 }
 
 /// The maximum of a long row, NaN if there is one, and the lifted sum of its exponentials.
-fn long_sums<T: RowElement>(isa: Isa, team: &dyn Team, row: &[T]) -> (T::Lane, T::Lane) {
+pub(in crate::ops) fn long_sums<T: RowElement>(isa: Isa, team: &dyn Team, row: &[T]) -> (T::Lane, T::Lane) {
     let blocks = Blocks::new(row.len());
     let max = blocks.fold(team, T::Lane::NEG_INFINITY, &|range| isa.run(Max(&row[range])), larger);
     let sum = blocks.fold(
@@ -255,11 +255,11 @@ fn long_sums<T: RowElement>(isa: Isa, team: &dyn Team, row: &[T]) -> (T::Lane, T
 }
 
 /// What is done to whole rows: the team that may share out long ones, the index of the first, and where they go.
-type RowsBody<'a, T> = dyn Fn(&dyn Team, usize, &mut [T]) + Sync + 'a;
+pub(in crate::ops) type RowsBody<'a, T> = dyn Fn(&dyn Team, usize, &mut [T]) + Sync + 'a;
 
 /// Shares rows of `dim` elements of `dst` out over the team, `body` taking a range of rows; few long ones one after the
 /// other, for `body` to share out.
-fn by_row<T: Send>(team: &dyn Team, grain: usize, dst: &mut [T], dim: usize, body: &RowsBody<T>) {
+pub(in crate::ops) fn by_row<T: Send>(team: &dyn Team, grain: usize, dst: &mut [T], dim: usize, body: &RowsBody<T>) {
     let rows = dst.len() / dim;
     if dim > LONG && rows < 4 * team.threads() {
         for (row, dst) in dst.chunks_exact_mut(dim).enumerate() {
@@ -683,6 +683,30 @@ pub(super) fn softmax_backward<T: RowElement>(
     });
 }
 
+/// Calls `of` with the index of the first of some rows, of at most [`LONG`] elements, their maxima, NaN where an element
+/// is, and the lifted sums of their exponentials.
+#[inline(always)]
+pub(in crate::ops) fn each_sums<T: RowElement, S: Simd>(
+    simd: S,
+    src: &[T],
+    dim: usize,
+    mut of: impl FnMut(usize, &[T::Lane], &mut [T::Lane]),
+) {
+    let mut tile = tile::<T>(dim);
+    let (exps, widened) = tiles(&mut tile, dim);
+    let together = rows_together(dim);
+    for (i, src) in src.chunks(together * dim).enumerate() {
+        let values = T::lanes(simd, src, widened);
+        let (maxima, mut sums) = if dim < UNIT {
+            short_sums(simd, values, dim, exps)
+        } else {
+            sums::<false, _, S>(simd, values, dim, exps)
+        };
+        let count = src.len() / dim;
+        of(i * together, &maxima[..count], &mut sums[..count]);
+    }
+}
+
 struct Logsumexp<'a, T> {
     src: &'a [T],
     dst: &'a mut [MaybeUninit<T>],
@@ -695,21 +719,18 @@ impl<T: RowElement> Program for Logsumexp<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { src, dst, dim } = self;
-        let mut tile = tile::<T>(dim);
-        let (exps, widened) = tiles(&mut tile, dim);
-        let together = rows_together(dim);
-        for (src, dst) in src.chunks(together * dim).zip(dst.chunks_mut(together)) {
-            let values = T::lanes(simd, src, widened);
-            let (maxima, mut results) = if dim < UNIT {
-                short_sums(simd, values, dim, exps)
-            } else {
-                sums::<false, _, S>(simd, values, dim, exps)
-            };
-            for (result, &max) in results.iter_mut().zip(&maxima) {
-                *result = super::log_sum(max, *result);
-            }
-            T::narrow(simd, &results[..dst.len()], dst);
-        }
+        each_sums(
+            simd,
+            src,
+            dim,
+            #[inline(always)]
+            |first, maxima, sums| {
+                for (sum, &max) in sums.iter_mut().zip(maxima) {
+                    *sum = super::log_sum(max, *sum);
+                }
+                T::narrow(simd, sums, &mut dst[first..first + sums.len()]);
+            },
+        );
     }
 }
 

@@ -1,0 +1,370 @@
+//! Normalisation of rows, each a dimension or several of the innermost ones: by their mean and variance, or by their mean
+//! square alone.
+
+pub mod layer_norm;
+pub mod rms_norm;
+
+use core::mem::MaybeUninit;
+
+use crate::{
+    dtype::{Target, Typed, View},
+    float::Float,
+    isa::{Program, Simd},
+    kernel::{Exec, MAX_OPERANDS, Operand, Outline},
+    layout::Layout,
+    math::row_exp::RowExp,
+    ops::{
+        kept::{Kept, keep},
+        reduction::lanes::{BLOCK, First, Product, RowElement, RowLane, Term, Tile, sum},
+    },
+    parallel::Shared,
+};
+
+/// Floating-point instructions of one element, for the choice of threads.
+const FLOPS: usize = 8;
+/// Numbers that lie apart in a tile, so that every row of it begins a cache line.
+const LINE: usize = 16;
+/// Elements of rows whose share in the gradients of weight and bias is summed up by itself, at least, and how many such
+/// blocks there are at most. They depend on nothing else, so that the sums do not depend on threads.
+const BLOCK_ELEMENTS: usize = 1 << 14;
+const BLOCKS: usize = 64;
+
+/// Rows, and what their results are scaled and shifted by.
+struct Rows<'a, T> {
+    input: &'a [T],
+    weight: Option<&'a [T]>,
+    bias: Option<&'a [T]>,
+    dim: usize,
+}
+
+// Not derived: it would ask for `T: Clone`.
+impl<T> Clone for Rows<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Rows<'_, T> {}
+
+impl<'a, T: RowElement> Rows<'a, T> {
+    /// From operands that [`outline`] has taken.
+    fn of(operands: &[Option<Operand<'a>>], numbers: &[f64]) -> Self {
+        let slice = |index: usize| -> Option<&'a [T]> {
+            let floats = operands.get(index)?.as_ref()?.floats()?;
+            Some(T::slice(floats).expect("the operands have one element type"))
+        };
+        let input = operands[0].as_ref().expect("there is an input");
+        Self {
+            input: slice(0).expect("the input has floating-point numbers"),
+            weight: slice(1),
+            bias: slice(2),
+            dim: row_len(input.sizes, numbers[0]).expect("rows of some elements"),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.input.len() / self.dim
+    }
+}
+
+/// Elements of a row that has so many of the innermost dimensions.
+fn row_len(sizes: &[i64], dims: f64) -> Option<usize> {
+    let outer = sizes.len().checked_sub(dims as usize)?;
+    let len = sizes[outer..].iter().product::<i64>() as usize;
+    (dims >= 1.0 && len > 0).then_some(len)
+}
+
+/// What a call with `numbers`, of which the first is how many dimensions a row has, makes of an input, a weight and a bias
+/// of a row's sizes; `kept` numbers of a row are saved.
+fn outline(operands: &[Option<Operand>], numbers: &[f64], kept: usize) -> Result<Outline, &'static str> {
+    let [Some(input), others @ ..] = operands else {
+        return Err("no input");
+    };
+    let dims = *numbers.first().ok_or("no dimensions")?;
+    let view = input.floats().ok_or("no floating-point numbers")?;
+    let dim = row_len(input.sizes, dims).ok_or("rows without elements")?;
+    for other in others.iter().flatten() {
+        if other.floats().is_none_or(|other| other.dtype() != view.dtype()) {
+            return Err("element types differ");
+        }
+        if other.sizes != &input.sizes[input.sizes.len() - dims as usize..] {
+            return Err("sizes differ from the rows'");
+        }
+    }
+    let result = Layout::contiguous(input.sizes).ok_or("too many dimensions")?;
+    Ok(Outline {
+        result,
+        saved: (view.dtype().lane(), kept * result.numel() / dim),
+    })
+}
+
+/// The sum of any number of terms.
+#[inline(always)]
+fn total<F: RowLane, S: Simd>(simd: S, a: &[F], b: &[F], term: &impl Term<F>) -> F {
+    let mut total = F::ZERO;
+    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+        total += sum(simd, a, b, term);
+    }
+    total
+}
+
+/// Rows of numbers in a thread's tile, of `dim` each.
+#[inline(always)]
+fn tile_rows<F: RowLane, const N: usize>(tile: &mut Tile<F>, dim: usize) -> [&mut [F]; N] {
+    let mut rows = tile.get().chunks_exact_mut(dim.next_multiple_of(LINE));
+    core::array::from_fn(|_| &mut rows.next().expect("a tile of so many rows")[..dim])
+}
+
+fn tile<F: RowLane>(rows: usize, dim: usize) -> Tile<F> {
+    Tile::new(rows * dim.next_multiple_of(LINE))
+}
+
+/// Widens an operand, or fills its place.
+#[inline(always)]
+fn widen_or<T: RowElement, S: Simd>(simd: S, src: Option<&[T]>, missing: f64, dst: &mut [T::Lane]) {
+    match src {
+        Some(src) => T::widen(simd, src, dst),
+        None => dst.fill(T::Lane::of(missing)),
+    }
+}
+
+/// The results of rows. Their means, if `CENTERED`, and the reciprocals of their deviations, or of their root mean
+/// squares, are kept.
+struct Forward<'a, T: RowElement, const CENTERED: bool> {
+    rows: Rows<'a, T>,
+    eps: T::Lane,
+    dst: &'a mut [MaybeUninit<T>],
+    kept: [&'a mut [MaybeUninit<T::Lane>]; 2],
+}
+
+impl<T: RowElement, const CENTERED: bool> Program for Forward<'_, T, CENTERED> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { rows, eps, dst, kept } = self;
+        let dim = rows.dim;
+        let mut tile = tile(5, dim);
+        let [widened, centered, weights, biases, scratch] = tile_rows(&mut tile, dim);
+        widen_or(simd, rows.weight, 1.0, weights);
+        widen_or(simd, rows.bias, 0.0, biases);
+        let share = T::Lane::of(1.0 / dim as f64);
+        let [means, scales] = kept;
+        for (row, (src, dst)) in rows.input.chunks_exact(dim).zip(dst.chunks_exact_mut(dim)).enumerate() {
+            let values = T::lanes(simd, src, widened);
+            let mut mean = T::Lane::ZERO;
+            let centered = if CENTERED {
+                mean = total(simd, values, values, &First) * share;
+                for (centered, &x) in centered.iter_mut().zip(values) {
+                    *centered = x - mean;
+                }
+                &*centered
+            } else {
+                values
+            };
+            let scale = T::Lane::of(1.0) / (total(simd, centered, centered, &Product) * share + eps).sqrt();
+            keep(means, row, mean);
+            keep(scales, row, scale);
+            let terms = centered.iter().zip(&*weights);
+            if CENTERED {
+                let results = terms.zip(&*biases).map(
+                    #[inline(always)]
+                    |((&x, &weight), &bias)| (x * scale).mul_add(weight, bias),
+                );
+                T::collect(simd, results, scratch, dst);
+            } else {
+                let results = terms.map(
+                    #[inline(always)]
+                    |(&x, &weight)| x * scale * weight,
+                );
+                T::collect(simd, results, scratch, dst);
+            }
+        }
+    }
+}
+
+/// Normalises rows.
+fn forward<T: RowElement, const CENTERED: bool>(
+    exec: &Exec,
+    rows: Rows<T>,
+    eps: f64,
+    dst: &mut [MaybeUninit<T>],
+    saved: Option<Target>,
+) {
+    let (dim, count) = (rows.dim, rows.count());
+    assert_eq!(dst.len(), rows.input.len(), "the slices differ in length");
+    let (dst, kept) = (Shared::new(dst), Kept::new(saved, count, 1 + usize::from(CENTERED)));
+    let (team, grain) = exec.team(rows.input.len(), 2 * size_of::<T>(), FLOPS);
+    team.run(count, grain.div_ceil(dim), &|range| {
+        let elements = range.start * dim..range.end * dim;
+        // SAFETY: a team's ranges of rows are disjoint, and so are what belongs to them.
+        let (dst, kept) = unsafe { (dst.piece(elements.clone()), kept.of(&range)) };
+        exec.isa.run(Forward::<T, CENTERED> {
+            rows: Rows {
+                input: &rows.input[elements],
+                ..rows
+            },
+            eps: T::Lane::of(eps),
+            dst,
+            kept,
+        });
+    });
+}
+
+/// The gradients of some rows, and their sums for weight and bias.
+struct Backward<'a, T: RowElement, const CENTERED: bool> {
+    rows: Rows<'a, T>,
+    grad: &'a [T],
+    means: &'a [T::Lane],
+    scales: &'a [T::Lane],
+    dst: Option<&'a mut [MaybeUninit<T>]>,
+    /// Of the weight, then of the bias, as far as they are wanted.
+    sums: &'a mut [T::Lane],
+}
+
+impl<T: RowElement, const CENTERED: bool> Program for Backward<'_, T, CENTERED> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (rows, dim) = (self.rows, self.rows.dim);
+        let mut tile = tile(6, dim);
+        let [widened, grads, normal, weighted, weights, scratch] = tile_rows(&mut tile, dim);
+        widen_or(simd, rows.weight, 1.0, weights);
+        let share = T::Lane::of(1.0 / dim as f64);
+        let (weight_sums, bias_sums) = self.sums.split_at_mut(self.sums.len().min(dim));
+        let mut targets = self.dst.map(|dst| dst.chunks_exact_mut(dim));
+        let both = rows.input.chunks_exact(dim).zip(self.grad.chunks_exact(dim));
+        for (row, (src, grad)) in both.enumerate() {
+            let (values, grads) = (T::lanes(simd, src, widened), T::lanes(simd, grad, grads));
+            let mean = if CENTERED { self.means[row] } else { T::Lane::ZERO };
+            let scale = self.scales[row];
+            for (normal, &x) in normal.iter_mut().zip(values) {
+                *normal = (x - mean) * scale;
+            }
+            for ((sum, &grad), &normal) in weight_sums.iter_mut().zip(grads).zip(&*normal) {
+                *sum = grad.mul_add(normal, *sum);
+            }
+            for (sum, &grad) in bias_sums.iter_mut().zip(grads) {
+                *sum += grad;
+            }
+            let Some(dst) = targets.as_mut().and_then(Iterator::next) else {
+                continue;
+            };
+            for ((weighted, &grad), &weight) in weighted.iter_mut().zip(grads).zip(&*weights) {
+                *weighted = grad * weight;
+            }
+            let along = total(simd, weighted, normal, &Product) * share;
+            let common = if CENTERED {
+                total(simd, weighted, weighted, &First) * share
+            } else {
+                T::Lane::ZERO
+            };
+            let results = weighted.iter().zip(&*normal).map(
+                #[inline(always)]
+                |(&grad, &normal)| (grad - normal.mul_add(along, common)) * scale,
+            );
+            T::collect(simd, results, scratch, dst);
+        }
+    }
+}
+
+/// The sums of blocks, rounded.
+struct Combine<'a, T: RowElement> {
+    /// Of the first block; those of the others follow at the same distance.
+    sums: &'a mut [T::Lane],
+    others: &'a [T::Lane],
+    start: usize,
+    each: usize,
+    dst: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: RowElement> Program for Combine<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let part = self.start..self.start + self.dst.len();
+        let sums = &mut self.sums[part.clone()];
+        for other in self.others.chunks_exact(self.each) {
+            for (sum, &other) in sums.iter_mut().zip(&other[part.clone()]) {
+                *sum += other;
+            }
+        }
+        T::narrow(simd, sums, self.dst);
+    }
+}
+
+/// The gradients of [`forward`]'s operands.
+fn backward<T: RowElement, const CENTERED: bool>(
+    exec: &Exec,
+    rows: Rows<T>,
+    grad: &[T],
+    saved: View,
+    gradients: [Option<Target>; MAX_OPERANDS],
+) {
+    let (dim, count) = (rows.dim, rows.count());
+    let saved = T::Lane::slice(saved).expect("numbers of the type that is computed in");
+    let [dst, weight, bias] = gradients
+        .map(|target| target.map(|target| T::target(target).expect("a gradient has its operand's element type")));
+    assert!(
+        grad.len() == rows.input.len()
+            && saved.len() == (1 + usize::from(CENTERED)) * count
+            && dst.as_ref().is_none_or(|dst| dst.len() == grad.len())
+            && [&weight, &bias].into_iter().flatten().all(|target| target.len() == dim),
+        "the slices differ in length"
+    );
+    let (means, scales) = saved.split_at(saved.len() - count);
+    // The weight's come first, wanted or not, where the bias's are wanted.
+    let each = if bias.is_some() {
+        2 * dim
+    } else if weight.is_some() {
+        dim
+    } else {
+        0
+    };
+    let blocks = (rows.input.len() / BLOCK_ELEMENTS).clamp(1, BLOCKS.min(count));
+    let block = count.div_ceil(blocks);
+    let blocks = count.div_ceil(block);
+    let mut sums = vec![T::Lane::ZERO; blocks * each];
+    let writes = dst.is_some();
+    let mut none = [];
+    let (shared, shared_sums) = (Shared::new(dst.unwrap_or(&mut none)), Shared::new(&mut sums));
+    let (team, grain) = exec.team(grad.len(), 3 * size_of::<T>(), FLOPS);
+    team.run(blocks, grain.div_ceil(block * dim), &|range| {
+        for index in range {
+            let of_rows = index * block..count.min((index + 1) * block);
+            let elements = of_rows.start * dim..of_rows.end * dim;
+            // SAFETY: a team's ranges of blocks are disjoint, and so are what belongs to them.
+            let (dst, sums) = unsafe {
+                (
+                    shared.piece(if writes { elements.clone() } else { 0..0 }),
+                    shared_sums.piece(index * each..(index + 1) * each),
+                )
+            };
+            exec.isa.run(Backward::<T, CENTERED> {
+                rows: Rows {
+                    input: &rows.input[elements.clone()],
+                    ..rows
+                },
+                grad: &grad[elements],
+                means: if CENTERED { &means[of_rows.clone()] } else { means },
+                scales: &scales[of_rows],
+                dst: writes.then_some(dst),
+                sums,
+            });
+        }
+    });
+    let (sums, others) = sums.split_at_mut(each);
+    for (start, dst) in [(0, weight), (dim, bias)] {
+        if let Some(dst) = dst {
+            exec.isa.run(Combine {
+                sums,
+                others,
+                start,
+                each,
+                dst,
+            });
+        }
+    }
+}

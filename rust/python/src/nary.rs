@@ -1,0 +1,230 @@
+//! Operations on several tensors: the guards of those beside the input, and the kernels' runs.
+
+use pyo3::{ffi, prelude::*};
+use rusttorch_core::{
+    dtype::{DType, Target, View},
+    kernel::{Elements, Exec, MAX_OPERANDS, NaryKernel, Operand, Outline},
+    layout::Layout,
+};
+use rusttorch_torch::{
+    decline::Decline,
+    doors::{IndexView, NewTensor, TensorView},
+};
+
+use crate::{
+    op::{Failure, OpState, hold, is_plain},
+    runtime::Runtime,
+};
+
+/// A tensor, dense and row-major.
+enum Read {
+    Floats(TensorView),
+    Indices(IndexView),
+}
+
+impl Read {
+    fn layout(&self) -> &Layout {
+        match self {
+            Self::Floats(view) => &view.layout,
+            Self::Indices(view) => &view.layout,
+        }
+    }
+
+    /// As kernels take it.
+    ///
+    /// # Safety
+    /// The tensor is alive and row-major, and nothing writes to it.
+    unsafe fn operand(&self) -> Operand<'_> {
+        let len = self.layout().numel();
+        Operand {
+            sizes: self.layout().sizes(),
+            // SAFETY: so many elements; the rest is the caller's.
+            elements: unsafe {
+                match self {
+                    Self::Floats(view) => Elements::Floats(View::from_raw(view.dtype, view.data, len)),
+                    Self::Indices(view) => Elements::Indices(std::slice::from_raw_parts(view.data, len)),
+                }
+            },
+        }
+    }
+}
+
+/// The tensors of a call, which outlives this, and its kernel; the first is the input.
+pub(crate) struct Operands {
+    kernel: &'static dyn NaryKernel,
+    tensors: Vec<Option<Read>>,
+}
+
+impl Operands {
+    /// Reads the tensors of a call, of which all but the input may be missing; `profiled` is as of
+    /// [`view`](rusttorch_torch::doors::Held::view).
+    ///
+    /// # Errors
+    /// The reason why a tensor is not for kernels.
+    pub(crate) fn read(
+        runtime: &Runtime,
+        kernel: &'static dyn NaryKernel,
+        tensors: &[Option<Bound<'_, PyAny>>],
+        profiled: bool,
+    ) -> Result<Self, Decline> {
+        let read = |tensor: &Bound<'_, PyAny>| -> Result<Read, Decline> {
+            if !is_plain(runtime, tensor) {
+                return Err(Decline::NotPlain);
+            }
+            let held = hold(runtime, tensor)?;
+            let read = match held.view(tensor.py(), false, profiled) {
+                Err(Decline::Dtype) => Read::Indices(held.indices(tensor.py())?),
+                view => Read::Floats(view?),
+            };
+            if read.layout().is_contiguous() {
+                Ok(read)
+            } else {
+                Err(Decline::Layout)
+            }
+        };
+        let each = tensors.iter().map(|tensor| tensor.as_ref().map(read).transpose());
+        Ok(Self {
+            kernel,
+            tensors: each.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// As kernels take them.
+    ///
+    /// # Safety
+    /// The tensors that were read are alive, and nothing writes to them.
+    unsafe fn operands(&self) -> Vec<Option<Operand<'_>>> {
+        // SAFETY: the caller's.
+        let each = self
+            .tensors
+            .iter()
+            .map(|read| unsafe { read.as_ref().map(|read| read.operand()) });
+        each.collect()
+    }
+
+    /// The input's type and layout.
+    pub(crate) fn input(&self) -> Result<(DType, &Layout), Decline> {
+        match self.tensors.first() {
+            Some(Some(Read::Floats(view))) => Ok((view.dtype, &view.layout)),
+            _ => Err(Decline::Dtype),
+        }
+    }
+
+    /// What a call makes of them.
+    pub(crate) fn outline(&self, numbers: &[f64]) -> Result<Outline, Decline> {
+        // SAFETY: the caller of the operation holds the tensors, and the GIL. Races with other threads of Python are the
+        // program's, as in stock torch.
+        let operands = unsafe { self.operands() };
+        self.kernel.outline(&operands, numbers).map_err(|_| Decline::Kernel)
+    }
+
+    /// Runs the kernel: the result, and what is kept for the gradient if there is to be one.
+    pub(crate) fn forward(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        op: &OpState,
+        outline: &Outline,
+        numbers: &[f64],
+        keeps: bool,
+    ) -> Result<(Py<PyAny>, Option<Py<PyAny>>), Failure> {
+        let (dtype, layout) = self.input()?;
+        let result = runtime.doors.empty(py, dtype, &outline.result)?;
+        let (kept_dtype, kept_len) = outline.saved;
+        let kept_layout = Layout::contiguous(&[kept_len as i64]).ok_or(Decline::Layout)?;
+        let kept = keeps
+            .then(|| runtime.doors.empty(py, kept_dtype, &kept_layout))
+            .transpose()?;
+        op.run(layout.numel(), || {
+            // SAFETY: as in `outline`; the new tensors are nobody else's.
+            let (operands, target, kept) = unsafe {
+                (
+                    self.operands(),
+                    Target::from_raw(dtype, result.data, outline.result.numel()),
+                    kept.as_ref()
+                        .map(|kept| Target::from_raw(kept_dtype, kept.data, kept_len)),
+                )
+            };
+            self.kernel
+                .forward(&Exec::new(runtime.isa, &runtime.team), &operands, target, kept, numbers);
+        })?;
+        let kept = kept.map(|kept| runtime.doors.finish(py, kept)).transpose()?;
+        Ok((runtime.doors.finish(py, result)?, kept))
+    }
+
+    /// The gradients of the operands that want one.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn backward(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        op: &OpState,
+        grad: &TensorView,
+        kept: &TensorView,
+        wanted: &[bool],
+        numbers: &[f64],
+    ) -> Result<Vec<Option<Py<PyAny>>>, Failure> {
+        let outline = self.outline(numbers)?;
+        let (dtype, layout) = self.input()?;
+        let fits = grad.dtype == dtype
+            && grad.layout.sizes() == outline.result.sizes()
+            && grad.layout.is_contiguous()
+            && (kept.dtype, kept.layout.numel()) == outline.saved
+            && kept.layout.is_contiguous();
+        if !fits || self.tensors.len() > MAX_OPERANDS {
+            return Err(Decline::Layout.into());
+        }
+        let mut made: [Option<(NewTensor, DType, usize)>; MAX_OPERANDS] = [const { None }; MAX_OPERANDS];
+        for ((made, read), &wanted) in made.iter_mut().zip(&self.tensors).zip(wanted) {
+            if let (Some(Read::Floats(view)), true) = (read, wanted) {
+                let plain = Layout::contiguous(view.layout.sizes()).ok_or(Decline::Layout)?;
+                let tensor = runtime.doors.empty(py, view.dtype, &plain)?;
+                *made = Some((tensor, view.dtype, plain.numel()));
+            }
+        }
+        op.run(layout.numel(), || {
+            // SAFETY: as in `forward`; the gradient and what was kept are of these lengths.
+            let (operands, grad, kept) = unsafe {
+                (
+                    self.operands(),
+                    View::from_raw(grad.dtype, grad.data, grad.layout.numel()),
+                    View::from_raw(kept.dtype, kept.data, kept.layout.numel()),
+                )
+            };
+            let targets = made.each_ref().map(|made| {
+                let (tensor, dtype, len) = made.as_ref()?;
+                // SAFETY: as in `forward`.
+                Some(unsafe { Target::from_raw(*dtype, tensor.data, *len) })
+            });
+            self.kernel.backward(
+                &Exec::new(runtime.isa, &runtime.team),
+                grad,
+                &operands,
+                kept,
+                targets,
+                numbers,
+            );
+        })?;
+        let tensors = made.into_iter().take(self.tensors.len());
+        let finished = tensors.map(|made| made.map(|(tensor, ..)| runtime.doors.finish(py, tensor)).transpose());
+        Ok(finished.collect::<Result<_, _>>()?)
+    }
+}
+
+/// An argument that is a tensor; `None` where it is missing.
+///
+/// # Safety
+/// The object is null or alive for as long as the result, and the GIL is held.
+pub(crate) unsafe fn optional(py: Python<'_>, object: *mut ffi::PyObject) -> Option<Bound<'_, PyAny>> {
+    // SAFETY: the caller's.
+    let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, object) };
+    object.filter(|object| !object.is_none())
+}
+
+/// Whether a sequence of integers is what `sizes` ends with.
+pub(crate) fn ends_with(sizes: &[i64], asked: &Bound<'_, PyAny>) -> bool {
+    let Ok(asked) = asked.extract::<Vec<i64>>() else {
+        return false;
+    };
+    sizes.ends_with(&asked)
+}
