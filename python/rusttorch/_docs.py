@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .catalog import EVERY, Entrance, Op, Row
+from .catalog import EVERY, Entrance, Row, Step
 
 BEGIN, END = "<!-- ops:begin -->", "<!-- ops:end -->"
 
@@ -33,7 +33,7 @@ def _line(row: Row) -> str:
 
 def _written(row: Row, entrance: Entrance) -> str:
     """As users write it: what optimizers call they need not write."""
-    return entrance.path if isinstance(row, Op) else f"{entrance.module}.{entrance.attribute}"
+    return f"{entrance.module}.{entrance.attribute}" if isinstance(row, Step) else entrance.path
 
 
 def with_table(text: str) -> str:

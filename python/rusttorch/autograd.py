@@ -10,14 +10,16 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .catalog import Op
+from .catalog import Nary, Op, Row
 
 #: What a call's forward pass needs beside its input. The node takes the input alone, and so has stock torch's edges.
 _call = threading.local()
 
 
-def make_apply(op: Op, native: Any) -> Callable[..., Any]:
-    """``apply(input, dim, *numbers)`` of the row's autograd function."""
+def make_apply(op: Op | Nary, native: Any) -> Callable[..., Any]:
+    """``apply(input, dim, *numbers)`` of the row's autograd function; for several tensors ``input`` are those."""
+    if isinstance(op, Nary):
+        return _make_nary(op, native)
     return _make_masked(op, native) if op.random else _make_plain(op, native)
 
 
@@ -87,7 +89,29 @@ def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
     )
 
 
-def _given(op: Op, input: Any, result: Any) -> Any:
+def _make_nary(op: Nary, native: Any) -> Callable[..., Any]:
+    """Saves the tensors, and a few numbers of each row where stock torch saves results of its steps."""
+    forward_kernel, backward_kernel = native.forward_nary, native.backward_nary
+    formula = op.backward
+
+    def forward(ctx: Any, *tensors: Any) -> Any:
+        _, ctx.numbers = _call.arguments
+        result, kept = _given(op, tensors[0], forward_kernel(tensors, ctx.numbers))
+        ctx.save_for_backward(*tensors, kept)
+        return result
+
+    def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
+        *tensors, kept = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        gradients = backward_kernel(grad.contiguous(), tensors, kept, wanted, ctx.numbers)
+        if gradients is None:
+            gradients = formula(grad, *tensors, *ctx.numbers)
+        return tuple(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
+
+    return _function(op, forward, backward, op.names)
+
+
+def _given(op: Row, input: Any, result: Any) -> Any:
     """The kernel's result. The call was accepted, so that only memory can be short: this raises torch's own error."""
     if result is None:
         import torch
@@ -98,7 +122,7 @@ def _given(op: Op, input: Any, result: Any) -> Any:
 
 
 def _function(
-    op: Op,
+    op: Op | Nary,
     forward: Callable[..., Any],
     backward: Callable[..., Any],
     names: tuple[str, ...],
@@ -129,8 +153,10 @@ def _function(
     # The base's `apply` looks for functorch first, which the guards have done.
     apply_input = super(torch.autograd.Function, function).apply
 
+    several = isinstance(op, Nary)
+
     def apply(input: Any, dim: int | None, *numbers: float) -> Any:
         _call.arguments = dim, numbers
-        return apply_input(input, *others(input))
+        return apply_input(*input) if several else apply_input(input, *others(input))
 
     return apply

@@ -21,6 +21,11 @@ ROLES = {
     "inplace": "inplace",
     "dtype": "dtype",  # the input's, or it goes to stock torch
     "out": "absent",  # anything but None goes to stock torch
+    "normalized_shape": "sizes",
+    "cudnn_enable": "ignored",
+    "weight": "absent",  # of classes
+    "size_average": "absent",
+    "reduce": "absent",
     "_stacklevel": "ignored",
     "training": "true",  # anything else goes to stock torch
     "train": "true",
@@ -59,10 +64,11 @@ class Parameter:
     """One parameter of a stock signature."""
 
     name: str
-    #: "input", "dim", "dtype", "inplace", "absent", "ignored", "true", "false", "number" or "flag"; of an optimizer's step
-    #: "params", "grads", "state" or "steps" as well
+    #: "input", "dim", "dtype", "inplace", "absent", "ignored", "true", "false", "number" or "flag"; of an op on several
+    #: tensors "operand", "sizes" (those that the input ends with) or "optional" (a number, or None for the default) as
+    #: well; of an optimizer's step "params", "grads", "state" or "steps"
     role: str
-    #: index among the kernel's numbers (roles "number" and "flag"), or among what the optimizer keeps (role "state")
+    #: index among the kernel's numbers (roles "number", "optional", "sizes" and "flag"), or among what the optimizer keeps (role "state")
     index: int = 0
     #: whether the caller must give it
     required: bool = False
@@ -115,6 +121,8 @@ class Row:
         further numbers of the kernel, which are no parameters.
     ``exactness``
         ``"bits"``: the same bits as stock torch; ``"ulp"``: maximum error against float64 no larger than stock's.
+    ``given``
+        further values of its representative calls, made from their ``x``: an expression each.
     """
 
     name: str
@@ -124,10 +132,18 @@ class Row:
     fixed: tuple[float, ...] = field(default=(), kw_only=True)
     dtypes: tuple[str, ...] = field(default=FLOATS, kw_only=True)
     exactness: Literal["bits", "ulp"] = field(default="ulp", kw_only=True)
+    given: dict[str, str] = field(default_factory=dict, kw_only=True)
 
     def parsed(self) -> tuple[Entrance, ...]:
         """The entrances, parsed."""
         return tuple(self._parse(signature) for signature in self.entrances)
+
+    def scope(self, x: Any) -> dict[str, Any]:
+        """The names of a representative call over ``x``."""
+        import torch
+
+        names = {"torch": torch, "F": torch.nn.functional, "x": x}
+        return names | {name: eval(value, dict(names)) for name, value in self.given.items()}
 
     def _role(self, name: str) -> tuple[str, int]:
         """What a parameter means, and its index."""
@@ -223,6 +239,46 @@ class Op(Row):
     def random(self) -> bool:
         """Whether it draws random numbers."""
         return self.saves == "mask"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nary(Row):
+    """One operation on several tensors.
+
+    ``operands``
+        the parameters that are tensors beside the input, in the order of the kernel.
+    ``optional``
+        those of the numbers that may be ``None``, which is the value here.
+    ``choices``, ``node``, ``flops``
+        as of `Op`.
+    ``backward``
+        stock torch's own formula, differentiable: the gradients of the tensors from ``(grad, *tensors, *numbers)``; it
+        serves double backward and what the backward kernel declines.
+    ``names``
+        what the autograd node calls the tensors.
+    ``calls``
+        representative calls, over a two-dimensional ``x`` and what ``given`` names, for tests and benches.
+    ``passes``
+        bytes that the best of kernels moves for those of ``x``, forward and in training.
+    """
+
+    operands: tuple[str, ...]
+    calls: tuple[str, ...]
+    backward: Callable[..., tuple[Any, ...]]
+    node: str
+    names: tuple[str, ...]
+    flops: int
+    passes: tuple[float, float]
+    optional: tuple[str, ...] = ()
+    choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def _role(self, name: str) -> tuple[str, int]:
+        if name in self.operands:
+            return "operand", 0
+        role, index = super()._role(name)
+        if role != "number":
+            return role, index
+        return ("optional" if name in self.optional else ROLES.get(name, role)), index
 
 
 def _aten() -> Any:
@@ -566,6 +622,100 @@ ROWS: tuple[Op, ...] = (
     ),
 )
 
+
+def _layer_norm_backward(
+    grad: Any, input: Any, weight: Any, bias: Any, dims: float, eps: float
+) -> tuple[Any, Any, Any]:
+    shape = input.shape[input.dim() - int(dims) :]
+    _, mean, rstd = _aten().native_layer_norm(input.detach(), shape, weight, bias, eps)
+    wanted = [tensor is not None and tensor.requires_grad for tensor in (input, weight, bias)]
+    return _aten().native_layer_norm_backward(grad, input, shape, mean.detach(), rstd.detach(), weight, bias, wanted)
+
+
+def _rms_norm_backward(grad: Any, input: Any, weight: Any, dims: float, eps: float) -> tuple[Any, Any]:
+    import torch
+
+    wide = input if input.dtype == torch.float64 else input.float()
+    grad = grad.to(wide.dtype)
+    inner = tuple(range(input.dim() - int(dims), input.dim()))
+    eps = torch.finfo(wide.dtype).eps if eps == float("-inf") else eps
+    scale = (wide.square().mean(inner, keepdim=True) + eps).rsqrt()
+    normal = wide * scale
+    weighted = grad if weight is None else grad * weight.to(wide.dtype)
+    gradient = (weighted - normal * (weighted * normal).mean(inner, keepdim=True)) * scale
+    of_weight = None
+    if weight is not None:
+        of_weight = (grad * normal).sum(tuple(range(input.dim() - int(dims)))).to(weight.dtype)
+    return gradient.to(input.dtype), of_weight
+
+
+def _cross_entropy_backward(
+    grad: Any, input: Any, target: Any, ignored: float, reduction: float, smoothing: float
+) -> tuple[Any, None]:
+    counts = target != int(ignored)
+    grad = grad * counts
+    if reduction == 1.0:
+        grad = grad / counts.sum()
+    dim = input.dim() - 1
+    chosen = grad.unsqueeze(dim) * (smoothing - 1.0)
+    # Ignored rows have a gradient of zero, whatever their index is.
+    terms = (grad.unsqueeze(dim) * (-smoothing / input.shape[dim])).expand_as(input)
+    terms = terms.scatter_add(dim, (target * counts).unsqueeze(dim), chosen)
+    result = input.log_softmax(dim)
+    gradient = _aten()._log_softmax_backward_data(terms.to(input.dtype), result, dim, input.dtype)
+    return gradient.masked_fill(~counts.unsqueeze(dim), 0.0), None
+
+
+#: Of `Nary.given`: weights that are no two alike.
+_WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
+
+NARY_ROWS: tuple[Nary, ...] = (
+    Nary(
+        "layer_norm",
+        ("F.layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05)",
+         "torch.layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn_enable=True)"),
+        operands=("weight", "bias"),
+        numbers={"normalized_shape": 0.0, "eps": 1e-5},
+        calls=("F.layer_norm(x, x.shape[-1:], w, b)", "F.layer_norm(x, x.shape[-1:])"),
+        given={"w": _WEIGHTS.format(0.5, 1.5), "b": _WEIGHTS.format(-1.0, 1.0)},
+        backward=_layer_norm_backward,
+        node="NativeLayerNormBackward0",
+        names=("input", "weight", "bias"),
+        flops=6,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "rms_norm",
+        ("F.rms_norm(input, normalized_shape, weight=None, eps=None)",
+         "torch.rms_norm(input, normalized_shape, weight=None, eps=None)"),
+        operands=("weight",),
+        numbers={"normalized_shape": 0.0, "eps": float("-inf")},
+        optional=("eps",),
+        calls=("F.rms_norm(x, x.shape[-1:], w)", "F.rms_norm(x, x.shape[-1:])"),
+        given={"w": _WEIGHTS.format(0.5, 1.5)},
+        backward=_rms_norm_backward,
+        node="MulBackward0",
+        names=("self", "other"),
+        flops=4,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "cross_entropy",
+        ("F.cross_entropy(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, "
+         "reduction='mean', label_smoothing=0.0)",),
+        operands=("target",),
+        numbers={"ignore_index": -100.0, "reduction": 1.0, "label_smoothing": 0.0},
+        choices={"reduction": ("none", "mean", "sum")},
+        calls=("F.cross_entropy(x, t)", "F.cross_entropy(x, t, reduction='none')", "F.cross_entropy(x, t, label_smoothing=0.1)"),
+        given={"t": "torch.arange(x.shape[0]) * 7 % x.shape[-1]"},
+        backward=_cross_entropy_backward,
+        node="NllLossBackward0",
+        names=("self", "target"),
+        flops=15,
+        passes=(1.0, 3.0),
+    ),
+)
+
 #: Of Adam; AdamW's has no parameter for how weight decays.
 _ADAM = (
     "params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, state_steps, foreach=None, capturable=False, "
@@ -621,6 +771,7 @@ STEP_ROWS: tuple[Step, ...] = (
 )
 
 CATALOG: dict[str, Op] = {row.name: row for row in ROWS}
+NARY: dict[str, Nary] = {row.name: row for row in NARY_ROWS}
 STEPS: dict[str, Step] = {row.name: row for row in STEP_ROWS}
 #: Every row, by the name that users select it with.
-EVERY: dict[str, Row] = {**CATALOG, **STEPS}
+EVERY: dict[str, Row] = {**CATALOG, **NARY, **STEPS}

@@ -16,7 +16,7 @@ import wrapt
 
 from . import _rusttorch, compat, memory, thresholds
 from .autograd import make_apply
-from .catalog import EVERY, Entrance, Op, Row, holder
+from .catalog import EVERY, Entrance, Nary, Op, Row, Step, holder
 from .log import logger, warn
 from .runtime import ALL_DTYPES, AUTOCAST, UnavailableError, announce, open_runtime, torch_version, without_modes
 from .selfcheck import different, failures, missing, untouched
@@ -126,6 +126,9 @@ def _build(row: Row) -> Operation:
         native.set_apply(make_apply(row, native), row.saves == "result" or row.shape == "reduce")
     else:
         native = _rusttorch.Op(row.name, kernel)
+    if isinstance(row, Nary):
+        choices = row.choices
+        native.set_apply(make_apply(row, native), False)
     sites = []
     for entrance in row.parsed():
         holder = entrance.holder()
@@ -195,10 +198,12 @@ def operations() -> dict[str, Operation]:
             for operation in built.values():
                 operation.native.reset()
                 row = operation.row
-                if not isinstance(row, Op):
+                if isinstance(row, Step):
                     continue
                 if torch_version() < ALL_DTYPES:
                     operation.missing = without_modes(missing, row)
+                if isinstance(row, Nary):
+                    continue  # under autocast they are stock torch's
                 if row.random:
                     operation.missing |= without_modes(different, operation)
                     operation.native.reset()

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from . import _rusttorch
-from .catalog import Op, Parameter
+from .catalog import Nary, Op, Parameter
 from .thresholds import MODES
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def failures(operations: dict[str, Operation]) -> list[str]:
     return wrong
 
 
-def missing(row: Op) -> set[tuple[str, str]]:
+def missing(row: Op | Nary) -> set[tuple[str, str]]:
     """``(mode, dtype)`` that this torch does not have on the CPU: its own error is what the program shall see."""
     import torch
 
@@ -61,7 +61,7 @@ def missing(row: Op) -> set[tuple[str, str]]:
         x = torch.full((2, 2), 0.5, dtype=getattr(torch, dtype), requires_grad=True)
         for call in row.calls:
             try:
-                result = eval(call, {"F": torch.nn.functional, "torch": torch, "x": x})
+                result = eval(call, row.scope(x))
             except RuntimeError:
                 found |= {(mode, dtype) for mode in MODES}
                 break
@@ -113,7 +113,7 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
             needed = [p for p in site.entrance.parameters if p.required or p.role == "dim"][1:]
             results.append(site.stock(x.clone(), *(argument(row, p) for p in needed)))
         leaf = x.clone().requires_grad_()
-        result = eval(row.calls[0], {"F": torch.nn.functional, "torch": torch, "x": leaf})
+        result = eval(row.calls[0], row.scope(leaf))
         results += [result.detach(), *_gradients(result.grad_fn, torch.ones_like(result))]
         return results
 

@@ -7,7 +7,7 @@ import json
 from importlib import resources
 from typing import Any
 
-from .catalog import Op, Row
+from .catalog import Row, Step
 
 MODES = ("forward", "inplace", "training")
 
@@ -61,7 +61,7 @@ def windows(
                 result[mode, dtype] = (min_numel, None)
                 continue
             # An optimizer's step saves reading and writing, whatever the numbers are.
-            fallback = None if dtype in MEASURED_ONLY and isinstance(op, Op) else DEFAULT[mode]
+            fallback = None if dtype in MEASURED_ONLY and not isinstance(op, Step) else DEFAULT[mode]
             window = shipped.get(dtype, {}).get(mode, fallback)
             low, high = window if window is not None else (None, None)
             if low is not None:

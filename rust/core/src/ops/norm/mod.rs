@@ -28,6 +28,8 @@ const LINE: usize = 16;
 /// blocks there are at most. They depend on nothing else, so that the sums do not depend on threads.
 const BLOCK_ELEMENTS: usize = 1 << 14;
 const BLOCKS: usize = 64;
+/// Rows whose share is summed up by itself within a block, so that the error of a sum of many rows stays small.
+const TERMS: usize = 16;
 
 /// Rows, and what their results are scaled and shifted by.
 struct Rows<'a, T> {
@@ -108,6 +110,12 @@ fn total<F: RowLane, S: Simd>(simd: S, a: &[F], b: &[F], term: &impl Term<F>) ->
     total
 }
 
+/// A row's mean, rounded once.
+#[inline(always)]
+fn mean_of<F: RowLane>(total: F, dim: usize) -> F {
+    F::of(total.into() / dim as f64)
+}
+
 /// Rows of numbers in a thread's tile, of `dim` each.
 #[inline(always)]
 fn tile_rows<F: RowLane, const N: usize>(tile: &mut Tile<F>, dim: usize) -> [&mut [F]; N] {
@@ -132,7 +140,7 @@ fn widen_or<T: RowElement, S: Simd>(simd: S, src: Option<&[T]>, missing: f64, ds
 /// squares, are kept.
 struct Forward<'a, T: RowElement, const CENTERED: bool> {
     rows: Rows<'a, T>,
-    eps: T::Lane,
+    eps: f64,
     dst: &'a mut [MaybeUninit<T>],
     kept: [&'a mut [MaybeUninit<T::Lane>]; 2],
 }
@@ -148,13 +156,12 @@ impl<T: RowElement, const CENTERED: bool> Program for Forward<'_, T, CENTERED> {
         let [widened, centered, weights, biases, scratch] = tile_rows(&mut tile, dim);
         widen_or(simd, rows.weight, 1.0, weights);
         widen_or(simd, rows.bias, 0.0, biases);
-        let share = T::Lane::of(1.0 / dim as f64);
         let [means, scales] = kept;
         for (row, (src, dst)) in rows.input.chunks_exact(dim).zip(dst.chunks_exact_mut(dim)).enumerate() {
             let values = T::lanes(simd, src, widened);
             let mut mean = T::Lane::ZERO;
             let centered = if CENTERED {
-                mean = total(simd, values, values, &First) * share;
+                mean = mean_of(total(simd, values, values, &First), dim);
                 for (centered, &x) in centered.iter_mut().zip(values) {
                     *centered = x - mean;
                 }
@@ -162,7 +169,8 @@ impl<T: RowElement, const CENTERED: bool> Program for Forward<'_, T, CENTERED> {
             } else {
                 values
             };
-            let scale = T::Lane::of(1.0) / (total(simd, centered, centered, &Product) * share + eps).sqrt();
+            let squares: f64 = total(simd, centered, centered, &Product).into();
+            let scale = T::Lane::of(1.0 / (squares / dim as f64 + eps).sqrt());
             keep(means, row, mean);
             keep(scales, row, scale);
             let terms = centered.iter().zip(&*weights);
@@ -204,7 +212,7 @@ fn forward<T: RowElement, const CENTERED: bool>(
                 input: &rows.input[elements],
                 ..rows
             },
-            eps: T::Lane::of(eps),
+            eps,
             dst,
             kept,
         });
@@ -228,11 +236,23 @@ impl<T: RowElement, const CENTERED: bool> Program for Backward<'_, T, CENTERED> 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (rows, dim) = (self.rows, self.rows.dim);
-        let mut tile = tile(6, dim);
-        let [widened, grads, normal, weighted, weights, scratch] = tile_rows(&mut tile, dim);
+        let mut tile = tile(8, dim);
+        let [
+            widened,
+            grads,
+            normal,
+            weighted,
+            weights,
+            scratch,
+            weight_terms,
+            bias_terms,
+        ] = tile_rows(&mut tile, dim);
         widen_or(simd, rows.weight, 1.0, weights);
-        let share = T::Lane::of(1.0 / dim as f64);
         let (weight_sums, bias_sums) = self.sums.split_at_mut(self.sums.len().min(dim));
+        let (weight_terms, bias_terms) = (
+            &mut weight_terms[..weight_sums.len()],
+            &mut bias_terms[..bias_sums.len()],
+        );
         let mut targets = self.dst.map(|dst| dst.chunks_exact_mut(dim));
         let both = rows.input.chunks_exact(dim).zip(self.grad.chunks_exact(dim));
         for (row, (src, grad)) in both.enumerate() {
@@ -242,10 +262,14 @@ impl<T: RowElement, const CENTERED: bool> Program for Backward<'_, T, CENTERED> 
             for (normal, &x) in normal.iter_mut().zip(values) {
                 *normal = (x - mean) * scale;
             }
-            for ((sum, &grad), &normal) in weight_sums.iter_mut().zip(grads).zip(&*normal) {
+            if row % TERMS == 0 {
+                add(weight_sums, weight_terms, row == 0);
+                add(bias_sums, bias_terms, row == 0);
+            }
+            for ((sum, &grad), &normal) in weight_terms.iter_mut().zip(grads).zip(&*normal) {
                 *sum = grad.mul_add(normal, *sum);
             }
-            for (sum, &grad) in bias_sums.iter_mut().zip(grads) {
+            for (sum, &grad) in bias_terms.iter_mut().zip(grads) {
                 *sum += grad;
             }
             let Some(dst) = targets.as_mut().and_then(Iterator::next) else {
@@ -254,9 +278,9 @@ impl<T: RowElement, const CENTERED: bool> Program for Backward<'_, T, CENTERED> 
             for ((weighted, &grad), &weight) in weighted.iter_mut().zip(grads).zip(&*weights) {
                 *weighted = grad * weight;
             }
-            let along = total(simd, weighted, normal, &Product) * share;
+            let along = mean_of(total(simd, weighted, normal, &Product), dim);
             let common = if CENTERED {
-                total(simd, weighted, weighted, &First) * share
+                mean_of(total(simd, weighted, weighted, &First), dim)
             } else {
                 T::Lane::ZERO
             };
@@ -266,6 +290,19 @@ impl<T: RowElement, const CENTERED: bool> Program for Backward<'_, T, CENTERED> 
             );
             T::collect(simd, results, scratch, dst);
         }
+        add(weight_sums, weight_terms, false);
+        add(bias_sums, bias_terms, false);
+    }
+}
+
+/// Adds terms to sums, unless they are none yet, and clears them.
+#[inline(always)]
+fn add<F: RowLane>(sums: &mut [F], terms: &mut [F], none: bool) {
+    for (sum, term) in sums.iter_mut().zip(&mut *terms) {
+        if !none {
+            *sum += *term;
+        }
+        *term = F::ZERO;
     }
 }
 

@@ -229,7 +229,7 @@ impl<F: RowLane> Drop for Tile<F> {
 }
 
 /// A lane type with registers and a [`Tile`].
-pub(in crate::ops) trait RowLane: RowExp + Typed {
+pub(in crate::ops) trait RowLane: RowExp + Typed + Into<f64> {
     /// Its register in an instruction set.
     type Vector<S: Simd>: Vector<Lane = Self, Isa = S>;
     /// Partial sums of a row: so many that additions do not wait for one another.
