@@ -41,7 +41,7 @@ def names(known: Sequence[str], text: str) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    from rusttorch.catalog import CATALOG, FLOATS
+    from rusttorch.catalog import FLOATS, TENSOR_OPS
 
     from .cases import MODES
 
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--seconds", type=float, help="about how long to measure, for each number of threads")
     common.add_argument("--quick", action="store_true", help="fewer cases, about two minutes")
     chosen = argparse.ArgumentParser(add_help=False)
-    chosen.add_argument("--ops", type=listing(tuple(CATALOG)), default=list(CATALOG), metavar="A,B")
+    chosen.add_argument("--ops", type=listing(tuple(TENSOR_OPS)), default=list(TENSOR_OPS), metavar="A,B")
     chosen.add_argument("--dtypes", type=listing(FLOATS), metavar="A,B", help=f"of {', '.join(FLOATS)}")
 
     root = argparse.ArgumentParser(prog="python -m bench", description="Without a command: ops.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rusttorch.catalog import CATALOG, FLOATS, Op
+from rusttorch.catalog import FLOATS, TENSOR_OPS, Nary, Op
 
 MODES = ("forward", "inplace", "training")
 SIZES = (1, 16, 256, 1024, 4096, 16384, 65536, 262144, 2**20, 2**22, 2**24, 2**26)
@@ -37,9 +37,9 @@ class Case:
     columns: int = 0
 
     @property
-    def row(self) -> Op:
+    def row(self) -> Op | Nary:
         """The op's row of the catalogue."""
-        return CATALOG[self.op]
+        return TENSOR_OPS[self.op]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,6 +52,10 @@ class Case:
     @property
     def traffic(self) -> tuple[str, int]:
         """The kind of memory traffic, and the bytes that the best of kernels would move."""
+        if isinstance(self.row, Nary):
+            forward, training = self.row.passes
+            passes = training if self.mode == "training" else forward
+            return "read" if passes == 1 else "copy", int(passes * self.size * ITEMSIZE[self.dtype])
         values = {"pointwise": 1.0, "rows": 1.0, "reduce": 0.0, "glu": 0.5}[self.row.shape]
         # Backward reads the result's gradient and what was saved, and writes the input's gradient. What was saved is
         # the input or, of the same size, the result; a reduction's own gradient is small.
@@ -73,7 +77,7 @@ def inplace_call(op: str, call: str) -> str | None:
         return None
     path = ast.unparse(tree.func)
     arguments = [ast.unparse(argument) for argument in (*tree.args, *tree.keywords)]
-    entrances = {entrance.path: entrance for entrance in CATALOG[op].parsed()}
+    entrances = {entrance.path: entrance for entrance in TENSOR_OPS[op].parsed()}
     if any(parameter.role == "inplace" for parameter in entrances[path].parameters):
         return f"{path}({', '.join([*arguments, 'inplace=True'])})"
     if f"{path}_" in entrances:
@@ -95,7 +99,7 @@ def plan(
     everything: bool = False,
 ) -> list[Case]:
     """Every case; ``variants`` for all of an op's calls, ``everything`` for the largest sizes in all of them too."""
-    rows = [CATALOG[name] for name in (CATALOG if ops is None else ops)]
+    rows = [TENSOR_OPS[name] for name in (TENSOR_OPS if ops is None else ops)]
     cases = []
     for dtype in dtypes:
         for size in sizes:
@@ -169,7 +173,7 @@ def run(n):
     "training": """
 def run(n):
     for _ in range(n):
-        x.grad = None
+        {grads} = None
         ({call}).backward(g)
 """,
 }
@@ -180,9 +184,9 @@ def build(case: Case, inputs: Inputs) -> Work:
     import torch
 
     x = inputs.get(case)
-    scope: dict[str, Any] = {"torch": torch, "F": torch.nn.functional, "x": x}
+    scope = case.row.scope(x)
     call: str | None = case.call
-    prepare, limit = None, None
+    prepare, limit, leaves = None, None, []
     if case.mode == "inplace":
         call = inplace_call(case.op, case.call)
         limit = max(1, min(_INPLACE_TENSORS, _INPLACE_ELEMENTS // case.size))
@@ -193,9 +197,13 @@ def build(case: Case, inputs: Inputs) -> Work:
                 tensor.copy_(x)
 
     elif case.mode == "training":
-        x = scope["x"] = x.detach().requires_grad_()
+        used = {node.id for node in ast.walk(ast.parse(case.call)) if isinstance(node, ast.Name)}
+        for name, value in list(scope.items()):
+            if name in used and isinstance(value, torch.Tensor) and value.is_floating_point():
+                scope[name] = value.detach().requires_grad_()
+                leaves.append(name)
         scope["g"] = torch.ones_like(eval(case.call, dict(scope)))
-    exec(LOOPS[case.mode].format(call=call), scope)
+    exec(LOOPS[case.mode].format(call=call, grads=" = ".join(f"{name}.grad" for name in leaves)), scope)
     return Work(scope["run"], prepare, limit, scope)
 
 

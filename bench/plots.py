@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from rusttorch.catalog import FLOATS, Op
+from rusttorch.catalog import FLOATS, Nary, Op
 
 from .ops import short
 from .results import Record
@@ -21,13 +21,17 @@ matplotlib.use("svg")
 # Text as text and names without chance: files stay small, and the same figures give the same file.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size": 9, "axes.titlesize": 9})
 
-FAMILIES = ("clamps and scalings", "activations", "elementary functions", "softmaxes and gates")
+FAMILIES = (
+    "clamps and scalings", "activations", "elementary functions", "softmaxes and gates", "normalisation and losses",
+)  # fmt: skip
 #: Instructions for an element up to which an op is only memory's work.
 _CHEAP = 5
 
 
-def family(op: Op) -> str:
+def family(op: Op | Nary) -> str:
     """The family whose figure the op is in."""
+    if isinstance(op, Nary):
+        return FAMILIES[4]
     if op.shape != "pointwise":
         return FAMILIES[3]
     if op.flops <= _CHEAP:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rusttorch.catalog import CATALOG, FLOATS
+from rusttorch.catalog import FLOATS, TENSOR_OPS
 from rusttorch.thresholds import table
 
 from . import accuracy, calls, machine, roof, steps
@@ -206,7 +206,7 @@ def _ops(
 
 def _at_size(records: Iterable[Record]) -> list[Record]:
     """The records at `SIZE`, or at the largest size below that was measured, in the catalogue's order."""
-    ranks = {call: rank for rank, call in enumerate(call for op in CATALOG.values() for call in op.calls)}
+    ranks = {call: rank for rank, call in enumerate(call for op in TENSOR_OPS.values() for call in op.calls)}
     found = sorted(records, key=lambda record: ranks.get(record.case.call, len(ranks)))
     sizes = [record.case.size for record in found if record.case.size <= SIZE]
     return [record for record in found if record.case.size == max(sizes, default=0)]
@@ -279,7 +279,7 @@ def _kept(vendor: str, isa: str) -> str:
     """What the thresholds leave to stock torch."""
     windows = table(vendor, isa)
     never, limited = [], []
-    for op in CATALOG:
+    for op in TENSOR_OPS:
         for dtype, modes in windows.get(op, {}).items():
             for mode, window in modes.items():
                 if window is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rusttorch.catalog import CATALOG
+from rusttorch.catalog import TENSOR_OPS
 
 from .accuracy import is_worse
 from .cases import MODES
@@ -75,7 +75,7 @@ def derive(records: Iterable[Record], errors: Mapping[str, Iterable[dict[str, An
         (isa, row["op"], row["dtype"])
         for isa, rows in errors.items()
         for row in rows
-        if row["call"] == CATALOG[row["op"]].calls[0] and is_worse(row, INEXACT)
+        if row["call"] == TENSOR_OPS[row["op"]].calls[0] and is_worse(row, INEXACT)
     }
     groups: dict[tuple[str, str, str, str], dict[int, list[Spread]]] = {}
     for record in records:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 FLOATS = ("float32", "float64", "bfloat16", "float16")
 
@@ -261,6 +261,10 @@ class Nary(Row):
     ``passes``
         bytes that the best of kernels moves for those of ``x``, forward and in training.
     """
+
+    shape: ClassVar[str] = "nary"
+    domain: ClassVar[str] = "any"
+    random: ClassVar[bool] = False
 
     operands: tuple[str, ...]
     calls: tuple[str, ...]
@@ -773,5 +777,7 @@ STEP_ROWS: tuple[Step, ...] = (
 CATALOG: dict[str, Op] = {row.name: row for row in ROWS}
 NARY: dict[str, Nary] = {row.name: row for row in NARY_ROWS}
 STEPS: dict[str, Step] = {row.name: row for row in STEP_ROWS}
+#: What takes tensors and gives one.
+TENSOR_OPS: dict[str, Op | Nary] = {**CATALOG, **NARY}
 #: Every row, by the name that users select it with.
-EVERY: dict[str, Row] = {**CATALOG, **NARY, **STEPS}
+EVERY: dict[str, Row] = {**TENSOR_OPS, **STEPS}

@@ -225,39 +225,37 @@ struct Row<F> {
     grad: F,
 }
 
-/// Gradients of a row, or of a part of one that begins with the class at `start`.
-struct Gradients<'a, 'b, T: RowElement> {
+/// Gradients of rows from `first` on, or of a part of that row which begins with the class at `start`.
+struct Gradients<'a, 'b, T: RowElement, N> {
     call: &'a Call<'b, T>,
-    row: usize,
-    numbers: Row<T::Lane>,
+    first: usize,
     start: usize,
+    /// Those of a row.
+    numbers: N,
     dst: &'a mut [MaybeUninit<T>],
 }
 
-impl<T: RowElement> Program for Gradients<'_, '_, T> {
+impl<T: RowElement, N: Fn(usize) -> Row<T::Lane>> Program for Gradients<'_, '_, T, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self {
-            call,
-            row,
-            numbers: Row { max, scale, grad },
-            start,
-            dst,
-        } = self;
-        let Some(class) = call.class(row) else {
-            dst.fill(MaybeUninit::new(T::rounded(T::Lane::ZERO)));
-            return;
-        };
-        let smooth = grad * T::Lane::of(call.smoothing / call.dim as f64);
-        let of = |x: T::Lane| ((x - max).exp_lifted() * scale).mul_add(grad, -smooth);
-        let first = row * call.dim + start;
-        let scores = &call.scores[first..first + dst.len()];
-        T::map(simd, scores, dst, of);
-        if let Some(dst) = class.checked_sub(start).and_then(|at| dst.get_mut(at)) {
-            let rest = grad * T::Lane::of(1.0 - call.smoothing);
-            dst.write(T::rounded(of(call.scores[row * call.dim + class].lane()) - rest));
+        let Self { call, start, .. } = self;
+        for (row, dst) in (self.first..).zip(self.dst.chunks_mut(call.dim)) {
+            let Some(class) = call.class(row) else {
+                dst.fill(MaybeUninit::new(T::rounded(T::Lane::ZERO)));
+                continue;
+            };
+            let Row { max, scale, grad } = (self.numbers)(row);
+            let smooth = grad * T::Lane::of(call.smoothing / call.dim as f64);
+            let of = |x: T::Lane| ((x - max).exp_lifted() * scale).mul_add(grad, -smooth);
+            let first = row * call.dim + start;
+            let scores = &call.scores[first..first + dst.len()];
+            T::map(simd, scores, dst, of);
+            if let Some(dst) = class.checked_sub(start).and_then(|at| dst.get_mut(at)) {
+                let rest = grad * T::Lane::of(1.0 - call.smoothing);
+                dst.write(T::rounded(of(call.scores[row * call.dim + class].lane()) - rest));
+            }
         }
     }
 }
@@ -287,17 +285,19 @@ fn backward<T: RowElement>(exec: &Exec, call: &Call<T>, grad: &[T], saved: View,
     };
     let (team, grain) = exec.team(dst.len(), 2 * size_of::<T>(), FLOPS);
     by_row(team, grain, dst, dim, &|team, first, dst| {
-        for (row, dst) in (first..).zip(dst.chunks_exact_mut(dim)) {
-            let numbers = numbers(row);
-            split_mut(team, dst, 1, grain, &|start, dst| {
-                exec.isa.run(Gradients {
-                    call,
-                    row,
-                    numbers,
-                    start,
-                    dst,
-                });
+        let run = |start, dst: &mut [MaybeUninit<T>]| {
+            exec.isa.run(Gradients {
+                call,
+                first,
+                start,
+                numbers,
+                dst,
             });
+        };
+        if dst.len() == dim {
+            split_mut(team, dst, 1, grain, &run);
+        } else {
+            run(0, dst);
         }
     });
 }

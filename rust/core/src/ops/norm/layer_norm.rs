@@ -1,10 +1,15 @@
 //! `torch.nn.functional.layer_norm`.
 
+use core::ops::RangeInclusive;
+
 use super::{Rows, backward, forward, outline};
 use crate::{
     dtype::{Target, View},
     kernel::{Exec, MAX_OPERANDS, NaryKernel, Operand, Outline, each_type},
 };
+
+/// Elements of rows at which this is no slower than torch's kernel.
+const WORTHWHILE: RangeInclusive<usize> = 128..=16384;
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias` over rows, with the variance of a whole population.
 ///
@@ -19,7 +24,14 @@ impl NaryKernel for LayerNorm {
     }
 
     fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str> {
-        outline(operands, numbers, 2)
+        let outline = outline(operands, numbers, 2)?;
+        let (_, rows) = outline.saved;
+        let len = outline.result.numel();
+        // torch's own kernel takes one row after the other as well.
+        if len > 1024 && !WORTHWHILE.contains(&(2 * len / rows)) {
+            return Err("rows that are short or very long");
+        }
+        Ok(outline)
     }
 
     fn forward(

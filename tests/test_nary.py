@@ -1,0 +1,471 @@
+"""Operations on several tensors against stock torch and float64, generated from the catalogue."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ops_cases as cases
+import pytest
+import torch
+import torch.nn.functional as F
+from support import calls, declined
+
+import rusttorch
+from rusttorch.catalog import NARY, Nary
+
+CALLS = [(row, text) for row in NARY.values() for text in row.calls]
+all_calls = pytest.mark.parametrize(("row", "text"), CALLS, ids=[text for _, text in CALLS])
+all_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+
+#: Few and many rows, short and long ones, odd lengths, more than a thread's share.
+SHAPES = [(1, 1), (5, 7), (3, 64), (16, 130), (40, 1000), (300, 257), (3, 5000), (2, 70_001)]
+
+#: What an error of stock torch's says nothing about, in units in the last place of the largest number.
+FLOOR = {torch.float32: 1.5, torch.float64: 16.0, torch.bfloat16: 0.51, torch.float16: 0.51}
+
+
+def takes(row: Nary, shape: tuple[int, ...]) -> bool:
+    """Whether the kernel takes rows of that many elements."""
+    size, columns = torch.Size(shape).numel(), shape[-1]
+    return row.name != "layer_norm" or size <= 1024 or 128 <= columns <= 16384
+
+
+def drawn(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def leaves(row: Nary, text: str, x: torch.Tensor) -> dict[str, Any]:
+    """The call's names, with gradients where they can have them."""
+    scope = row.scope(x)
+    code = compile(text, "call", "eval")
+    used = {name: scope[name] for name in code.co_names if isinstance(scope.get(name), torch.Tensor)}
+    return scope | {
+        name: value.clone().requires_grad_() if value.is_floating_point() else value for name, value in used.items()
+    }
+
+
+def everything(row: Nary, text: str, x: torch.Tensor, wide: bool = False) -> list[torch.Tensor]:
+    """The result without a gradient, with one, and the gradients."""
+    scope = leaves(row, text, x)
+    if wide:
+        scope = {
+            name: value.detach().double().requires_grad_() if getattr(value, "requires_grad", False) else value
+            for name, value in scope.items()
+        }
+    result = eval(text, scope)
+    inputs = [value for value in scope.values() if getattr(value, "requires_grad", False)]
+    grad = drawn(tuple(result.shape), x.dtype, 99).to(result.dtype)
+    gradients = torch.autograd.grad(result, inputs, grad)
+    with torch.no_grad():
+        plain = eval(text, scope)
+    return [plain, result.detach(), *gradients]
+
+
+def faults(row: Nary, text: str, x: torch.Tensor, runs: int | None = None) -> Iterator[str]:
+    stock, reference = everything(row, text, x), everything(row, text, x, wide=True)
+    with cases.accelerated(row) as counted:  # type: ignore[arg-type]
+        mine = everything(row, text, x)
+        ran = counted()
+    if runs is not None and ran != runs:
+        yield f"{ran} runs of the kernel, expected {runs}: {declined(row.name)}"
+    for index, (a, b, truth) in enumerate(zip(mine, stock, reference, strict=True)):
+        if (a.dtype, a.shape, a.stride()) != (b.dtype, b.shape, b.stride()):
+            yield f"{index}: {a.dtype} {a.shape} {a.stride()}, stock {b.dtype} {b.shape} {b.stride()}"
+            continue
+        # Stock torch's intermediate results may overflow where the result does not.
+        for kind in (torch.isnan, torch.isposinf, torch.isneginf):
+            if ((kind(a) != kind(b)) & (kind(a) != kind(truth.to(a.dtype)))).any():
+                yield f"{index}: {kind.__name__} {kind(a).sum()}, stock {kind(b).sum()}, float64 {kind(truth).sum()}"
+        finite = truth.isfinite() & a.isfinite() & b.isfinite()
+        if not finite.any():
+            continue
+        largest = float(truth[finite].abs().max())
+        if row.name != "cross_entropy" or x.shape[-1] == 1:
+            largest = max(largest, 1.0)  # gradients can be the difference of larger numbers
+        unit = torch.finfo(a.dtype).eps * largest
+        error, allowed = (float((value.double() - truth)[finite].abs().max()) for value in (a, b))
+        allowed = max(1.5 * allowed, FLOOR[a.dtype] * unit)
+        if error > allowed:
+            yield f"{index}: error {error:.3g}, allowed {allowed:.3g}"
+
+
+@all_dtypes
+@all_calls
+def test_results_and_gradients(row: Nary, text: str, dtype: torch.dtype) -> None:
+    found = []
+    for seed, shape in enumerate(SHAPES):
+        if dtype == torch.float64 and shape == (1, 1):
+            continue  # where the reference, stock torch itself, has nothing but errors
+        x = drawn(shape, dtype, seed)
+        found += [f"{shape}: {fault}" for fault in faults(row, text, x, 3 if takes(row, shape) else 0)]
+    assert not found, "\n".join(found)
+
+
+@all_dtypes
+@all_calls
+def test_special_values(row: Nary, text: str, dtype: torch.dtype) -> None:
+    """A row with each, among ordinary ones."""
+    special = [float("nan"), float("inf"), -float("inf"), 0.0, torch.finfo(dtype).max, torch.finfo(dtype).tiny]
+    if dtype == torch.float64:
+        special.remove(torch.finfo(dtype).max)  # the reference, stock torch itself, overflows
+    x = drawn((len(special), 160), dtype)
+    for i, value in enumerate(special):
+        x[i, 20 + i] = value
+    flat = torch.zeros(2, 160, dtype=dtype)
+    flat[1] = 3.0
+    found = [fault for tensor in (x, flat) for fault in faults(row, text, tensor)]
+    assert not found, "\n".join(found)
+
+
+@all_calls
+def test_threads_do_not_change_results(row: Nary, text: str) -> None:
+    before = torch.get_num_threads()
+    try:
+        for shape in ((900, 257), (4, 5000), (2, 140_000)):
+            results = []
+            for threads in (1, 2):
+                torch.set_num_threads(threads)
+                with cases.accelerated(row) as runs:  # type: ignore[arg-type]
+                    results.append(everything(row, text, drawn(shape, torch.float32)))
+                    assert runs() == (3 if takes(row, shape) else 0)
+            if takes(row, shape):
+                assert all(torch.equal(one, two) for one, two in zip(*results, strict=True)), shape
+    finally:
+        torch.set_num_threads(before)
+
+
+@all_calls
+def test_derivatives(row: Nary, text: str) -> None:
+    x = drawn((3, 9), torch.float64)
+    scope = leaves(row, text, x)
+    names = [name for name, value in scope.items() if getattr(value, "requires_grad", False)]
+
+    def call(*inputs: torch.Tensor) -> torch.Tensor:
+        return eval(text, scope | dict(zip(names, inputs, strict=True)))
+
+    inputs = tuple(scope[name] for name in names)
+    with cases.accelerated(row) as runs:  # type: ignore[arg-type]
+        assert torch.autograd.gradcheck(call, inputs)
+        assert runs() > 2
+        assert torch.autograd.gradgradcheck(call, inputs)
+
+
+@all_calls
+def test_higher_derivatives_are_stocks(row: Nary, text: str) -> None:
+    def derivatives(x: torch.Tensor) -> list[torch.Tensor]:
+        scope = leaves(row, text, x)
+        result, found = eval(text, scope), []
+        for _ in range(3):
+            (result,) = torch.autograd.grad((result * result).sum(), scope["x"], create_graph=True)
+            found.append(result.detach())
+        return found
+
+    x = drawn((4, 6), torch.float64)
+    stock = derivatives(x)
+    with cases.accelerated(row):  # type: ignore[arg-type]
+        mine = derivatives(x)
+    for a, b in zip(mine, stock, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@all_calls
+def test_only_what_is_wanted(row: Nary, text: str) -> None:
+    """Every choice of tensors that require a gradient, and a hook on the result."""
+    x = drawn((24, 160), torch.float32)
+    scope = leaves(row, text, x)
+    names = [name for name, value in scope.items() if getattr(value, "requires_grad", False)]
+    for wanted in itertools.product((False, True), repeat=len(names)):
+        if not any(wanted):
+            continue
+
+        def gradients(wanted: tuple[bool, ...] = wanted) -> list[Any]:
+            mine = dict(scope)
+            for name, want in zip(names, wanted, strict=True):
+                mine[name] = scope[name].detach().clone().requires_grad_(want)
+            result = eval(text, mine)
+            result.register_hook(lambda grad: grad * 2)
+            result.sum().backward()
+            return [mine[name].grad for name in names]
+
+        stock = gradients()
+        with cases.accelerated(row) as runs:  # type: ignore[arg-type]
+            mine = gradients()
+            assert runs() == 2
+        for a, b in zip(mine, stock, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                torch.testing.assert_close(a, b)
+
+
+CLASSES = torch.tensor([3, -100, 0, 8, 5])
+WRONG: list[tuple[str, Callable[[], Any]]] = [
+    ("sizes", lambda: F.layer_norm(torch.randn(4, 6), (5,))),
+    ("no sizes", lambda: F.layer_norm(torch.randn(4, 6), ())),
+    ("more sizes", lambda: F.layer_norm(torch.randn(4, 6), (2, 4, 6))),
+    ("a number for sizes", lambda: F.layer_norm(torch.randn(4, 6), 6)),
+    ("a weight of another size", lambda: F.layer_norm(torch.randn(4, 6), (6,), torch.ones(5))),
+    ("a weight of another type", lambda: F.layer_norm(torch.randn(4, 6), (6,), torch.ones(6, dtype=torch.float64))),
+    ("a list for a weight", lambda: F.layer_norm(torch.randn(4, 6), (6,), [1.0] * 6)),
+    ("text for eps", lambda: F.layer_norm(torch.randn(4, 6), (6,), eps="small")),
+    ("integers", lambda: F.layer_norm(torch.ones(4, 6, dtype=torch.int64), (6,))),
+    ("rms sizes", lambda: F.rms_norm(torch.randn(4, 6), (4,))),
+    ("rms weight", lambda: F.rms_norm(torch.randn(4, 6), (6,), torch.ones(1, 6))),
+    ("class too large", lambda: F.cross_entropy(torch.randn(5, 9), torch.tensor([0, 1, 2, 9, 3]))),
+    ("negative class", lambda: F.cross_entropy(torch.randn(5, 9), torch.tensor([0, 1, -1, 8, 3]))),
+    ("fewer classes", lambda: F.cross_entropy(torch.randn(5, 9), torch.tensor([0, 1]))),
+    ("int32 classes", lambda: F.cross_entropy(torch.randn(5, 9), CLASSES.int())),
+    ("reduction", lambda: F.cross_entropy(torch.randn(5, 9), CLASSES, reduction="average")),
+    ("smoothing", lambda: F.cross_entropy(torch.randn(5, 9), CLASSES, label_smoothing=1.5)),
+    ("no tensor", lambda: F.cross_entropy(None, CLASSES)),
+    ("no classes", lambda: F.cross_entropy(torch.randn(5, 9))),
+    ("unknown keyword", lambda: F.rms_norm(torch.randn(4, 6), (6,), bias=None)),
+]
+
+
+@pytest.mark.parametrize(("name", "call"), WRONG, ids=[name for name, _ in WRONG])
+def test_bad_input_has_stock_torchs_error(name: str, call: Callable[[], Any]) -> None:
+    stock = cases.outcome(call)
+    with rusttorch.patch(list(NARY), min_numel=0):
+        mine = cases.outcome(call)
+    assert stock.error is not None
+    assert (type(mine.error), str(mine.error)) == (type(stock.error), str(stock.error))
+
+
+DECLINED: list[tuple[str, str, Callable[[], Any]]] = [
+    ("transposed", "layer_norm", lambda: F.layer_norm(drawn((6, 4), torch.float32).t(), (6,))),
+    ("expanded", "rms_norm", lambda: F.rms_norm(torch.ones(1, 6).expand(4, 6), (6,))),
+    ("empty", "layer_norm", lambda: F.layer_norm(torch.ones(0, 6), (6,))),
+    ("no columns", "layer_norm", lambda: F.layer_norm(torch.ones(3, 0), (0,))),
+    ("meta", "rms_norm", lambda: F.rms_norm(torch.ones(3, 6, device="meta"), (6,)).shape),
+    ("weights of classes", "cross_entropy", lambda: F.cross_entropy(*SCORES, torch.linspace(0.1, 1, 9))),
+    ("probabilities", "cross_entropy", lambda: F.cross_entropy(SCORES[0], SCORES[0].softmax(1))),
+    ("pixels", "cross_entropy", lambda: F.cross_entropy(SCORES[0][None].mT.contiguous(), CLASSES[None])),
+    ("reduce", "cross_entropy", lambda: F.cross_entropy(*SCORES, reduce=False)),
+    ("no rows", "cross_entropy", lambda: F.cross_entropy(torch.ones(0, 9), CLASSES[:0])),
+]
+SCORES = (drawn((5, 9), torch.float32), CLASSES)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("name", "op", "call"), DECLINED, ids=[name for name, *_ in DECLINED])
+def test_what_kernels_were_not_written_for_is_stock_torchs(name: str, op: str, call: Callable[[], Any]) -> None:
+    stock = call()
+    with cases.accelerated(NARY[op]) as runs:  # type: ignore[arg-type]
+        mine = call()
+        assert runs() == 0
+    torch.testing.assert_close(mine, stock, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2, 1.0])
+def test_ignored_classes(reduction: str, smoothing: float) -> None:
+    x = drawn((5, 9), torch.float64)
+    for classes, ignored in ((CLASSES, -100), (CLASSES.clamp(min=3), 3), (torch.full((5,), 8), 8), (CLASSES, 100)):
+        if ignored == 100:
+            classes = torch.tensor([100, 0, 1, 100, 2])
+
+        def run(classes: torch.Tensor = classes, ignored: int = ignored) -> tuple[torch.Tensor, ...]:
+            leaf = x.clone().requires_grad_()
+            loss = F.cross_entropy(
+                leaf, classes, ignore_index=ignored, reduction=reduction, label_smoothing=smoothing
+            )
+            return loss.detach(), *torch.autograd.grad(loss.sum(), leaf)
+
+        stock = run()
+        with cases.accelerated(NARY["cross_entropy"]) as runs:  # type: ignore[arg-type]
+            mine = run()
+            assert runs() == 2
+        for a, b in zip(mine, stock, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13, equal_nan=True)
+
+
+def test_one_row_of_scores() -> None:
+    x, target = drawn((9,), torch.float32), torch.tensor(4)
+    stock = F.cross_entropy(x, target)
+    with cases.accelerated(NARY["cross_entropy"]) as runs:  # type: ignore[arg-type]
+        torch.testing.assert_close(F.cross_entropy(x, target), stock)
+        assert runs() == 1
+
+
+def test_several_dimensions_make_a_row() -> None:
+    x, weight = drawn((3, 4, 5), torch.float32), drawn((4, 5), torch.float32)
+    for call in (lambda: F.layer_norm(x, [4, 5], weight), lambda: torch.rms_norm(x, torch.Size((4, 5)), weight)):
+        stock = call()
+        before = sum(calls(name) for name in NARY)
+        with rusttorch.patch(list(NARY), min_numel=0):
+            torch.testing.assert_close(call(), stock)
+        assert sum(calls(name) for name in NARY) == before + 1
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.LayerNorm(160), torch.nn.RMSNorm(160)
+        self.last = torch.nn.Linear(160, 9)
+        self.loss = torch.nn.CrossEntropyLoss()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.loss(self.last(self.second(self.first(x))), torch.arange(x.shape[0]) % 9)
+
+
+def net() -> Net:
+    torch.manual_seed(0)
+    return Net()
+
+
+def gradients(model: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    model.zero_grad()
+    leaf = x.clone().requires_grad_()
+    model(leaf).backward()
+    return [leaf.grad, *(p.grad for p in model.parameters())]  # type: ignore[list-item]
+
+
+def train_plainly(model: Net, x: torch.Tensor) -> Any:
+    return gradients(model, x)
+
+
+def with_saved_hooks(model: Net, x: torch.Tensor) -> Any:
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t):
+        return gradients(model, x)
+
+
+def with_anomaly_mode(model: Net, x: torch.Tensor) -> Any:
+    with torch.autograd.detect_anomaly(check_nan=True):
+        return gradients(model, x)
+
+
+def with_checkpoint(model: Net, x: torch.Tensor) -> Any:
+    from torch.utils.checkpoint import checkpoint
+
+    leaf = x.clone().requires_grad_()
+    checkpoint(model, leaf, use_reentrant=False).backward()
+    return leaf.grad
+
+
+def with_autocast(model: Net, x: torch.Tensor) -> Any:
+    with torch.autocast("cpu", torch.bfloat16):
+        return gradients(model, x)
+
+
+def in_inference_mode(model: Net, x: torch.Tensor) -> Any:
+    with torch.inference_mode():
+        return model(x)
+
+
+def copied(model: Net, x: torch.Tensor) -> Any:
+    return gradients(pickle.loads(pickle.dumps(copy.deepcopy(model))), x)
+
+
+def traced(model: Net, x: torch.Tensor) -> Any:
+    return torch.jit.trace(model, x)(x)
+
+
+def scripted(model: Net, x: torch.Tensor) -> Any:
+    return torch.jit.script(torch.nn.Sequential(model.first, model.last))(x)
+
+
+def through_fx(model: Net, x: torch.Tensor) -> Any:
+    return torch.fx.symbolic_trace(torch.nn.Sequential(model.first, model.second))(x)
+
+
+def through_vmap(model: Net, x: torch.Tensor) -> Any:
+    return torch.func.vmap(lambda row: model.second(model.first(row)))(x)
+
+
+def through_func_grad(model: Net, x: torch.Tensor) -> Any:
+    return torch.func.grad(model)(x)
+
+
+def through_jvp(model: Net, x: torch.Tensor) -> Any:
+    return torch.func.jvp(model, (x,), (torch.ones_like(x),))
+
+
+def through_fake_tensors(model: Net, x: torch.Tensor) -> Any:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        return tuple(model.second(model.first(mode.from_tensor(x))).shape)
+
+
+def through_subclass(model: Net, x: torch.Tensor) -> Any:
+    class Sub(torch.Tensor):
+        pass
+
+    result = model.second(model.first(x.as_subclass(Sub)))
+    assert type(result) is Sub
+    return result.as_subclass(torch.Tensor)
+
+
+def as_weight_of_a_subclass(model: Net, x: torch.Tensor) -> Any:
+    class Sub(torch.Tensor):
+        pass
+
+    return type(F.layer_norm(x, (160,), torch.ones(160).as_subclass(Sub))) is Sub
+
+
+def through_compile(model: Net, x: torch.Tensor) -> Any:
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    return gradients(compiled, x)
+
+
+def through_export(model: Net, x: torch.Tensor) -> Any:
+    return torch.export.export(model, (x,)).module()(x)
+
+
+KERNEL_PROGRAMS = (
+    train_plainly, with_saved_hooks, with_anomaly_mode, with_checkpoint, in_inference_mode, copied,
+)  # fmt: skip
+OTHER_PROGRAMS = (
+    with_autocast, traced, scripted, through_fx, through_vmap, through_func_grad, through_jvp, through_fake_tensors,
+    through_subclass, as_weight_of_a_subclass, through_compile, through_export,
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("program", [*KERNEL_PROGRAMS, *OTHER_PROGRAMS], ids=lambda program: program.__name__)
+def test_programs(program: Callable[[Net, torch.Tensor], Any]) -> None:
+    x = drawn((12, 160), torch.float32)
+    stock = program(net(), x)
+    before = [calls(name) for name in NARY]
+    with rusttorch.patch(list(NARY), min_numel=0):
+        mine = program(net(), x)
+    ran = [after - count for count, after in zip(before, (calls(name) for name in NARY), strict=True)]
+    if program in KERNEL_PROGRAMS:
+        assert all(ran), ran
+    torch.testing.assert_close(mine, stock, rtol=1e-4, atol=1e-6)
+
+
+def test_changed_operands_are_noticed() -> None:
+    x, weight = drawn((4, 160), torch.float32).requires_grad_(), torch.ones(160, requires_grad=True)
+    with rusttorch.patch("layer_norm", min_numel=0):
+        result = F.layer_norm(x, (160,), weight)
+        with torch.no_grad():
+            weight.add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            result.sum().backward()
+
+
+def test_what_is_explained_is_what_happens() -> None:
+    x = drawn((4, 160), torch.float32)
+    with rusttorch.patch(list(NARY), min_numel=0):
+        assert rusttorch.explain(F.layer_norm, x, (160,)) == "accelerated"
+        assert rusttorch.explain(F.layer_norm, x, (4,)) != "accelerated"
+        assert rusttorch.explain(F.cross_entropy, x, torch.tensor([1, 2, 3, 160])) != "accelerated"
+        assert rusttorch.explain(F.cross_entropy, x, torch.tensor([1, 2, 3, 4])) == "accelerated"
+        before = calls("layer_norm")
+        rusttorch.explain(F.layer_norm, x, (160,))
+        assert calls("layer_norm") == before
+
+
+def test_sizes_are_looked_at_again_when_another_tensor_needs_a_gradient() -> None:
+    """A call whose input needs none is training all the same if its weight does."""
+    x, weight = drawn((12, 160), torch.float32), torch.ones(160, requires_grad=True)
+    with rusttorch.patch("rms_norm", min_numel=0):
+        assert F.rms_norm(x, (160,), weight).requires_grad
+        with torch.no_grad():
+            assert not F.rms_norm(x, (160,), weight).requires_grad
