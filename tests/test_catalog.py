@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rusttorch import _rusttorch, patching, thresholds
-from rusttorch.catalog import CATALOG, EVERY, FLOATS, ROWS, Entrance, Op
+from rusttorch.catalog import CATALOG, EVERY, FLOATS, ROWS, TENSOR_OPS, Entrance, Op
 
 ENTRANCES = [(op, entrance) for op in ROWS for entrance in op.parsed()]
 
@@ -175,9 +175,9 @@ def test_thresholds_name_what_exists() -> None:
     for isa, ops in (both for isas in table.values() for both in isas.items()):
         assert isa in ("avx512", "avx2")
         for name, dtypes in ops.items():
-            assert name in CATALOG, f"{isa}: {name}"
+            assert name in TENSOR_OPS, f"{isa}: {name}"
             for dtype, modes in dtypes.items():
-                assert dtype in CATALOG[name].dtypes, f"{isa}: {name}: {dtype}"
+                assert dtype in TENSOR_OPS[name].dtypes, f"{isa}: {name}: {dtype}"
                 for mode, window in modes.items():
                     where = f"{isa}: {name}: {dtype}: {mode}"
                     assert mode in thresholds.MODES, where

@@ -359,3 +359,123 @@ impl NaryKernel for CrossEntropy {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{isa::Isa, kernel::Elements, parallel::Serial};
+
+    /// Runs forward and backward on every instruction set; the results must agree to `1e-5` with sums in double precision.
+    fn check(scores: &[f32], classes: &[i64], dim: usize, numbers: [f64; 3]) {
+        let sizes = [classes.len() as i64, dim as i64];
+        let operands = [
+            Some(Operand {
+                sizes: &sizes,
+                elements: Elements::Floats(scores.into()),
+            }),
+            Some(Operand {
+                sizes: &sizes[..1],
+                elements: Elements::Indices(classes),
+            }),
+        ];
+        let [ignored, reduction, smoothing] = numbers;
+        let counted = classes.iter().filter(|&&class| class != ignored as i64).count() as f64;
+        let share = if reduction == 1.0 { counted } else { 1.0 };
+        let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+        for (row, &class) in scores.chunks(dim).zip(classes) {
+            let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+            let logs: Vec<f64> = row.iter().map(|&x| f64::from(x) - total.ln()).collect();
+            let counts = if class == ignored as i64 { 0.0 } else { 1.0 };
+            let of = |i: usize| smoothing / dim as f64 + if i as i64 == class { 1.0 - smoothing } else { 0.0 };
+            losses.push(-counts * logs.iter().enumerate().map(|(i, log)| of(i) * log).sum::<f64>());
+            gradients.extend(
+                logs.iter()
+                    .enumerate()
+                    .map(|(i, log)| counts * (log.exp() - of(i)) / share),
+            );
+        }
+        if reduction != 0.0 {
+            losses = vec![losses.iter().sum::<f64>() / share];
+        }
+        let close = |found: f32, truth: f64| (f64::from(found) - truth).abs() < 1e-5 * truth.abs().max(1.0);
+        for isa in Isa::available() {
+            let exec = Exec::new(isa, &Serial);
+            let outline = CrossEntropy.outline(&operands, &numbers).unwrap();
+            let (mut result, mut kept) = (vec![0.0_f32; outline.result.numel()], vec![0.0_f32; outline.saved.1]);
+            CrossEntropy.forward(
+                &exec,
+                &operands,
+                (&mut result[..]).into(),
+                Some((&mut kept[..]).into()),
+                &numbers,
+            );
+            assert!(
+                result.iter().zip(&losses).all(|(&found, &truth)| close(found, truth)),
+                "{result:?}"
+            );
+            let (grad, mut found) = (vec![1.0_f32; result.len()], vec![0.0_f32; scores.len()]);
+            let targets = [Some((&mut found[..]).into()), None, None];
+            CrossEntropy.backward(&exec, grad[..].into(), &operands, kept[..].into(), targets, &numbers);
+            assert!(
+                found.iter().zip(&gradients).all(|(&found, &truth)| close(found, truth)),
+                "{found:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn losses_and_gradients(
+            scores in prop::collection::vec(-9.0_f32..9.0, 600),
+            dim in 1_usize..300,
+            seed in 0_usize..1000,
+            reduction in 0_u8..3,
+            smoothing in prop::sample::select(vec![0.0, 0.1, 1.0]),
+        ) {
+            let rows = scores.len() / dim;
+            let mut classes: Vec<i64> = (0..rows).map(|row| ((row * 7919 + seed) % (dim + 1)) as i64).collect();
+            // One that is ignored, and one at least that is not.
+            classes[0] = 0;
+            check(&scores[..rows * dim], &classes, dim, [dim as f64, f64::from(reduction), smoothing]);
+        }
+    }
+
+    #[test]
+    fn long_rows_are_shared_out() {
+        let scores: Vec<f32> = (0..2 * (LONG + 7)).map(|i| (i * 7919 % 2003) as f32 / 300.0).collect();
+        check(&scores, &[3, LONG as i64], LONG + 7, [-100.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn what_is_no_class_is_refused() {
+        let (scores, sizes) = ([bf16::ONE; 6], [2, 3]);
+        let outline = |classes: &[i64], numbers: &[f64]| {
+            let operands = [
+                Some(Operand {
+                    sizes: &sizes,
+                    elements: Elements::Floats(scores[..].into()),
+                }),
+                Some(Operand {
+                    sizes: &[2][..],
+                    elements: Elements::Indices(classes),
+                }),
+            ];
+            CrossEntropy.outline(&operands, numbers).map(|outline| outline.saved)
+        };
+        assert_eq!(outline(&[0, 2], &[-100.0, 1.0, 0.0]), Ok((crate::dtype::DType::F32, 4)));
+        assert!(outline(&[0, -100], &[-100.0, 1.0, 0.0]).is_ok());
+        for (classes, numbers) in [
+            ([0, 3], [-100.0, 1.0, 0.0]),
+            ([-1, 0], [-100.0, 1.0, 0.0]),
+            ([0, i64::MIN], [-100.0, 1.0, 0.0]),
+            ([0, 1], [-100.0, 3.0, 0.0]),
+            ([0, 1], [-100.0, 1.0, 1.5]),
+            ([0, 1], [-100.0, 1.0, f64::NAN]),
+        ] {
+            assert!(outline(&classes, &numbers).is_err(), "{classes:?} {numbers:?}");
+        }
+    }
+}

@@ -405,3 +405,150 @@ fn backward<T: RowElement, const CENTERED: bool>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{layer_norm::LayerNorm, rms_norm::RmsNorm};
+    use crate::{
+        isa::Isa,
+        kernel::{Elements, Exec, NaryKernel, Operand},
+        parallel::{Serial, Team},
+    };
+
+    /// Two threads' worth of ranges, one after the other.
+    struct Halves;
+
+    impl Team for Halves {
+        fn threads(&self) -> usize {
+            2
+        }
+
+        fn run(&self, len: usize, grain: usize, body: &(dyn Fn(core::ops::Range<usize>) + Sync)) {
+            let cut = (len / 2).max(grain).min(len);
+            body(cut..len);
+            body(0..cut);
+        }
+    }
+
+    fn numbers(len: usize, seed: usize) -> Vec<f32> {
+        let number = |i: usize| ((i * 7919 + seed * 104_729) % 2003) as f32 / 500.0 - 2.0;
+        (0..len).map(number).collect()
+    }
+
+    /// Results, gradients of the input, of the weight and of the bias, by the formulas, in double precision.
+    fn truth(x: &[f32], grad: &[f32], weight: &[f32], bias: &[f32], centered: bool, eps: f64) -> [Vec<f64>; 4] {
+        let dim = weight.len();
+        let wide = |of: &[f32]| of.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        let (weight, bias) = (wide(weight), wide(bias));
+        let mean = |of: &[f64]| of.iter().sum::<f64>() / dim as f64;
+        let [mut results, mut inputs] = [Vec::new(), Vec::new()];
+        let [mut weights, mut biases] = [vec![0.0; dim], vec![0.0; dim]];
+        for (x, grad) in x.chunks(dim).zip(grad.chunks(dim)) {
+            let (mut x, grad) = (wide(x), wide(grad));
+            let middle = if centered { mean(&x) } else { 0.0 };
+            x.iter_mut().for_each(|x| *x -= middle);
+            let scale = 1.0 / (mean(&x.iter().map(|x| x * x).collect::<Vec<_>>()) + eps).sqrt();
+            x.iter_mut().for_each(|x| *x *= scale);
+            let weighted: Vec<f64> = grad.iter().zip(&weight).map(|(grad, weight)| grad * weight).collect();
+            let along = mean(&weighted.iter().zip(&x).map(|(grad, x)| grad * x).collect::<Vec<_>>());
+            let common = if centered { mean(&weighted) } else { 0.0 };
+            for i in 0..dim {
+                results.push(x[i] * weight[i] + if centered { bias[i] } else { 0.0 });
+                inputs.push((weighted[i] - common - x[i] * along) * scale);
+                weights[i] += grad[i] * x[i];
+                biases[i] += grad[i];
+            }
+        }
+        [results, inputs, weights, biases]
+    }
+
+    fn check(kernel: &dyn NaryKernel, rows: usize, dim: usize, centered: bool) {
+        let [x, grad] = [numbers(rows * dim, 1), numbers(rows * dim, 2)];
+        let [weight, bias] = [numbers(dim, 3), numbers(dim, 4)];
+        let (eps, sizes) = (1e-3, [rows as i64, dim as i64]);
+        let settings = [1.0, eps];
+        let operand = |sizes, of| {
+            Some(Operand {
+                sizes,
+                elements: Elements::Floats(of),
+            })
+        };
+        let mut operands = vec![
+            operand(&sizes[..], x[..].into()),
+            operand(&sizes[1..], weight[..].into()),
+        ];
+        if centered {
+            operands.push(operand(&sizes[1..], bias[..].into()));
+        }
+        let Ok(outline) = kernel.outline(&operands, &settings) else {
+            return;
+        };
+        let truth = truth(&x, &grad, &weight, &bias, centered, eps);
+        for isa in Isa::available() {
+            let mut all = Vec::new();
+            for team in [&Serial as &dyn Team, &Halves] {
+                let exec = Exec::new(isa, team);
+                let (mut result, mut kept) = (vec![0.0_f32; x.len()], vec![0.0_f32; outline.saved.1]);
+                let saved = Some((&mut kept[..]).into());
+                kernel.forward(&exec, &operands, (&mut result[..]).into(), saved, &settings);
+                let mut found = [vec![0.0_f32; x.len()], vec![0.0; dim], vec![0.0; dim]];
+                let [inputs, weights, biases] = &mut found;
+                let targets = [
+                    Some((&mut inputs[..]).into()),
+                    Some((&mut weights[..]).into()),
+                    centered.then(|| (&mut biases[..]).into()),
+                ];
+                kernel.backward(&exec, grad[..].into(), &operands, kept[..].into(), targets, &settings);
+                let [inputs, weights, biases] = found;
+                all.push([result, inputs, weights, biases]);
+            }
+            assert_eq!(all[0], all[1], "threads do not matter");
+            for (found, truth) in all[0].iter().zip(&truth).take(if centered { 4 } else { 3 }) {
+                let largest = truth.iter().fold(1.0_f64, |largest, x| largest.max(x.abs()));
+                for (&found, &truth) in found.iter().zip(truth) {
+                    assert!((f64::from(found) - truth).abs() < 3e-6 * largest, "{found} for {truth}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn results_and_gradients(rows in 1_usize..60, dim in 1_usize..300) {
+            check(&LayerNorm, rows, dim, true);
+            check(&RmsNorm, rows, dim, false);
+        }
+    }
+
+    #[test]
+    fn blocks_of_rows() {
+        check(&LayerNorm, 301, 257, true);
+        check(&RmsNorm, 301, 257, false);
+        check(&RmsNorm, 3, 9000, false);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let (x, weight, sizes) = (numbers(24, 1), numbers(6, 2), [4, 6]);
+        let operand = |sizes| {
+            Some(Operand {
+                sizes,
+                elements: Elements::Floats(if sizes.len() == 2 {
+                    x[..].into()
+                } else {
+                    weight[..].into()
+                }),
+            })
+        };
+        let outline = |weight: &'static [i64], dims: f64| {
+            LayerNorm
+                .outline(&[operand(&sizes), operand(weight)], &[dims, 1e-5])
+                .is_ok()
+        };
+        assert!(outline(&[6], 1.0));
+        assert!(!outline(&[5], 1.0) && !outline(&[6], 2.0) && !outline(&[6], 0.0) && !outline(&[6], 3.0));
+        assert!(LayerNorm.outline(&[None, None, None], &[1.0, 1e-5]).is_err());
+    }
+}
