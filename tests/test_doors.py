@@ -9,7 +9,7 @@ from support import CALLS, ROOT, output
 
 import rusttorch
 from rusttorch import _rusttorch
-from rusttorch.catalog import STEPS
+from rusttorch.catalog import NARY, STEPS
 
 DIGESTS = """
 import hashlib, json, sys
@@ -17,7 +17,7 @@ sys.path.insert(0, sys.argv[1])
 import torch, torch.nn.functional as F
 import rusttorch
 from support import CALLS, evaluate, sample
-from rusttorch.catalog import CATALOG, STEPS
+from rusttorch.catalog import CATALOG, NARY, STEPS
 
 def digest(*tensors):
     data = (t.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for t in tensors)
@@ -35,6 +35,16 @@ for name, text in CALLS:
         z.backward(torch.linspace(-1, 1, z.numel()).view(z.shape).to(dtype))
         assert torch.equal(y, z.detach())
         found[f"{text} {dtype}"] = digest(y, leaf.grad)
+for row in NARY.values():
+    for text in row.calls:
+        for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+            scope = row.scope(sample(row, 48, 1000, dtype=dtype))
+            y = eval(text, scope)
+            leaves = [v.requires_grad_() for v in scope.values() if isinstance(v, torch.Tensor) and v.is_floating_point()]
+            z = eval(text, scope)
+            z.backward(torch.linspace(-1, 1, z.numel()).view(z.shape).to(dtype))
+            assert torch.equal(y, z.detach())
+            found[f"{text} {dtype}"] = digest(y, *(leaf.grad for leaf in leaves if leaf.grad is not None))
 for name, row in STEPS.items():
     (entrance,) = row.parsed()
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
@@ -94,7 +104,8 @@ def test_doors_agree(door: str, usual: tuple[int, str, dict[str, object]]) -> No
     assert tier >= int(door) and isa == usual[1]
     differ = {key for key in usual[2] if usual[2][key] != found[key]}
     assert differ == set()
-    assert len(found) == 4 * (len(CALLS) + len(STEPS)) + 3
+    nary = sum(len(row.calls) for row in NARY.values())
+    assert len(found) == 4 * (len(CALLS) + nary + len(STEPS)) + 3
 
 
 @pytest.mark.skipif("avx512" not in _rusttorch.available_isas(), reason="this machine has one instruction set")

@@ -676,7 +676,7 @@ _WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
 NARY_ROWS: tuple[Nary, ...] = (
     Nary(
         "layer_norm",
-        ("F.layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05)",
+        ("F.layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05) -> torch.layer_norm(input, normalized_shape, weight, bias, eps)",
          "torch.layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn_enable=True)"),
         operands=("weight", "bias"),
         numbers={"normalized_shape": 0.0, "eps": 1e-5},
@@ -690,7 +690,7 @@ NARY_ROWS: tuple[Nary, ...] = (
     ),
     Nary(
         "rms_norm",
-        ("F.rms_norm(input, normalized_shape, weight=None, eps=None)",
+        ("F.rms_norm(input, normalized_shape, weight=None, eps=None) -> torch.rms_norm(input, normalized_shape, weight, eps)",
          "torch.rms_norm(input, normalized_shape, weight=None, eps=None)"),
         operands=("weight",),
         numbers={"normalized_shape": 0.0, "eps": float("-inf")},

@@ -99,7 +99,10 @@ def _is_stock(function: Any) -> bool:
 
 
 #: What a stock function in Python that hands its tensor on may name, beside itself and what it hands it to.
-_THIN = {"has_torch_function_unary", "handle_torch_function", "_get_softmax_dim", "dim", "ValueError", "RuntimeError"}
+_THIN = {
+    "has_torch_function_unary", "has_torch_function_variadic", "handle_torch_function", "_get_softmax_dim", "dim",
+    "ValueError", "RuntimeError", "backends", "cudnn", "enabled",
+}  # fmt: skip
 
 
 def _inner(entrance: Entrance, stock: Any) -> tuple[Any, Any, list[tuple[int, Any]]] | None:

@@ -222,6 +222,14 @@ pub trait NaryKernel: Sync {
     /// torch's name.
     fn name(&self) -> &'static str;
 
+    /// Looks at the input alone, before the other operands are read.
+    ///
+    /// # Errors
+    /// The reason why such an input is not for this kernel.
+    fn accepts(&self, _dtype: DType, _sizes: &[i64], _numbers: &[f64]) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     /// What a call makes.
     ///
     /// # Errors

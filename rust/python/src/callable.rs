@@ -32,7 +32,7 @@ use rusttorch_torch::{
 use crate::{
     bind::{Arguments, Given, MAX_PARAMETERS, Signature},
     nary::{self, Operands},
-    op::{Failure, Mode, Op, OpState, Plan, hold},
+    op::{Failure, Mode, Op, OpState, Plan, hold, is_plain},
     runtime::{Runtime, runtime},
     step::{self, StepSignature},
 };
@@ -445,6 +445,18 @@ impl Data {
             if !self.op.accepts_numbers(arguments.numbers()) || self.signature.finds_dim(&arguments) {
                 return None;
             }
+            // A tensor beside the input may be a subclass's, whose say is the stock function's to hear.
+            // SAFETY: arguments, which are alive during the call.
+            let other = |object| unsafe { nary::optional(Python::assume_attached(), object) };
+            let runtime = runtime()?;
+            if !self
+                .signature
+                .operands(&arguments)
+                .filter_map(other)
+                .all(|tensor| is_plain(runtime, &tensor))
+            {
+                return None;
+            }
             for (value, (index, default)) in values.iter_mut().zip(&inner.arguments) {
                 let given = arguments.given(*index);
                 *value = if given.is_null() { default.as_ptr() } else { given };
@@ -623,22 +635,26 @@ impl Data {
         let given = [arguments.input].into_iter().chain(self.signature.operands(arguments));
         // SAFETY: arguments, which are alive during the call.
         let tensors: Vec<_> = given.map(|object| unsafe { nary::optional(py, object) }).collect();
-        let operands = Operands::read(runtime, kernel, &tensors, state.profiled)?;
-        let (dtype, layout) = operands.input()?;
+        let input = passed.held.view(py, false, state.profiled)?;
+        let TensorView { dtype, layout, .. } = &input;
         let mut mode = passed.mode;
         for tensor in tensors.iter().skip(1).flatten() {
             if runtime.state.grad() && hold(runtime, tensor)?.requires_grad(py)? {
                 mode = Mode::Training;
             }
         }
-        self.op.takes(mode, Some(dtype), layout.numel())?;
-        self.op.runs_under(py, state, dtype)?;
+        self.op.takes(mode, Some(*dtype), layout.numel())?;
+        self.op.runs_under(py, state, *dtype)?;
+        kernel
+            .accepts(*dtype, layout.sizes(), numbers)
+            .map_err(|_| Decline::Kernel)?;
         if let Some(sizes) = self.signature.sizes(arguments) {
             // SAFETY: as above.
             if !unsafe { nary::optional(py, sizes) }.is_some_and(|asked| nary::ends_with(layout.sizes(), &asked)) {
                 return Err(Decline::Kernel.into());
             }
         }
+        let operands = Operands::read(runtime, kernel, input, &tensors[1..], state.profiled)?;
         let outline = operands.outline(numbers)?;
         if !really {
             return Ok(py.None());

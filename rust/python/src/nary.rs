@@ -56,7 +56,7 @@ pub(crate) struct Operands {
 }
 
 impl Operands {
-    /// Reads the tensors of a call, of which all but the input may be missing; `profiled` is as of
+    /// Reads the tensors of a call that are beside its input, and may be missing; `profiled` is as of
     /// [`view`](rusttorch_torch::doors::Held::view).
     ///
     /// # Errors
@@ -64,9 +64,13 @@ impl Operands {
     pub(crate) fn read(
         runtime: &Runtime,
         kernel: &'static dyn NaryKernel,
-        tensors: &[Option<Bound<'_, PyAny>>],
+        input: TensorView,
+        others: &[Option<Bound<'_, PyAny>>],
         profiled: bool,
     ) -> Result<Self, Decline> {
+        if !input.layout.is_contiguous() {
+            return Err(Decline::Layout);
+        }
         let read = |tensor: &Bound<'_, PyAny>| -> Result<Read, Decline> {
             if !is_plain(runtime, tensor) {
                 return Err(Decline::NotPlain);
@@ -82,11 +86,12 @@ impl Operands {
                 Err(Decline::Layout)
             }
         };
-        let each = tensors.iter().map(|tensor| tensor.as_ref().map(read).transpose());
-        Ok(Self {
-            kernel,
-            tensors: each.collect::<Result<_, _>>()?,
-        })
+        let mut tensors = Vec::with_capacity(1 + others.len());
+        tensors.push(Some(Read::Floats(input)));
+        for other in others {
+            tensors.push(other.as_ref().map(read).transpose()?);
+        }
+        Ok(Self { kernel, tensors })
     }
 
     /// As kernels take them.

@@ -298,7 +298,9 @@ impl OpState {
 
     /// Whether the numbers are ones that no stock function looks at twice.
     pub(crate) fn accepts_numbers(&self, numbers: &[f64]) -> bool {
-        self.kernel.shape() != Shape::Pointwise || self.kernel.accepts(Geometry::flat(1), numbers).is_ok()
+        self.nary_kernel().is_some()
+            || self.kernel.shape() != Shape::Pointwise
+            || self.kernel.accepts(Geometry::flat(1), numbers).is_ok()
     }
 
     /// Runs `work` over `numel` elements, without the GIL where that pays, and counts it.
@@ -798,7 +800,7 @@ impl Op {
             return Ok(None);
         };
         let run = || -> Result<_, Failure> {
-            let operands = Operands::read(runtime, kernel, &tensors, false)?;
+            let operands = read_operands(runtime, kernel, &tensors)?;
             let outline = operands.outline(&numbers)?;
             let (result, kept) = operands.forward(py, runtime, &self.0, &outline, &numbers, true)?;
             Ok((result, kept.ok_or(Decline::Failed)?))
@@ -820,7 +822,7 @@ impl Op {
         };
         let run = || -> Result<_, Failure> {
             let state = backward_state(runtime, [grad, kept])?;
-            let operands = Operands::read(runtime, kernel, &tensors, false)?;
+            let operands = read_operands(runtime, kernel, &tensors)?;
             self.0.runs_under(py, state, operands.input()?.0)?;
             let grad = hold(runtime, grad)?.view(py, false, false)?;
             let kept = hold(runtime, kept)?.view(py, false, false)?;
@@ -828,6 +830,18 @@ impl Op {
         };
         or_declined(run())
     }
+}
+
+/// The tensors of a call that has passed the guards.
+fn read_operands(
+    runtime: &Runtime,
+    kernel: &'static dyn NaryKernel,
+    tensors: &Tensors<'_>,
+) -> Result<Operands, Decline> {
+    let (input, others) = tensors.split_first().ok_or(Decline::Arguments)?;
+    let input = input.as_ref().ok_or(Decline::Arguments)?;
+    let input = hold(runtime, input)?.view(input.py(), false, false)?;
+    Operands::read(runtime, kernel, input, others, false)
 }
 
 /// The tensors of an operation on several, of which some may be missing.

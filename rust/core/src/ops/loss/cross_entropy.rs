@@ -29,6 +29,9 @@ use crate::{
 /// forward, and read and written once backward.
 pub struct CrossEntropy;
 
+/// Scores whose distances from the maximum are summed up by themselves: rows may be short.
+const FEW: usize = 256;
+
 /// A call's operands and numbers.
 struct Call<'a, T> {
     scores: &'a [T],
@@ -91,11 +94,10 @@ impl<'a, T: RowElement> Call<'a, T> {
         if self.smoothing == 0.0 {
             return loss;
         }
-        let mut tile = [T::Lane::ZERO; BLOCK];
+        let (mut tile, mut distances) = ([T::Lane::ZERO; FEW], [T::Lane::ZERO; FEW]);
         let mut below = T::Lane::ZERO;
-        for scores in scores.chunks(BLOCK) {
+        for scores in scores.chunks(FEW) {
             let values = T::lanes(simd, scores, &mut tile);
-            let mut distances = [T::Lane::ZERO; BLOCK];
             let distances = &mut distances[..values.len()];
             for (distance, &x) in distances.iter_mut().zip(values) {
                 *distance = max - x;

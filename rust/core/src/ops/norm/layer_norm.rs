@@ -1,15 +1,15 @@
 //! `torch.nn.functional.layer_norm`.
 
-use core::ops::RangeInclusive;
-
-use super::{Rows, backward, forward, outline};
+use super::{Rows, backward, forward, outline, row_len};
 use crate::{
-    dtype::{Target, View},
+    dtype::{DType, Target, View},
     kernel::{Exec, MAX_OPERANDS, NaryKernel, Operand, Outline, each_type},
 };
 
-/// Elements of rows at which this is no slower than torch's kernel.
-const WORTHWHILE: RangeInclusive<usize> = 128..=16384;
+/// Elements of rows from which, and up to which, this is no slower than torch's kernel.
+const LEAST: usize = 64;
+const LEAST_F16: usize = 128;
+const MOST: usize = 16384;
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias` over rows, with the variance of a whole population.
 ///
@@ -23,15 +23,19 @@ impl NaryKernel for LayerNorm {
         "layer_norm"
     }
 
-    fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str> {
-        let outline = outline(operands, numbers, 2)?;
-        let (_, rows) = outline.saved;
-        let len = outline.result.numel();
+    fn accepts(&self, dtype: DType, sizes: &[i64], numbers: &[f64]) -> Result<(), &'static str> {
+        let len = sizes.iter().product::<i64>();
+        let row = row_len(sizes, numbers[0]).ok_or("rows without elements")?;
+        let least = if dtype == DType::F16 { LEAST_F16 } else { LEAST };
         // torch's own kernel takes one row after the other as well.
-        if len > 1024 && !WORTHWHILE.contains(&(2 * len / rows)) {
+        if len > 1024 && !(least..=MOST).contains(&row) {
             return Err("rows that are short or very long");
         }
-        Ok(outline)
+        Ok(())
+    }
+
+    fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str> {
+        outline(operands, numbers, 2)
     }
 
     fn forward(
