@@ -637,13 +637,7 @@ impl Data {
         let tensors: Vec<_> = given.map(|object| unsafe { nary::optional(py, object) }).collect();
         let input = passed.held.view(py, false, state.profiled)?;
         let TensorView { dtype, layout, .. } = &input;
-        let mut mode = passed.mode;
-        for tensor in tensors.iter().skip(1).flatten() {
-            if runtime.state.grad() && hold(runtime, tensor)?.requires_grad(py)? {
-                mode = Mode::Training;
-            }
-        }
-        self.op.takes(mode, Some(*dtype), layout.numel())?;
+        self.op.takes(passed.mode, Some(*dtype), layout.numel())?;
         self.op.runs_under(py, state, *dtype)?;
         kernel
             .accepts(*dtype, layout.sizes(), numbers)
@@ -655,6 +649,13 @@ impl Data {
             }
         }
         let operands = Operands::read(runtime, kernel, input, &tensors[1..], state.profiled)?;
+        let mut mode = passed.mode;
+        for tensor in tensors[1..].iter().flatten() {
+            if mode != Mode::Training && runtime.state.grad() && hold(runtime, tensor)?.requires_grad(py)? {
+                mode = Mode::Training;
+                self.op.takes(mode, Some(input.dtype), input.layout.numel())?;
+            }
+        }
         let outline = operands.outline(numbers)?;
         if !really {
             return Ok(py.None());

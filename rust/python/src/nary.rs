@@ -12,7 +12,7 @@ use rusttorch_torch::{
 };
 
 use crate::{
-    op::{Failure, OpState, hold, is_plain},
+    op::{Failure, OpState, hold},
     runtime::Runtime,
 };
 
@@ -72,9 +72,6 @@ impl Operands {
             return Err(Decline::Layout);
         }
         let read = |tensor: &Bound<'_, PyAny>| -> Result<Read, Decline> {
-            if !is_plain(runtime, tensor) {
-                return Err(Decline::NotPlain);
-            }
             let held = hold(runtime, tensor)?;
             let read = match held.view(tensor.py(), false, profiled) {
                 Err(Decline::Dtype) => Read::Indices(held.indices(tensor.py())?),

@@ -888,7 +888,10 @@ pub(crate) fn is_plain(runtime: &Runtime, object: &Bound<'_, PyAny>) -> bool {
 
 /// See [`Doors::hold`](rusttorch_torch::doors::Doors::hold).
 pub(crate) fn hold<'a>(runtime: &'a Runtime, tensor: &'a Bound<'_, PyAny>) -> Result<Held<'a>, Decline> {
-    // SAFETY: the reference outlives what is held; whoever is no tensor is refused by the door.
+    if !is_plain(runtime, tensor) {
+        return Err(Decline::NotPlain);
+    }
+    // SAFETY: the reference outlives what is held, which is a plain tensor.
     unsafe { runtime.doors.hold(tensor.py(), tensor.as_ptr()) }
 }
 

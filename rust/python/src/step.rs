@@ -19,7 +19,7 @@ use rusttorch_torch::{
 use crate::{
     bind::{Given, boolean, number},
     callable::Record,
-    op::{Failure, Mode, OpState, hold, is_plain, same_order},
+    op::{Failure, Mode, OpState, hold, same_order},
     runtime::Runtime,
 };
 
@@ -202,9 +202,6 @@ impl<'a> Tensors<'a> {
         let py = tensor.py();
         if tensor.is_none() {
             return Err(Decline::First);
-        }
-        if !is_plain(self.runtime, tensor) {
-            return Err(Decline::NotPlain);
         }
         let held = hold(self.runtime, tensor)?;
         let view = held.view(py, written, self.state.profiled)?;
