@@ -70,6 +70,7 @@ def pack(records: Iterable[Record]) -> list[dict[str, Any]]:
         flat = {**vars(record.case), **vars(record), **vars(record.ratio), "limit": record.limit}
         common = {name: flat[name] for name in _COMMON}
         entry = series.setdefault(tuple(common.values()), {**common, "points": []})
+        flat["taken"] = int(record.taken)
         entry["points"].append([_short(flat[name]) for name in _POINT])
     for entry in series.values():
         entry["points"].sort()
@@ -90,7 +91,7 @@ def unpack(series: Iterable[dict[str, Any]], vendor: str) -> Iterator[Record]:
                 sizes=entry["sizes"],
                 policy=entry["policy"],
                 vendor=vendor,
-                taken=point["taken"],
+                taken=bool(point["taken"]),
                 stock=point["stock"],
                 ours=point["ours"],
                 ratio=Spread(point["median"], point["low"], point["high"], point["rounds"]),

@@ -30,12 +30,11 @@ def measured() -> dict[str, Any]:
 def table(vendor: str, isa: str) -> dict[str, Any]:
     """The shipped windows of a vendor's CPUs: stock torch's libraries choose their code by the vendor as well.
 
-    Where nothing was measured of them, the sizes at which the kernels win on all others.
+    Of an op that was not measured on them, the sizes at which the kernel wins on all others.
     """
     known = {name: isas[isa] for name, isas in measured().items() if isa in isas}
-    if vendor in known:
-        return known[vendor]
-    return functools.reduce(_common, known.values()) if known else {}
+    others = [ops for name, ops in known.items() if name != vendor]
+    return (functools.reduce(_common, others) if others else {}) | known.get(vendor, {})
 
 
 def _common(one: Any, other: Any) -> Any:

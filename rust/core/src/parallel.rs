@@ -95,6 +95,26 @@ pub fn split_mut<T: Send>(
 }
 
 #[cfg(test)]
+pub(crate) mod test {
+    use super::*;
+
+    /// Two threads' worth of ranges, one after the other.
+    pub(crate) struct Halves;
+
+    impl Team for Halves {
+        fn threads(&self) -> usize {
+            2
+        }
+
+        fn run(&self, len: usize, grain: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+            let cut = (len / 2).max(grain).min(len);
+            body(cut..len);
+            body(0..cut);
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

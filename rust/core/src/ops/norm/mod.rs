@@ -414,23 +414,8 @@ mod tests {
     use crate::{
         isa::Isa,
         kernel::{Elements, Exec, NaryKernel, Operand},
-        parallel::{Serial, Team},
+        parallel::{Serial, Team, test::Halves},
     };
-
-    /// Two threads' worth of ranges, one after the other.
-    struct Halves;
-
-    impl Team for Halves {
-        fn threads(&self) -> usize {
-            2
-        }
-
-        fn run(&self, len: usize, grain: usize, body: &(dyn Fn(core::ops::Range<usize>) + Sync)) {
-            let cut = (len / 2).max(grain).min(len);
-            body(cut..len);
-            body(0..cut);
-        }
-    }
 
     fn numbers(len: usize, seed: usize) -> Vec<f32> {
         let number = |i: usize| ((i * 7919 + seed * 104_729) % 2003) as f32 / 500.0 - 2.0;

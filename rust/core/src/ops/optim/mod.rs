@@ -283,23 +283,8 @@ mod test {
     use crate::{
         isa::Isa,
         kernel::StepKernel,
-        parallel::{Serial, Team},
+        parallel::{Serial, Team, test::Halves},
     };
-
-    /// Two threads' worth of ranges, one after the other.
-    struct Halves;
-
-    impl Team for Halves {
-        fn threads(&self) -> usize {
-            2
-        }
-
-        fn run(&self, len: usize, grain: usize, body: &(dyn Fn(core::ops::Range<usize>) + Sync)) {
-            let cut = (len / 2).max(grain).min(len);
-            body(cut..len);
-            body(0..cut);
-        }
-    }
 
     /// Numbers about 0, or above it.
     fn numbers(len: usize, seed: usize, positive: bool) -> Vec<f64> {
