@@ -60,6 +60,7 @@ class Record:
 #: What the records of a series have in common, what of it goes without saying, and the names of its points' columns.
 _COMMON = ("op", "call", "dtype", "mode", "columns", "isa", "threads", "sizes", "policy")
 _USUAL = {"columns": 0, "policy": False}
+_LIMITS = ("memory", "compute")
 _POINT = ("size", "taken", "stock", "ours", "median", "low", "high", "rounds", "limit", "floor")
 
 
@@ -67,10 +68,10 @@ def pack(records: Iterable[Record]) -> list[dict[str, Any]]:
     """Records as series over the sizes, with few digits: files stay small."""
     series: dict[tuple[Any, ...], dict[str, Any]] = {}
     for record in records:
-        flat = {**vars(record.case), **vars(record), **vars(record.ratio), "limit": record.limit}
+        flat = {**vars(record.case), **vars(record), **vars(record.ratio)}
         common = {name: flat[name] for name in _COMMON}
         entry = series.setdefault(tuple(common.values()), {**common, "points": []})
-        flat["taken"] = int(record.taken)
+        flat |= {"taken": int(record.taken), "limit": _LIMITS.index(record.limit)}
         entry["points"].append([_short(flat[name]) for name in _POINT])
     for entry in series.values():
         entry["points"].sort()
@@ -95,7 +96,7 @@ def unpack(series: Iterable[dict[str, Any]], vendor: str) -> Iterator[Record]:
                 stock=point["stock"],
                 ours=point["ours"],
                 ratio=Spread(point["median"], point["low"], point["high"], point["rounds"]),
-                limit=point["limit"],
+                limit=_LIMITS[point["limit"]],
                 floor=point["floor"],
             )
 
