@@ -2,8 +2,8 @@
 //!
 //! Kernels take slices, run on the threads of the caller's [`parallel::Team`], and are compiled once for each
 //! instruction set in [`isa`], which is chosen at run time. [`ops::KERNELS`] lists them; [`kernel::Kernel`] is what
-//! they have in common. Kernels of several tensors or with random numbers, and
-//! optimizers' steps, have lists and traits of their own.
+//! they have in common. Kernels of several tensors or with random numbers, and optimizers' steps, have lists and traits
+//! of their own.
 //!
 //! ```
 //! use rusttorch_core::{isa::Isa, kernel::Exec, ops, parallel::Serial};

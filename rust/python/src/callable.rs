@@ -32,7 +32,7 @@ use rusttorch_torch::{
 use crate::{
     bind::{Arguments, Given, MAX_PARAMETERS, Signature},
     nary::{self, Operands},
-    op::{Failure, Mode, Op, OpState, Plan, hold, is_plain},
+    op::{Failure, Mode, Op, OpState, Plan, hold},
     runtime::{Runtime, runtime},
     step::{self, StepSignature},
 };
@@ -417,7 +417,8 @@ impl Data {
     /// # Safety
     /// As for a vectorcall, whose input is a plain tensor.
     unsafe fn call_inner(&self, inner: &Inner, given: Given) -> Option<*mut ffi::PyObject> {
-        if !runtime()?.state.is_unwatched() {
+        let runtime = runtime()?;
+        if !runtime.state.is_unwatched() {
             return None;
         }
         let Given {
@@ -447,14 +448,10 @@ impl Data {
             }
             // A tensor beside the input may be a subclass's, whose say is the stock function's to hear.
             // SAFETY: arguments, which are alive during the call.
-            let other = |object| unsafe { nary::optional(Python::assume_attached(), object) };
-            let runtime = runtime()?;
-            if !self
-                .signature
-                .operands(&arguments)
-                .filter_map(other)
-                .all(|tensor| is_plain(runtime, &tensor))
-            {
+            let is_simple = |object: *mut ffi::PyObject| unsafe {
+                object.is_null() || object == ffi::Py_None() || runtime.doors.is_plain(object)
+            };
+            if !self.signature.operands(&arguments).all(is_simple) {
                 return None;
             }
             for (value, (index, default)) in values.iter_mut().zip(&inner.arguments) {

@@ -8,7 +8,7 @@ use rusttorch_core::{
 };
 use rusttorch_torch::{
     decline::Decline,
-    doors::{IndexView, NewTensor, TensorView},
+    doors::{AnyView, NewTensor, TensorView},
 };
 
 use crate::{
@@ -16,43 +16,29 @@ use crate::{
     runtime::Runtime,
 };
 
-/// A tensor, dense and row-major.
-enum Read {
-    Floats(TensorView),
-    Indices(IndexView),
-}
-
-impl Read {
-    fn layout(&self) -> &Layout {
-        match self {
-            Self::Floats(view) => &view.layout,
-            Self::Indices(view) => &view.layout,
-        }
-    }
-
-    /// As kernels take it.
-    ///
-    /// # Safety
-    /// The tensor is alive and row-major, and nothing writes to it.
-    unsafe fn operand(&self) -> Operand<'_> {
-        let len = self.layout().numel();
-        Operand {
-            sizes: self.layout().sizes(),
-            // SAFETY: so many elements; the rest is the caller's.
-            elements: unsafe {
-                match self {
-                    Self::Floats(view) => Elements::Floats(View::from_raw(view.dtype, view.data, len)),
-                    Self::Indices(view) => Elements::Indices(std::slice::from_raw_parts(view.data, len)),
-                }
-            },
-        }
+/// A tensor as kernels take it.
+///
+/// # Safety
+/// The tensor is alive and row-major, and nothing writes to it.
+unsafe fn operand(view: &AnyView) -> Operand<'_> {
+    let len = view.layout().numel();
+    Operand {
+        sizes: view.layout().sizes(),
+        // SAFETY: so many elements; the rest is the caller's.
+        elements: unsafe {
+            match view {
+                AnyView::Floats(view) => Elements::Floats(View::from_raw(view.dtype, view.data, len)),
+                AnyView::Indices(view) => Elements::Indices(std::slice::from_raw_parts(view.data, len)),
+            }
+        },
     }
 }
 
 /// The tensors of a call, which outlives this, and its kernel; the first is the input.
 pub(crate) struct Operands {
     kernel: &'static dyn NaryKernel,
-    tensors: Vec<Option<Read>>,
+    /// Dense and row-major.
+    tensors: Vec<Option<AnyView>>,
 }
 
 impl Operands {
@@ -71,20 +57,16 @@ impl Operands {
         if !input.layout.is_contiguous() {
             return Err(Decline::Layout);
         }
-        let read = |tensor: &Bound<'_, PyAny>| -> Result<Read, Decline> {
-            let held = hold(runtime, tensor)?;
-            let read = match held.view(tensor.py(), false, profiled) {
-                Err(Decline::Dtype) => Read::Indices(held.indices(tensor.py())?),
-                view => Read::Floats(view?),
-            };
-            if read.layout().is_contiguous() {
-                Ok(read)
+        let read = |tensor: &Bound<'_, PyAny>| -> Result<AnyView, Decline> {
+            let view = hold(runtime, tensor)?.any_view(tensor.py(), false, profiled)?;
+            if view.layout().is_contiguous() {
+                Ok(view)
             } else {
                 Err(Decline::Layout)
             }
         };
         let mut tensors = Vec::with_capacity(1 + others.len());
-        tensors.push(Some(Read::Floats(input)));
+        tensors.push(Some(AnyView::Floats(input)));
         for other in others {
             tensors.push(other.as_ref().map(read).transpose()?);
         }
@@ -100,14 +82,14 @@ impl Operands {
         let each = self
             .tensors
             .iter()
-            .map(|read| unsafe { read.as_ref().map(|read| read.operand()) });
+            .map(|view| unsafe { view.as_ref().map(|view| operand(view)) });
         each.collect()
     }
 
     /// The input's type and layout.
     pub(crate) fn input(&self) -> Result<(DType, &Layout), Decline> {
         match self.tensors.first() {
-            Some(Some(Read::Floats(view))) => Ok((view.dtype, &view.layout)),
+            Some(Some(AnyView::Floats(view))) => Ok((view.dtype, &view.layout)),
             _ => Err(Decline::Dtype),
         }
     }
@@ -178,7 +160,7 @@ impl Operands {
         }
         let mut made: [Option<(NewTensor, DType, usize)>; MAX_OPERANDS] = [const { None }; MAX_OPERANDS];
         for ((made, read), &wanted) in made.iter_mut().zip(&self.tensors).zip(wanted) {
-            if let (Some(Read::Floats(view)), true) = (read, wanted) {
+            if let (Some(AnyView::Floats(view)), true) = (read, wanted) {
                 let plain = Layout::contiguous(view.layout.sizes()).ok_or(Decline::Layout)?;
                 let tensor = runtime.doors.empty(py, view.dtype, &plain)?;
                 *made = Some((tensor, view.dtype, plain.numel()));

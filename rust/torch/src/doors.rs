@@ -418,11 +418,23 @@ pub struct IndexView {
     pub data: *const i64,
 }
 
-/// What was read of a tensor; no type for indices.
-struct Read {
-    dtype: Option<DType>,
-    layout: Layout,
-    data: *mut u8,
+/// A tensor of either kind.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyView {
+    /// Of floating-point numbers.
+    Floats(TensorView),
+    /// Of indices.
+    Indices(IndexView),
+}
+
+impl AnyView {
+    /// Sizes and strides.
+    pub fn layout(&self) -> &Layout {
+        match self {
+            Self::Floats(view) => &view.layout,
+            Self::Indices(view) => &view.layout,
+        }
+    }
 }
 
 /// A new tensor, uninitialised.
@@ -596,7 +608,7 @@ impl Doors {
 
     /// # Safety
     /// `object` is a live tensor, and the GIL is held.
-    unsafe fn read_dlpack(py: Python<'_>, export: Export, object: *mut ffi::PyObject) -> Result<Read, Decline> {
+    unsafe fn read_dlpack(py: Python<'_>, export: Export, object: *mut ffi::PyObject) -> Result<AnyView, Decline> {
         const CPU: i32 = 1;
         const INT: u8 = 0;
         const FLOAT: u8 = 2;
@@ -629,10 +641,10 @@ impl Doors {
         }
     }
 
-    fn read_python(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<Read, Decline> {
+    fn read_python(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<AnyView, Decline> {
         // SAFETY: the object is alive and the GIL held.
         let tensor = unsafe { Bound::from_borrowed_ptr(py, object) };
-        let read = || -> PyResult<Result<Read, Decline>> {
+        let read = || -> PyResult<Result<AnyView, Decline>> {
             if !tensor.getattr(intern!(py, "layout"))?.is(&self.strided)
                 || tensor.getattr(intern!(py, "is_nested"))?.is_truthy()?
             {
@@ -710,7 +722,9 @@ impl Doors {
             Door::DlPack(export) => unsafe { Self::read_dlpack(py, *export, object.as_ptr()) },
             _ => self.read_python(py, object.as_ptr()),
         };
-        let data = view.map_err(|_| Decline::Failed)?.data;
+        let Ok(AnyView::Floats(TensorView { data, .. })) = view else {
+            return Err(Decline::Failed);
+        };
         Ok(NewTensor {
             data,
             made: Made::Object(object),
@@ -878,31 +892,26 @@ impl Held<'_> {
     /// # Errors
     /// The reason why it is not for kernels.
     pub fn view(&self, py: Python<'_>, mutable: bool, profiled: bool) -> Result<TensorView, Decline> {
-        let Read { dtype, layout, data } = self.read(py, mutable)?;
-        let dtype = dtype.ok_or(Decline::Dtype)?;
-        if self.ask(py, |reader| reader.is_neg.filter(|_| !profiled), &self.doors.is_neg)? {
-            Err(Decline::Negative)
-        } else {
-            Ok(TensorView { dtype, layout, data })
+        match self.any_view(py, mutable, profiled)? {
+            AnyView::Floats(view) => Ok(view),
+            AnyView::Indices(_) => Err(Decline::Dtype),
         }
     }
 
-    /// Reads indices, to look at.
+    /// The same of a tensor that may be of indices.
     ///
     /// # Errors
-    /// The reason why they are not for kernels.
-    pub fn indices(&self, py: Python<'_>) -> Result<IndexView, Decline> {
-        let Read { dtype, layout, data } = self.read(py, false)?;
-        match dtype {
-            Some(_) => Err(Decline::Dtype),
-            None => Ok(IndexView {
-                layout,
-                data: data.cast(),
-            }),
+    /// As of [`view`](Self::view).
+    pub fn any_view(&self, py: Python<'_>, mutable: bool, profiled: bool) -> Result<AnyView, Decline> {
+        let view = self.read(py, mutable)?;
+        let negative = || self.ask(py, |reader| reader.is_neg.filter(|_| !profiled), &self.doors.is_neg);
+        if matches!(view, AnyView::Floats(_)) && negative()? {
+            return Err(Decline::Negative);
         }
+        Ok(view)
     }
 
-    fn read(&self, py: Python<'_>, mutable: bool) -> Result<Read, Decline> {
+    fn read(&self, py: Python<'_>, mutable: bool) -> Result<AnyView, Decline> {
         let doors = self.doors;
         if let Some(has_names) = &doors.has_names {
             if Doors::is_true(py, has_names, self.object)? {
@@ -921,7 +930,7 @@ impl Held<'_> {
 
 /// # Safety
 /// `aten` is a live handle, and the GIL is held.
-unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<Read, Decline> {
+unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<AnyView, Decline> {
     let ok = |code: i32| if code == 0 { Ok(()) } else { Err(Decline::Unreadable) };
     // SAFETY: each function fills its result where it returns 0, and sizes and strides live as long as the tensor.
     unsafe {
@@ -972,8 +981,8 @@ unsafe fn layout_at(ndim: usize, sizes: *const i64, strides: *const i64) -> Resu
     Layout::new(sizes, strides).ok_or(Decline::Layout)
 }
 
-/// What was read, if there is data and it is aligned.
-fn checked(dtype: Option<DType>, layout: Layout, data: *mut u8) -> Result<Read, Decline> {
+/// The view, of indices where there is no type, if there is data and it is aligned.
+fn checked(dtype: Option<DType>, layout: Layout, data: *mut u8) -> Result<AnyView, Decline> {
     if layout.numel() == 0 {
         return Err(Decline::Empty);
     }
@@ -981,5 +990,11 @@ fn checked(dtype: Option<DType>, layout: Layout, data: *mut u8) -> Result<Read, 
     if data.is_null() || !(data as usize).is_multiple_of(dtype.map_or(size_of::<i64>(), DType::size)) {
         return Err(Decline::Unreadable);
     }
-    Ok(Read { dtype, layout, data })
+    Ok(match dtype {
+        Some(dtype) => AnyView::Floats(TensorView { dtype, layout, data }),
+        None => AnyView::Indices(IndexView {
+            layout,
+            data: data.cast(),
+        }),
+    })
 }

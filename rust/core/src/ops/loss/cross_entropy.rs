@@ -14,7 +14,7 @@ use crate::{
         kept::{Kept, keep},
         reduction::{
             FLOPS, Kind,
-            lanes::{BLOCK, First, RowElement, sum},
+            lanes::{First, RowElement, sum, total},
             rows::{LONG, by_row, each_sums, long_sums},
         },
     },
@@ -173,10 +173,7 @@ impl<T: RowElement> Program for Reduce<'_, '_, T> {
             T::narrow(simd, self.losses, self.dst);
             return;
         }
-        let mut total = T::Lane::ZERO;
-        for losses in self.losses.chunks(BLOCK) {
-            total += sum(simd, losses, losses, &First);
-        }
+        let mut total = total(simd, self.losses, self.losses, &First);
         if self.call.reduction == Reduction::Mean {
             total = total / self.call.count();
         }

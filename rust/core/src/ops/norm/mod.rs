@@ -15,7 +15,7 @@ use crate::{
     math::row_exp::RowExp,
     ops::{
         kept::{Kept, keep},
-        reduction::lanes::{BLOCK, First, Product, RowElement, RowLane, Term, Tile, sum},
+        reduction::lanes::{First, Product, RowElement, RowLane, Tile, total},
     },
     parallel::Shared,
 };
@@ -98,16 +98,6 @@ fn outline(operands: &[Option<Operand>], numbers: &[f64], kept: usize) -> Result
         result,
         saved: (view.dtype().lane(), kept * result.numel() / dim),
     })
-}
-
-/// The sum of any number of terms.
-#[inline(always)]
-fn total<F: RowLane, S: Simd>(simd: S, a: &[F], b: &[F], term: &impl Term<F>) -> F {
-    let mut total = F::ZERO;
-    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
-        total += sum(simd, a, b, term);
-    }
-    total
 }
 
 /// A row's mean, rounded once.

@@ -18,7 +18,7 @@ const SHORT_SUMS: usize = 16;
 const MOST_SUMS: usize = 64;
 const REGISTERS: usize = 8;
 /// Elements that one partial sum covers, so that the error of a long sum stays small.
-pub(in crate::ops) const BLOCK: usize = 2048;
+pub(super) const BLOCK: usize = 2048;
 
 /// The element types of these kernels: those whose lanes have [`RowExp`] and a [`Tile`].
 pub(in crate::ops) trait RowElement: Element<Lane: RowLane> {}
@@ -26,7 +26,7 @@ impl<T: Element<Lane: RowLane>> RowElement for T {}
 
 /// Combines partial results, pairwise.
 #[inline(always)]
-pub(in crate::ops) fn fold<F: Copy>(lanes: &mut [F], combine: impl Fn(F, F) -> F) -> F {
+pub(super) fn fold<F: Copy>(lanes: &mut [F], combine: impl Fn(F, F) -> F) -> F {
     let mut width = lanes.len() / 2;
     while width > 0 {
         let (lower, upper) = lanes.split_at_mut(width);
@@ -49,13 +49,13 @@ fn fold_lanes<F: RowLane, V: Vector<Lane = F>>(register: V, combine: impl Fn(F, 
 /// The larger number. Adding 0 keeps the compiler from storing it only where it is not `max`, through a mask: the next
 /// load would have to wait for that store.
 #[inline(always)]
-pub(in crate::ops) fn raised<F: RowExp>(max: F, x: F) -> F {
+pub(super) fn raised<F: RowExp>(max: F, x: F) -> F {
     x.larger(max) + F::ZERO
 }
 
 /// The largest element; NaN if one of them is.
 #[inline(always)]
-pub(in crate::ops) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
+pub(super) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
     let lanes = Register::<F, S>::LANES;
     if values.len() < lanes {
         return short_max(values);
@@ -85,7 +85,7 @@ pub(in crate::ops) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
 }
 
 /// A register of a lane type in an instruction set.
-pub(in crate::ops) type Register<F, S> = <F as RowLane>::Vector<S>;
+pub(super) type Register<F, S> = <F as RowLane>::Vector<S>;
 
 /// What is summed up of pairs, in registers and of single numbers: a sum with one more term.
 pub(in crate::ops) trait Term<F: RowLane> {
@@ -144,6 +144,16 @@ pub(in crate::ops) fn sum<F: RowLane, S: Simd>(simd: S, a: &[F], b: &[F], term: 
     fold_lanes(fold(sums, Vector::add), |a, b| a + b) + rest
 }
 
+/// The sum of any number of terms.
+#[inline(always)]
+pub(in crate::ops) fn total<F: RowLane, S: Simd>(simd: S, a: &[F], b: &[F], term: &impl Term<F>) -> F {
+    let mut total = F::ZERO;
+    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+        total += sum(simd, a, b, term);
+    }
+    total
+}
+
 #[inline(always)]
 fn short_max<F: RowExp>(values: &[F]) -> F {
     let (mut max, mut sum) = (F::NEG_INFINITY, F::ZERO);
@@ -177,12 +187,7 @@ fn short_sum<F: RowLane>(a: &[F], b: &[F], term: &impl Term<F>) -> F {
 /// Writes the lifted `exp(x - max)` of a row, and returns their sum; if they are not to be kept, there need be space for
 /// [`BLOCK`] of them only.
 #[inline(always)]
-pub(in crate::ops) fn exp_sum<const KEEP: bool, F: RowLane, S: Simd>(
-    simd: S,
-    values: &[F],
-    max: F,
-    out: &mut [F],
-) -> F {
+pub(super) fn exp_sum<const KEEP: bool, F: RowLane, S: Simd>(simd: S, values: &[F], max: F, out: &mut [F]) -> F {
     let mut total = F::ZERO;
     for (i, values) in values.chunks(BLOCK).enumerate() {
         let start = if KEEP { i * BLOCK } else { 0 };
