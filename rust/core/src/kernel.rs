@@ -201,7 +201,7 @@ impl<'a> Operand<'a> {
 }
 
 /// The most tensors that an operation takes.
-pub const MAX_OPERANDS: usize = 3;
+pub const MAX_OPERANDS: usize = 5;
 
 /// What the operands of a call are made into, row-major.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +217,8 @@ pub struct Outline {
 /// `numbers` are as of [`Kernel`].
 ///
 /// # Panics
-/// `forward` and `backward` panic where `outline` refuses the operands, or slices differ from what it says.
+/// `forward` and `backward` panic where `outline` refuses the operands, or slices differ from what it says, and may where
+/// `inspect` refuses them.
 pub trait NaryKernel: Sync {
     /// torch's name.
     fn name(&self) -> &'static str;
@@ -230,11 +231,24 @@ pub trait NaryKernel: Sync {
         Ok(())
     }
 
-    /// What a call makes.
+    /// Whether there is a gradient of the operand at this index.
+    fn differentiable(&self, _index: usize) -> bool {
+        true
+    }
+
+    /// What a call makes, by the operands' types and sizes.
     ///
     /// # Errors
     /// The reason why these operands or numbers are not for this kernel; bad ones are among them.
     fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str>;
+
+    /// Looks at the elements of operands that `outline` takes.
+    ///
+    /// # Errors
+    /// The reason why these are not for this kernel; bad ones are among them.
+    fn inspect(&self, _exec: &Exec, _operands: &[Option<Operand>], _numbers: &[f64]) -> Result<(), &'static str> {
+        Ok(())
+    }
 
     /// Writes all of `result`, and of `saved` if it is given.
     fn forward(

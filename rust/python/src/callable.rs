@@ -647,13 +647,20 @@ impl Data {
         }
         let operands = Operands::read(runtime, kernel, input, &tensors[1..], state.profiled)?;
         let mut mode = passed.mode;
-        for tensor in tensors[1..].iter().flatten() {
-            if mode != Mode::Training && runtime.state.grad() && hold(runtime, tensor)?.requires_grad(py)? {
-                mode = Mode::Training;
-                self.op.takes(mode, Some(input.dtype), input.layout.numel())?;
+        for (index, tensor) in (1..).zip(&tensors[1..]) {
+            let Some(tensor) = tensor else { continue };
+            let looks = runtime.state.grad() && (mode != Mode::Training || !kernel.differentiable(index));
+            if !looks || !hold(runtime, tensor)?.requires_grad(py)? {
+                continue;
             }
+            if !kernel.differentiable(index) {
+                return Err(Decline::Kernel.into());
+            }
+            mode = Mode::Training;
+            self.op.takes(mode, Some(input.dtype), input.layout.numel())?;
         }
         let outline = operands.outline(numbers)?;
+        operands.inspect(runtime, numbers)?;
         if !really {
             return Ok(py.None());
         }

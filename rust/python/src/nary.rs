@@ -102,6 +102,15 @@ impl Operands {
         self.kernel.outline(&operands, numbers).map_err(|_| Decline::Kernel)
     }
 
+    /// Lets the kernel look at the elements.
+    pub(crate) fn inspect(&self, runtime: &Runtime, numbers: &[f64]) -> Result<(), Decline> {
+        // SAFETY: as in `outline`.
+        let operands = unsafe { self.operands() };
+        self.kernel
+            .inspect(&Exec::new(runtime.isa, &runtime.team), &operands, numbers)
+            .map_err(|_| Decline::Kernel)
+    }
+
     /// Runs the kernel: the result, and what is kept for the gradient if there is to be one.
     pub(crate) fn forward(
         &self,

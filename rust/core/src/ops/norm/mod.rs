@@ -332,7 +332,7 @@ fn backward<T: RowElement, const CENTERED: bool>(
 ) {
     let (dim, count) = (rows.dim, rows.count());
     let saved = T::Lane::slice(saved).expect("numbers of the type that is computed in");
-    let [dst, weight, bias] = gradients
+    let [dst, weight, bias, ..] = gradients
         .map(|target| target.map(|target| T::target(target).expect("a gradient has its operand's element type")));
     assert!(
         grad.len() == rows.input.len()
@@ -403,7 +403,7 @@ mod tests {
     use super::{layer_norm::LayerNorm, rms_norm::RmsNorm};
     use crate::{
         isa::Isa,
-        kernel::{Elements, Exec, NaryKernel, Operand},
+        kernel::{Elements, Exec, MAX_OPERANDS, NaryKernel, Operand},
         parallel::{Serial, Team, test::Halves},
     };
 
@@ -470,11 +470,10 @@ mod tests {
                 kernel.forward(&exec, &operands, (&mut result[..]).into(), saved, &settings);
                 let mut found = [vec![0.0_f32; x.len()], vec![0.0; dim], vec![0.0; dim]];
                 let [inputs, weights, biases] = &mut found;
-                let targets = [
-                    Some((&mut inputs[..]).into()),
-                    Some((&mut weights[..]).into()),
-                    centered.then(|| (&mut biases[..]).into()),
-                ];
+                let mut targets = [const { None }; MAX_OPERANDS];
+                targets[0] = Some((&mut inputs[..]).into());
+                targets[1] = Some((&mut weights[..]).into());
+                targets[2] = centered.then(|| (&mut biases[..]).into());
                 kernel.backward(&exec, grad[..].into(), &operands, kept[..].into(), targets, &settings);
                 let [inputs, weights, biases] = found;
                 all.push([result, inputs, weights, biases]);
