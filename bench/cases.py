@@ -153,6 +153,8 @@ class Inputs:
             drawn = torch.randn(min(case.size, 2**20), generator=generator)
             if case.row.domain == "positive":
                 drawn = drawn.abs_().add_(0.01)
+            elif case.row.domain == "probability":
+                drawn = drawn.sigmoid_()
             self._values = drawn.to(getattr(torch, case.dtype)).repeat(case.size // drawn.numel())
             self._key = key
         return self._values.view(case.shape)

@@ -97,12 +97,14 @@ def _make_nary(op: Nary, native: Any) -> Callable[..., Any]:
     def forward(ctx: Any, *tensors: Any) -> Any:
         _, ctx.numbers = _call.arguments
         result, kept = _given(op, tensors[0], forward_kernel(tensors, ctx.numbers))
-        ctx.save_for_backward(*tensors, kept)
+        ctx.save_for_backward(*tensors, *(() if kept is None else (kept,)))
         return result
 
     def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
-        *tensors, kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad
+        tensors, kept = list(ctx.saved_tensors), None
+        if len(tensors) > len(wanted):
+            kept = tensors.pop()
         gradients = backward_kernel(grad.contiguous(), tensors, kept, wanted, ctx.numbers)
         if gradients is None:
             gradients = formula(grad, *tensors, *ctx.numbers)

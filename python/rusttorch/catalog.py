@@ -29,6 +29,7 @@ ROLES = {
     "_stacklevel": "ignored",
     "training": "true",  # anything else goes to stock torch
     "train": "true",
+    "full": "false",
     "params": "params",
     "grads": "grads",
     "d_p_list": "grads",
@@ -65,8 +66,8 @@ class Parameter:
 
     name: str
     #: "input", "dim", "dtype", "inplace", "absent", "ignored", "true", "false", "number" or "flag"; of an op on several
-    #: tensors "operand", "sizes" (those that the input ends with) or "optional" (a number, or None for the default) as
-    #: well; of an optimizer's step "params", "grads", "state" or "steps"
+    #: tensors "operand", "constant" (one that must require no gradient), "sizes" (those that the input ends with) or
+    #: "optional" (a number, or None for the default) as well; of an optimizer's step "params", "grads", "state" or "steps"
     role: str
     #: index among the kernel's numbers (roles "number", "optional", "sizes" and "flag"), or among what the optimizer keeps (role "state")
     index: int = 0
@@ -247,6 +248,10 @@ class Nary(Row):
 
     ``operands``
         the parameters that are tensors beside the input, in the order of the kernel.
+    ``constants``
+        those of the operands whose gradient is stock torch's, and so is a call that asks for it.
+    ``domain``
+        the values that tests and benches draw for the input: any, or probabilities.
     ``optional``
         those of the numbers that may be ``None``, which is the value here.
     ``choices``, ``node``, ``flops``
@@ -263,7 +268,6 @@ class Nary(Row):
     """
 
     shape: ClassVar[str] = "nary"
-    domain: ClassVar[str] = "any"
     random: ClassVar[bool] = False
 
     operands: tuple[str, ...]
@@ -273,12 +277,14 @@ class Nary(Row):
     names: tuple[str, ...]
     flops: int
     passes: tuple[float, float]
+    constants: tuple[str, ...] = ()
+    domain: Literal["any", "probability"] = "any"
     optional: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def _role(self, name: str) -> tuple[str, int]:
         if name in self.operands:
-            return "operand", 0
+            return "constant" if name in self.constants else "operand", 0
         role, index = super()._role(name)
         if role != "number":
             return role, index
@@ -670,8 +676,75 @@ def _cross_entropy_backward(
     return gradient.masked_fill(~counts.unsqueeze(dim), 0.0), None
 
 
-#: Of `Nary.given`: weights that are no two alike.
+def _shared(grad: Any, input: Any, reduction: float) -> Any:
+    """The gradient of each element's loss."""
+    if reduction == 1.0:
+        return grad / input.numel()
+    return grad / input.shape[0] if reduction == 3.0 else grad
+
+
+def _mse_loss_backward(grad: Any, input: Any, target: Any, reduction: float) -> tuple[Any, Any]:
+    gradient = _aten().mse_loss_backward(grad, input, target, int(reduction))
+    return gradient, -gradient
+
+
+def _l1_loss_backward(grad: Any, input: Any, target: Any, reduction: float) -> tuple[Any, Any]:
+    gradient = _shared(grad, input, reduction) * (input - target).sgn()
+    return gradient, -gradient
+
+
+def _smooth_l1_loss_backward(
+    grad: Any, input: Any, target: Any, reduction: float, beta: float
+) -> tuple[Any, Any]:
+    gradient = _aten().smooth_l1_loss_backward(grad, input, target, int(reduction), beta)
+    return gradient, -gradient
+
+
+def _huber_loss_backward(grad: Any, input: Any, target: Any, reduction: float, delta: float) -> tuple[Any, Any]:
+    gradient = _aten().huber_loss_backward(grad, input, target, int(reduction), delta)
+    return gradient, -gradient
+
+
+def _binary_cross_entropy_backward(
+    grad: Any, input: Any, target: Any, weight: Any, reduction: float
+) -> tuple[Any, None, None]:
+    return _aten().binary_cross_entropy_backward(grad, input, target, weight, int(reduction)), None, None
+
+
+def _binary_cross_entropy_with_logits_backward(
+    grad: Any, input: Any, target: Any, weight: Any, factor: Any, reduction: float
+) -> tuple[Any, None, None, None]:
+    chosen = target if factor is None else factor * target
+    gradient = ((chosen + 1 - target) * input.sigmoid() - chosen) * _shared(grad, input, reduction)
+    return gradient if weight is None else gradient * weight, None, None, None
+
+
+def _kl_div_backward(
+    grad: Any, input: Any, target: Any, reduction: float, log_target: float
+) -> tuple[Any, None]:
+    return -_shared(grad, input, reduction) * (target.exp() if log_target else target), None
+
+
+def _poisson_nll_loss_backward(
+    grad: Any, input: Any, target: Any, reduction: float, log_input: float, eps: float
+) -> tuple[Any, None]:
+    slope = input.exp() - target if log_input else 1 - target / (input + eps)
+    return _shared(grad, input, reduction) * slope, None
+
+
+def _gaussian_nll_loss_backward(
+    grad: Any, input: Any, target: Any, var: Any, reduction: float, eps: float
+) -> tuple[Any, Any, Any]:
+    grad = _shared(grad, input, reduction)
+    variance = var + (var.clamp(min=eps) - var).detach()  # stock torch does not record that it clamps
+    ratio = (input - target) / variance
+    return grad * ratio, -grad * ratio, grad * 0.5 * (1 / variance - ratio * ratio)
+
+
+#: Of `Nary.given`: weights that are no two alike, and targets.
 _WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
+_TARGETS = "torch.linspace({}, {}, x.numel()).to(x.dtype).view_as(x)"
+_REDUCTIONS = {"reduction": ("none", "mean", "sum")}
 
 NARY_ROWS: tuple[Nary, ...] = (
     Nary(
@@ -709,7 +782,7 @@ NARY_ROWS: tuple[Nary, ...] = (
          "reduction='mean', label_smoothing=0.0)",),
         operands=("target",),
         numbers={"ignore_index": -100.0, "reduction": 1.0, "label_smoothing": 0.0},
-        choices={"reduction": ("none", "mean", "sum")},
+        choices=_REDUCTIONS,
         calls=("F.cross_entropy(x, t)", "F.cross_entropy(x, t, reduction='none')", "F.cross_entropy(x, t, label_smoothing=0.1)"),
         given={"t": "torch.arange(x.shape[0]) * 7 % x.shape[-1]"},
         backward=_cross_entropy_backward,
@@ -717,6 +790,140 @@ NARY_ROWS: tuple[Nary, ...] = (
         names=("self", "target"),
         flops=15,
         passes=(1.0, 3.0),
+    ),
+    Nary(
+        "mse_loss",
+        ("F.mse_loss(input, target, size_average=None, reduce=None, reduction='mean', weight=None)",),
+        operands=("target",),
+        numbers={"reduction": 1.0},
+        choices=_REDUCTIONS,
+        calls=("F.mse_loss(x, t)", "F.mse_loss(x, t, reduction='none')"),
+        given={"t": _TARGETS.format(-1.0, 1.0)},
+        backward=_mse_loss_backward,
+        node="MseLossBackward0",
+        names=("self", "target"),
+        flops=3,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "l1_loss",
+        ("F.l1_loss(input, target, size_average=None, reduce=None, reduction='mean', weight=None)",),
+        operands=("target",),
+        numbers={"reduction": 1.0},
+        choices=_REDUCTIONS,
+        calls=("F.l1_loss(x, t)", "F.l1_loss(x, t, reduction='sum')"),
+        given={"t": _TARGETS.format(-1.0, 1.0)},
+        backward=_l1_loss_backward,
+        node="MeanBackward0",
+        names=("self", "target"),
+        flops=3,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "smooth_l1_loss",
+        ("F.smooth_l1_loss(input, target, size_average=None, reduce=None, reduction='mean', beta=1.0)",),
+        operands=("target",),
+        numbers={"reduction": 1.0, "beta": 1.0},
+        choices=_REDUCTIONS,
+        calls=("F.smooth_l1_loss(x, t)", "F.smooth_l1_loss(x, t, reduction='none', beta=0.3)"),
+        given={"t": _TARGETS.format(-1.0, 1.0)},
+        backward=_smooth_l1_loss_backward,
+        node="SmoothL1LossBackward0",
+        names=("self", "target"),
+        flops=8,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "huber_loss",
+        ("F.huber_loss(input, target, reduction='mean', delta=1.0, weight=None)",),
+        operands=("target",),
+        numbers={"reduction": 1.0, "delta": 1.0},
+        choices=_REDUCTIONS,
+        calls=("F.huber_loss(x, t)", "F.huber_loss(x, t, 'sum', 0.3)"),
+        given={"t": _TARGETS.format(-1.0, 1.0)},
+        backward=_huber_loss_backward,
+        node="HuberLossBackward0",
+        names=("self", "target"),
+        flops=5,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "binary_cross_entropy",
+        ("F.binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction='mean')",),
+        operands=("target", "weight"),
+        constants=("target", "weight"),
+        numbers={"reduction": 1.0},
+        choices=_REDUCTIONS,
+        domain="probability",
+        calls=("F.binary_cross_entropy(x, t)", "F.binary_cross_entropy(x, t, w, reduction='none')"),
+        given={"t": _TARGETS.format(0.0, 1.0), "w": _WEIGHTS.format(0.5, 1.5)},
+        backward=_binary_cross_entropy_backward,
+        node="BinaryCrossEntropyBackward0",
+        names=("self", "target", "weight"),
+        flops=44,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "binary_cross_entropy_with_logits",
+        ("F.binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, "
+         "reduction='mean', pos_weight=None)",),
+        operands=("target", "weight", "pos_weight"),
+        constants=("target", "weight", "pos_weight"),
+        numbers={"reduction": 1.0},
+        choices=_REDUCTIONS,
+        calls=("F.binary_cross_entropy_with_logits(x, t)", "F.binary_cross_entropy_with_logits(x, t, w, pos_weight=p)"),
+        given={"t": _TARGETS.format(0.0, 1.0), "w": _WEIGHTS.format(0.5, 1.5), "p": _WEIGHTS.format(3.0, 1.0)},
+        backward=_binary_cross_entropy_with_logits_backward,
+        node="BinaryCrossEntropyWithLogitsBackward0",
+        names=("self", "target", "weight", "pos_weight"),
+        flops=36,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "kl_div",
+        ("F.kl_div(input, target, size_average=None, reduce=None, reduction='mean', log_target=False)",),
+        operands=("target",),
+        constants=("target",),
+        # Of the reduction "mean", the default, stock torch warns.
+        numbers={"reduction": -1.0, "log_target": 0.0},
+        choices={"reduction": ("none", "", "sum", "batchmean")},
+        calls=("F.kl_div(x, t, reduction='batchmean')", "F.kl_div(x, t, reduction='sum', log_target=True)"),
+        given={"t": _TARGETS.format(0.0, 1.0)},
+        backward=_kl_div_backward,
+        node="DivBackward0",
+        names=("self", "target"),
+        flops=24,
+        passes=(2.0, 4.0),
+    ),
+    Nary(
+        "poisson_nll_loss",
+        ("F.poisson_nll_loss(input, target, log_input=True, full=False, size_average=None, eps=1e-08, reduce=None, "
+         "reduction='mean')",),
+        operands=("target",),
+        constants=("target",),
+        numbers={"reduction": 1.0, "log_input": 1.0, "eps": 1e-8},
+        choices=_REDUCTIONS,
+        calls=("F.poisson_nll_loss(x, t)",),
+        given={"t": _TARGETS.format(0.0, 5.0)},
+        backward=_poisson_nll_loss_backward,
+        node="MeanBackward0",
+        names=("self", "target"),
+        flops=24,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "gaussian_nll_loss",
+        ("F.gaussian_nll_loss(input, target, var, full=False, eps=1e-06, reduction='mean')",),
+        operands=("target", "var"),
+        numbers={"reduction": 1.0, "eps": 1e-6},
+        choices=_REDUCTIONS,
+        calls=("F.gaussian_nll_loss(x, t, v)",),
+        given={"t": _TARGETS.format(-1.0, 1.0), "v": _TARGETS.format(0.2, 3.0)},
+        backward=_gaussian_nll_loss_backward,
+        node="MeanBackward0",
+        names=("self", "target", "var"),
+        flops=28,
+        passes=(3.0, 7.0),
     ),
 )
 

@@ -46,6 +46,8 @@ pub trait Float:
     fn ln(self) -> Self;
     /// The same for results of half precision.
     fn ln_half(self) -> Self;
+    /// The natural logarithm of `1 + x`.
+    fn ln_1p(self) -> Self;
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
     /// The hyperbolic tangent, within 4 ulp in `f32`.
@@ -139,6 +141,7 @@ float!(
     expm1_below(alpha) -> Self = math::fast::expm1_below_f32;
     ln() -> Self = math::f32::ln;
     ln_half() -> Self = math::f32::ln_half;
+    ln_1p() -> Self = math::f32::ln_1p;
     tanh() -> Self = math::f32::tanh;
     tanh_fast() -> Self = math::fast::tanh_fast_f32;
     erf() -> Self = math::f32::erf;
@@ -162,6 +165,7 @@ float!(
     expm1_below(alpha) -> Self = math::f64::expm1_below;
     ln() -> Self = math::f64::ln;
     ln_half() -> Self = math::f64::ln;
+    ln_1p() -> Self = math::f64::ln_1p;
     tanh() -> Self = math::f64::tanh;
     tanh_fast() -> Self = math::f64::tanh;
     erf() -> Self = math::f64::erf;

@@ -231,11 +231,6 @@ pub trait NaryKernel: Sync {
         Ok(())
     }
 
-    /// Whether there is a gradient of the operand at this index.
-    fn differentiable(&self, _index: usize) -> bool {
-        true
-    }
-
     /// What a call makes, by the operands' types and sizes.
     ///
     /// # Errors
@@ -260,7 +255,7 @@ pub trait NaryKernel: Sync {
         numbers: &[f64],
     );
 
-    /// Writes the gradients of those operands that have a target, each of its operand's type and length, from that of the
+    /// Writes the gradients of those operands that have a target, of those that it can, each of its operand's type and length, from that of the
     /// result and what the forward pass saved.
     fn backward(
         &self,

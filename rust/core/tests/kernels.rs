@@ -6,7 +6,8 @@ mod common;
 use arbitrary::{Arbitrary, Unstructured};
 use common::{
     kernel::{Call, Case, Uneven},
-    number::{Number, numbers},
+    nary,
+    number::{Number, numbers, random},
 };
 use half::{bf16, f16};
 use proptest::prelude::*;
@@ -389,5 +390,21 @@ proptest! {
     #[test]
     fn any_call_gives_the_same_everywhere(case in any_case()) {
         case.check();
+    }
+}
+
+/// Drawn by hand, to see that every kernel takes some.
+#[test]
+fn any_call_with_several_tensors_gives_the_same_everywhere() {
+    let mut taken = std::collections::BTreeSet::new();
+    for seed in 0..40_000 {
+        let bytes: Vec<u8> = random(40, seed).flat_map(u64::to_le_bytes).collect();
+        let case = nary::Case::arbitrary(&mut Unstructured::new(&bytes)).unwrap();
+        if case.check() {
+            taken.insert(case.kernel);
+        }
+    }
+    for kernel in ops::NARY_KERNELS {
+        assert!(taken.contains(kernel.name()), "{} takes none of these", kernel.name());
     }
 }

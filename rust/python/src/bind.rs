@@ -57,6 +57,8 @@ enum Role {
     Ignored,
     /// Must be true.
     True,
+    /// Must be false.
+    False,
     /// The kernel's number at this index.
     Number(usize),
     /// As above, where `None` stands for the default.
@@ -87,8 +89,8 @@ pub(crate) struct Signature {
     simple: bool,
     /// Whether an argument can ask for work in place.
     pub(crate) inplace: bool,
-    /// The parameters that are tensors beside the input, in the kernel's order.
-    operands: Vec<usize>,
+    /// The parameters that are tensors beside the input, in the kernel's order, and whether they may require no gradient.
+    operands: Vec<(usize, bool)>,
     /// The parameter that names the input's last sizes.
     sizes: Option<usize>,
 }
@@ -144,6 +146,7 @@ impl Signature {
                 "absent" => Role::Absent,
                 "ignored" => Role::Ignored,
                 "true" => Role::True,
+                "false" => Role::False,
                 "number" | "optional" | "sizes" if index >= numbers.len() => {
                     return Err(PyValueError::new_err("no such number"));
                 }
@@ -154,8 +157,9 @@ impl Signature {
                     signature.sizes = Some(signature.parameters.len());
                     Role::Sizes(index)
                 }
-                "operand" => {
-                    signature.operands.push(signature.parameters.len());
+                "operand" | "constant" => {
+                    let index = signature.parameters.len();
+                    signature.operands.push((index, role == "constant"));
                     Role::Operand
                 }
                 _ => return Err(PyValueError::new_err(format!("role {role:?} unknown"))),
@@ -186,7 +190,12 @@ impl Signature {
 
     /// The tensors of a call beside its input, in the kernel's order; null or `None` where they are missing.
     pub(crate) fn operands<'a>(&'a self, bound: &'a Arguments) -> impl Iterator<Item = *mut ffi::PyObject> + 'a {
-        self.operands.iter().map(|&index| bound.given[index])
+        self.operands.iter().map(|&(index, _)| bound.given[index])
+    }
+
+    /// Whether those tensors may require no gradient, in the same order.
+    pub(crate) fn constants(&self) -> impl Iterator<Item = bool> + '_ {
+        self.operands.iter().map(|&(_, constant)| constant)
     }
 
     /// What a call names as the input's last sizes.
@@ -297,6 +306,8 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
         Role::Absent => return Err(Decline::Keyword),
         Role::True if boolean(value)? => {}
         Role::True => return Err(Decline::Off),
+        Role::False if !boolean(value)? => {}
+        Role::False => return Err(Decline::Keyword),
         Role::Dim if value.is_none() => bound.dim = None,
         Role::Dim if value.is_exact_instance_of::<PyInt>() => {
             bound.dim = Some(value.extract().map_err(|_| Decline::Dim)?);

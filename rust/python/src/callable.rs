@@ -647,13 +647,13 @@ impl Data {
         }
         let operands = Operands::read(runtime, kernel, input, &tensors[1..], state.profiled)?;
         let mut mode = passed.mode;
-        for (index, tensor) in (1..).zip(&tensors[1..]) {
+        for (tensor, constant) in tensors[1..].iter().zip(self.signature.constants()) {
             let Some(tensor) = tensor else { continue };
-            let looks = runtime.state.grad() && (mode != Mode::Training || !kernel.differentiable(index));
+            let looks = runtime.state.grad() && (constant || mode != Mode::Training);
             if !looks || !hold(runtime, tensor)?.requires_grad(py)? {
                 continue;
             }
-            if !kernel.differentiable(index) {
+            if constant {
                 return Err(Decline::Kernel.into());
             }
             mode = Mode::Training;

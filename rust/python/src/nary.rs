@@ -1,5 +1,7 @@
 //! Operations on several tensors: the guards of those beside the input, and the kernels' runs.
 
+use std::ptr::NonNull;
+
 use pyo3::{ffi, prelude::*};
 use rusttorch_core::{
     dtype::{DType, Target, View},
@@ -33,6 +35,9 @@ unsafe fn operand(view: &AnyView) -> Operand<'_> {
         },
     }
 }
+
+/// A result, and what is kept for the gradient if anything is.
+pub(crate) type Forwarded = (Py<PyAny>, Option<Py<PyAny>>);
 
 /// The tensors of a call, which outlives this, and its kernel; the first is the input.
 pub(crate) struct Operands {
@@ -111,7 +116,7 @@ impl Operands {
             .map_err(|_| Decline::Kernel)
     }
 
-    /// Runs the kernel: the result, and what is kept for the gradient if there is to be one.
+    /// Runs the kernel: the result, and what is kept for the gradient if there is to be one and it needs anything.
     pub(crate) fn forward(
         &self,
         py: Python<'_>,
@@ -120,12 +125,12 @@ impl Operands {
         outline: &Outline,
         numbers: &[f64],
         keeps: bool,
-    ) -> Result<(Py<PyAny>, Option<Py<PyAny>>), Failure> {
+    ) -> Result<Forwarded, Failure> {
         let (dtype, layout) = self.input()?;
         let result = runtime.doors.empty(py, dtype, &outline.result)?;
         let (kept_dtype, kept_len) = outline.saved;
         let kept_layout = Layout::contiguous(&[kept_len as i64]).ok_or(Decline::Layout)?;
-        let kept = keeps
+        let kept = (keeps && kept_len > 0)
             .then(|| runtime.doors.empty(py, kept_dtype, &kept_layout))
             .transpose()?;
         op.run(layout.numel(), || {
@@ -153,7 +158,7 @@ impl Operands {
         runtime: &Runtime,
         op: &OpState,
         grad: &TensorView,
-        kept: &TensorView,
+        kept: Option<&TensorView>,
         wanted: &[bool],
         numbers: &[f64],
     ) -> Result<Vec<Option<Py<PyAny>>>, Failure> {
@@ -162,11 +167,14 @@ impl Operands {
         let fits = grad.dtype == dtype
             && grad.layout.sizes() == outline.result.sizes()
             && grad.layout.is_contiguous()
-            && (kept.dtype, kept.layout.numel()) == outline.saved
-            && kept.layout.is_contiguous();
+            && kept.map_or(outline.saved.1 == 0, |kept| {
+                (kept.dtype, kept.layout.numel()) == outline.saved && kept.layout.is_contiguous()
+            });
         if !fits || self.tensors.len() > MAX_OPERANDS {
             return Err(Decline::Layout.into());
         }
+        // Nothing is read where nothing was kept.
+        let kept_data = kept.map_or(NonNull::<u64>::dangling().as_ptr().cast(), |kept| kept.data);
         let mut made: [Option<(NewTensor, DType, usize)>; MAX_OPERANDS] = [const { None }; MAX_OPERANDS];
         for ((made, read), &wanted) in made.iter_mut().zip(&self.tensors).zip(wanted) {
             if let (Some(AnyView::Floats(view)), true) = (read, wanted) {
@@ -181,7 +189,7 @@ impl Operands {
                 (
                     self.operands(),
                     View::from_raw(grad.dtype, grad.data, grad.layout.numel()),
-                    View::from_raw(kept.dtype, kept.data, kept.layout.numel()),
+                    View::from_raw(outline.saved.0, kept_data, outline.saved.1),
                 )
             };
             let targets = made.each_ref().map(|made| {

@@ -31,7 +31,7 @@ use rusttorch_torch::{
 };
 
 use crate::{
-    nary::Operands,
+    nary::{Forwarded, Operands},
     runtime::{Runtime, runtime},
 };
 
@@ -793,17 +793,16 @@ impl Op {
         or_declined(run())
     }
 
-    /// The result of an operation on several tensors, without guards, and what `backward_nary` needs beside them; `None`
-    /// if declined.
-    fn forward_nary(&self, tensors: Tensors<'_>, numbers: Vec<f64>) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
+    /// The result of an operation on several tensors, without guards, and what `backward_nary` needs beside them, if
+    /// anything; `None` if declined.
+    fn forward_nary(&self, tensors: Tensors<'_>, numbers: Vec<f64>) -> PyResult<Option<Forwarded>> {
         let Some((py, runtime, kernel)) = self.nary(&tensors) else {
             return Ok(None);
         };
         let run = || -> Result<_, Failure> {
             let operands = read_operands(runtime, kernel, &tensors)?;
             let outline = operands.outline(&numbers)?;
-            let (result, kept) = operands.forward(py, runtime, &self.0, &outline, &numbers, true)?;
-            Ok((result, kept.ok_or(Decline::Failed)?))
+            operands.forward(py, runtime, &self.0, &outline, &numbers, true)
         };
         or_declined(run())
     }
@@ -813,7 +812,7 @@ impl Op {
         &self,
         grad: &Bound<'_, PyAny>,
         tensors: Tensors<'_>,
-        kept: &Bound<'_, PyAny>,
+        kept: Option<&Bound<'_, PyAny>>,
         wanted: Vec<bool>,
         numbers: Vec<f64>,
     ) -> PyResult<Option<Vec<Option<Py<PyAny>>>>> {
@@ -821,12 +820,14 @@ impl Op {
             return Ok(None);
         };
         let run = || -> Result<_, Failure> {
-            let state = backward_state(runtime, [grad, kept])?;
+            let state = backward_state(runtime, [grad, kept.unwrap_or(grad)])?;
             let operands = read_operands(runtime, kernel, &tensors)?;
             self.0.runs_under(py, state, operands.input()?.0)?;
             let grad = hold(runtime, grad)?.view(py, false, false)?;
-            let kept = hold(runtime, kept)?.view(py, false, false)?;
-            operands.backward(py, runtime, &self.0, &grad, &kept, &wanted, &numbers)
+            let kept = kept
+                .map(|kept| hold(runtime, kept)?.view(py, false, false))
+                .transpose()?;
+            operands.backward(py, runtime, &self.0, &grad, kept.as_ref(), &wanted, &numbers)
         };
         or_declined(run())
     }

@@ -12,6 +12,7 @@ pub mod unary;
 
 use crate::kernel::{Kernel, NaryKernel, RandomKernel, StepKernel};
 use elementwise::Elementwise;
+use loss::pointwise::Pointwise;
 
 /// Every kernel.
 pub static KERNELS: &[&dyn Kernel] = &[
@@ -48,6 +49,15 @@ pub static NARY_KERNELS: &[&dyn NaryKernel] = &[
     &norm::layer_norm::LayerNorm,
     &norm::rms_norm::RmsNorm,
     &loss::cross_entropy::CrossEntropy,
+    &Pointwise::<loss::mse_loss::MseLoss>::NEW,
+    &Pointwise::<loss::l1_loss::L1Loss>::NEW,
+    &Pointwise::<loss::smooth_l1_loss::SmoothL1Loss>::NEW,
+    &Pointwise::<loss::huber_loss::HuberLoss>::NEW,
+    &Pointwise::<loss::binary_cross_entropy::BinaryCrossEntropy>::NEW,
+    &Pointwise::<loss::binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits>::NEW,
+    &Pointwise::<loss::kl_div::KlDiv>::NEW,
+    &Pointwise::<loss::poisson_nll_loss::PoissonNllLoss>::NEW,
+    &Pointwise::<loss::gaussian_nll_loss::GaussianNllLoss>::NEW,
 ];
 
 /// Every optimizer's step.

@@ -76,7 +76,7 @@ impl<T: Number> Call<'_, T> {
 
 /// The same bits, or NaN, whose payload is left to the compiler.
 #[track_caller]
-fn assert_same<T: Number>(what: &str, got: &[T], want: &[T]) {
+pub fn assert_same<T: Number>(what: &str, got: &[T], want: &[T]) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (index, (got, want)) in got.iter().zip(want).enumerate() {
         let same = got.bits() == want.bits() || got.wide().is_nan() && want.wide().is_nan();
@@ -93,11 +93,42 @@ pub struct Case {
     team: Uneven,
     geometry: Geometry,
     numbers: Vec<f64>,
-    seed: u64,
+    values: Values,
+}
+
+/// What slices are filled with.
+#[derive(Debug)]
+pub struct Values {
+    pub seed: u64,
     /// What numbers between -6 and 6 are multiplied by; without it, bits at random.
     scale: Option<f64>,
     /// Places of numbers of their own.
     special: Vec<(usize, f64)>,
+}
+
+impl<'a> Arbitrary<'a> for Values {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        Ok(Self {
+            seed: u.arbitrary()?,
+            scale: *u.choose(&[Some(1.0), Some(1e-4), Some(30.0), Some(1e30), None])?,
+            special: list(8, u, |u| Ok((u.arbitrary()?, number(u)?)))?,
+        })
+    }
+}
+
+impl Values {
+    /// So many; others for another `salt`.
+    pub fn of<T: Number>(&self, len: usize, salt: u64) -> Vec<T> {
+        let seed = self.seed.wrapping_add(salt);
+        let mut values: Vec<T> = match self.scale {
+            Some(scale) => numbers(len, seed).into_iter().map(|x| T::of(x * scale)).collect(),
+            None => random(len, seed).map(T::from_bits).collect(),
+        };
+        for &(place, number) in self.special.iter().filter(|_| len > 0) {
+            values[place % len] = T::of(number);
+        }
+        values
+    }
 }
 
 /// The most elements: enough for the longest rows, which are worked on in another way.
@@ -113,9 +144,7 @@ impl<'a> Arbitrary<'a> for Case {
             team: Uneven(u.int_in_range(1..=9)?),
             geometry: geometry(kernel.shape(), u)?,
             numbers: list(3, u, number)?,
-            seed: u.arbitrary()?,
-            scale: *u.choose(&[Some(1.0), Some(1e-4), Some(30.0), Some(1e30), None])?,
-            special: list(8, u, |u| Ok((u.arbitrary()?, number(u)?)))?,
+            values: u.arbitrary()?,
         })
     }
 }
@@ -133,7 +162,7 @@ fn geometry(shape: Shape, u: &mut Unstructured) -> Result<Geometry> {
     Ok(Geometry { outer, dim, inner })
 }
 
-fn list<'a, T>(
+pub fn list<'a, T>(
     most: usize,
     u: &mut Unstructured<'a>,
     mut item: impl FnMut(&mut Unstructured<'a>) -> Result<T>,
@@ -142,7 +171,7 @@ fn list<'a, T>(
 }
 
 /// A number of any bits, a special one, or a plain one.
-fn number(u: &mut Unstructured) -> Result<f64> {
+pub fn number(u: &mut Unstructured) -> Result<f64> {
     const SPECIAL: [f64; 8] = [
         f64::INFINITY,
         f64::NEG_INFINITY,
@@ -181,25 +210,13 @@ impl Case {
             kernel,
             geometry: self.geometry,
             numbers: &self.numbers,
-            x: self.values::<T>(self.geometry.len(), 0),
-            grad: self.values(outer * kernel.shape().result_dim(dim) * inner, 1),
-            saved: self.values(self.geometry.len(), 2),
+            x: self.values.of::<T>(self.geometry.len(), 0),
+            grad: self.values.of(outer * kernel.shape().result_dim(dim) * inner, 1),
+            saved: self.values.of(self.geometry.len(), 2),
         };
         let (exec, nan) = (Exec::new(Isa::detect(), &Serial), T::of(f64::NAN));
         let (y, gradient) = (call.forward(&exec, nan), call.backward(&exec, nan));
         let isa = Isa::by_name(self.isa).expect("an instruction set of this machine");
         call.assert_gives(&format!("{self:?}"), &Exec::new(isa, &self.team), &y, &gradient);
-    }
-
-    fn values<T: Number>(&self, len: usize, salt: u64) -> Vec<T> {
-        let seed = self.seed.wrapping_add(salt);
-        let mut values: Vec<T> = match self.scale {
-            Some(scale) => numbers(len, seed).into_iter().map(|x| T::of(x * scale)).collect(),
-            None => random(len, seed).map(T::from_bits).collect(),
-        };
-        for &(place, number) in self.special.iter().filter(|_| len > 0) {
-            values[place % len] = T::of(number);
-        }
-        values
     }
 }

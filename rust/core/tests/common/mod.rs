@@ -1,4 +1,5 @@
 //! What is said about kernels, by the tests and by the fuzzer in `fuzz/`.
 
 pub mod kernel;
+pub mod nary;
 pub mod number;

@@ -25,7 +25,7 @@ impl NaryKernel for LayerNorm {
 
     fn accepts(&self, dtype: DType, sizes: &[i64], numbers: &[f64]) -> Result<(), &'static str> {
         let len = sizes.iter().product::<i64>();
-        let row = row_len(sizes, numbers[0]).ok_or("rows without elements")?;
+        let row = row_len(sizes, *numbers.first().ok_or("no dimensions")?).ok_or("rows without elements")?;
         let least = if dtype == DType::F16 { LEAST_F16 } else { LEAST };
         // torch's own kernel takes one row after the other as well.
         if len > 1024 && !(least..=MOST).contains(&row) {

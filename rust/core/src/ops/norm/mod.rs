@@ -76,15 +76,20 @@ fn row_len(sizes: &[i64], dims: f64) -> Option<usize> {
     (dims >= 1.0 && len > 0).then_some(len)
 }
 
-/// What a call with `numbers`, of which the first is how many dimensions a row has, makes of an input, a weight and a bias
+/// What a call with `numbers`, how many dimensions a row has and epsilon, makes of an input, a weight and a bias
 /// of a row's sizes; `kept` numbers of a row are saved.
 fn outline(operands: &[Option<Operand>], numbers: &[f64], kept: usize) -> Result<Outline, &'static str> {
     let [Some(input), others @ ..] = operands else {
         return Err("no input");
     };
-    let dims = *numbers.first().ok_or("no dimensions")?;
+    let &[dims, _] = numbers else {
+        return Err("dimensions and epsilon");
+    };
     let view = input.floats().ok_or("no floating-point numbers")?;
     let dim = row_len(input.sizes, dims).ok_or("rows without elements")?;
+    if input.sizes.contains(&0) {
+        return Err("no rows");
+    }
     for other in others.iter().flatten() {
         if other.floats().is_none_or(|other| other.dtype() != view.dtype()) {
             return Err("element types differ");

@@ -26,7 +26,7 @@ impl<T: Element<Lane: RowLane>> RowElement for T {}
 
 /// Combines partial results, pairwise.
 #[inline(always)]
-pub(super) fn fold<F: Copy>(lanes: &mut [F], combine: impl Fn(F, F) -> F) -> F {
+pub(in crate::ops) fn fold<F: Copy>(lanes: &mut [F], combine: impl Fn(F, F) -> F) -> F {
     let mut width = lanes.len() / 2;
     while width > 0 {
         let (lower, upper) = lanes.split_at_mut(width);
