@@ -182,6 +182,12 @@ class Reference:
     def logsumexp(self, x: Array, dim: int, keepdim: bool = False) -> Array:  # noqa: D102
         return _sum_exp(x, dim, keepdim)[1]
 
+    def var(self, x: Array, dim: int, keepdim: bool = False) -> Array:  # noqa: D102
+        return np.var(x, axis=dim, ddof=1, keepdims=keepdim)
+
+    def std(self, x: Array, dim: int, keepdim: bool = False) -> Array:  # noqa: D102
+        return np.sqrt(self.var(x, dim, keepdim))
+
     def log_softmax(self, x: Array, dim: int) -> Array:  # noqa: D102
         rest, _ = _sum_exp(x, dim, True)
         return (x - np.max(x, axis=dim, keepdims=True)) - rest

@@ -141,6 +141,10 @@ EXACT_ROWS: dict[str, Callable[..., Any]] = {
     "logsumexp": lambda x, dim, keepdim=False: _logsumexp(x, dim) if keepdim else _logsumexp(x, dim).squeeze(dim),
     "glu": lambda x, dim: np.multiply(*(f(half) for f, half in zip(GATE, np.split(x, 2, dim), strict=True))),
 }
+EXACT_ROWS |= {
+    name: lambda x, dim, keepdim=False, root=root: np.power(np.var(x, axis=dim, ddof=1, keepdims=keepdim), root)
+    for name, root in (("var", 1), ("std", np.longdouble(0.5)))
+}
 GATE = (lambda value: value, lambda gate: 1 / (1 + np.exp(-gate)))
 
 

@@ -24,7 +24,7 @@ def make_apply(op: Op | Nary, native: Any) -> Callable[..., Any]:
 
 
 def _make_plain(op: Op, native: Any) -> Callable[..., Any]:
-    saves_result, saves_both = op.saves == "result", op.shape == "reduce"
+    saves_result, saves_both = op.saves == "result", op.saves == "both"
     formula = op.backward
     backward_kernel = native.backward
     forward_kernel = native.forward

@@ -206,12 +206,11 @@ class Op(Row):
     ``choices``
         string parameters and their values; the kernel gets the index.
     ``saves``
-        what the gradient needs: the ``"input"`` or the ``"result"``, as in stock torch; or a ``"mask"``, a byte for each
+        what the gradient needs: the ``"input"``, the ``"result"`` or ``"both"``, as in stock torch; or a ``"mask"``, a byte for each
         element of what was drawn at random, which ``backward`` is given as stock torch's noise: an op with random
         numbers, the same for a seed as stock torch's and with the same state of the generator afterwards.
     ``backward``
-        stock torch's own formula, differentiable, from ``(grad, saved, dim, *numbers)``, with the result after what was
-        saved where the shape is ``"reduce"``; it serves double backward and what the backward kernel declines.
+        stock torch's own formula, differentiable, from ``(grad, *saved, dim, *numbers)``; it serves double backward and what the backward kernel declines.
     ``node``
         the name of stock torch's autograd node.
     ``calls``
@@ -227,7 +226,7 @@ class Op(Row):
     """
 
     calls: tuple[str, ...]
-    saves: Literal["input", "result", "mask"]
+    saves: Literal["input", "result", "both", "mask"]
     backward: Callable[..., Any]
     node: str
     flops: int
@@ -346,6 +345,24 @@ def _logsumexp_backward(grad: Any, saved: Any, result: Any, dim: int, keepdim: f
     if saved.is_contiguous():
         return grad * saved.softmax(dim)
     return grad * (saved - result).exp()  # which lies in memory as stock torch's
+
+
+def _var_backward(
+    grad: Any, saved: Any, dim: int | None, keepdim: float, unbiased: float, correction: float
+) -> Any:
+    count = saved.numel() if dim is None else saved.shape[dim]
+    mean = saved.mean() if dim is None else saved.mean(dim, keepdim=True)
+    if dim is not None and not keepdim:
+        grad = grad.unsqueeze(dim)
+    given = [number for number in (unbiased, correction) if number == number]
+    return (2.0 / (count - (given[0] if given else 1.0))) * grad * (saved - mean)
+
+
+def _std_backward(
+    grad: Any, saved: Any, result: Any, dim: int | None, keepdim: float, unbiased: float, correction: float
+) -> Any:
+    grad = (grad / (result * 2)).masked_fill_(result == 0, 0)  # which keeps the strides
+    return _var_backward(grad, saved, dim, keepdim, unbiased, correction)
 
 
 def _unary(name: str, *aliases: str, inplace: bool = True) -> tuple[str, ...]:
@@ -601,10 +618,36 @@ ROWS: tuple[Op, ...] = (
         calls=("torch.logsumexp(x, -1)", "torch.logsumexp(x, 0, keepdim=True)"),
         shape="reduce",
         numbers={"keepdim": 0.0},
-        saves="input",
+        saves="both",
         backward=_logsumexp_backward,
         node="LogsumexpBackward0",
         flops=14,
+    ),
+    Op(
+        "var",
+        ("torch.var(input, dim=None, unbiased=True, keepdim=False, *, correction=1, out=None)",
+         "Tensor.var(self, dim=None, unbiased=True, keepdim=False, *, correction=1)"),
+        calls=("torch.var(x, -1)", "torch.var(x, 0, keepdim=True)"),
+        shape="reduce",
+        # Of the last two, at most one may be given.
+        numbers={"keepdim": 0.0, "unbiased": float("nan"), "correction": float("nan")},
+        saves="input",
+        backward=_var_backward,
+        node="VarBackward0",
+        flops=8,
+    ),
+    Op(
+        "std",
+        ("torch.std(input, dim=None, unbiased=True, keepdim=False, *, correction=1, out=None)",
+         "Tensor.std(self, dim=None, unbiased=True, keepdim=False, *, correction=1)"),
+        calls=("torch.std(x, -1)", "torch.std(x, 0, keepdim=True)"),
+        shape="reduce",
+        # Of the last two, at most one may be given.
+        numbers={"keepdim": 0.0, "unbiased": float("nan"), "correction": float("nan")},
+        saves="both",
+        backward=_std_backward,
+        node="StdBackward0",
+        flops=8,
     ),
     Op(
         "glu",

@@ -115,6 +115,11 @@ pub trait Kernel: Sync {
     /// See [`Shape`].
     fn shape(&self) -> Shape;
 
+    /// Whether one that works along a dimension takes all elements for a row where none is given.
+    fn reduces_all(&self) -> bool {
+        false
+    }
+
     /// # Errors
     /// The reason why these parameters are not for this kernel.
     fn accepts(&self, _geometry: Geometry, _numbers: &[f64]) -> Result<(), &'static str> {
@@ -126,6 +131,11 @@ pub trait Kernel: Sync {
 
     /// Replaces `buf` by the result; for [`Shape::Pointwise`].
     fn inplace(&self, exec: &Exec, buf: ViewMut, numbers: &[f64]);
+
+    /// Whether there is a gradient.
+    fn differentiates(&self) -> bool {
+        true
+    }
 
     /// Writes the gradient of the input to all of `dst`, from that of the result and what the forward pass saved: its
     /// input or its result, as torch does for this operation.

@@ -20,7 +20,7 @@ use pyo3::{
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
     kernel::{Exec, Geometry, Kernel, NaryKernel, RandomKernel, Shape, StepKernel},
-    layout::Layout,
+    layout::{Layout, MAX_DIMS},
     ops,
     random::Mt19937,
 };
@@ -124,6 +124,10 @@ impl Work {
         }
     }
 
+    fn reduces_all(self) -> bool {
+        matches!(self, Self::Plain(kernel) if kernel.reduces_all())
+    }
+
     fn accepts(self, geometry: Geometry, numbers: &[f64]) -> Result<(), Decline> {
         match self {
             Self::Plain(kernel) => kernel.accepts(geometry, numbers),
@@ -132,6 +136,11 @@ impl Work {
         }
         .map_err(|_| Decline::Kernel)
     }
+}
+
+/// Whether a reduction's result keeps the dimension.
+fn keeps_dim(numbers: &[f64]) -> bool {
+    numbers.first().is_some_and(|&keepdim| keepdim != 0.0)
 }
 
 /// What an operation's callables share.
@@ -265,6 +274,9 @@ impl OpState {
                 result: if self.strides == Strides::Input { *layout } else { dense },
             }
         } else {
+            if dim.is_none() && self.kernel.reduces_all() {
+                return self.plan_all(layout, numbers);
+            }
             let dim = layout.wrap_dim(dim.ok_or(Decline::Dim)?).ok_or(Decline::Dim)?;
             if shape == Shape::Glu && !layout.is_contiguous() {
                 let (geometry, result) = layout.halved(dim).ok_or(Decline::Kernel)?;
@@ -281,7 +293,7 @@ impl OpState {
             let geometry = layout.along(dim);
             let result = match shape {
                 Shape::Rows => *layout,
-                Shape::Reduce if numbers.first().is_some_and(|&keepdim| keepdim != 0.0) => layout.with_size(dim, 1),
+                Shape::Reduce if keeps_dim(numbers) => layout.with_size(dim, 1),
                 Shape::Reduce => layout.without(dim),
                 Shape::Glu if layout.sizes().is_empty() => return Err(Decline::Dim),
                 Shape::Glu => layout.with_size(dim, layout.sizes()[dim] / 2),
@@ -294,6 +306,20 @@ impl OpState {
         };
         self.kernel.accepts(plan.geometry, numbers)?;
         Ok(plan)
+    }
+
+    /// The same where all elements make one row.
+    fn plan_all(&self, layout: &Layout, numbers: &[f64]) -> Result<Plan, Decline> {
+        if !layout.is_contiguous() {
+            return Err(Decline::Layout);
+        }
+        let geometry = Geometry::flat(layout.numel());
+        self.kernel.accepts(geometry, numbers)?;
+        let dims = if keeps_dim(numbers) { layout.sizes().len() } else { 0 };
+        Ok(Plan {
+            geometry,
+            result: Layout::contiguous(&[1; MAX_DIMS][..dims]).ok_or(Decline::Layout)?,
+        })
     }
 
     /// Whether the numbers are ones that no stock function looks at twice.
@@ -505,6 +531,9 @@ impl OpState {
         let Work::Plain(kernel) = self.kernel else {
             return Err(Decline::Kernel.into());
         };
+        if !kernel.differentiates() {
+            return Err(Decline::Kernel.into());
+        }
         let plan = self.plan(&saved.layout, dim, numbers)?;
         let shape = kernel.shape();
         if shape == Shape::Glu && !saved.layout.is_contiguous() {

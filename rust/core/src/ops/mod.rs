@@ -39,6 +39,8 @@ pub static KERNELS: &[&dyn Kernel] = &[
     &reduction::softmax::Softmax,
     &reduction::log_softmax::LogSoftmax,
     &reduction::logsumexp::Logsumexp,
+    &reduction::var::Var::<false>,
+    &reduction::var::Var::<true>,
 ];
 
 /// Every kernel with random numbers.

@@ -50,8 +50,11 @@ impl<T: Number> Call<'_, T> {
         y
     }
 
-    /// The gradient, in memory that held `before`.
+    /// The gradient, if there is one, in memory that held `before`.
     pub fn backward(&self, exec: &Exec, before: T) -> Vec<T> {
+        if !self.kernel.differentiates() {
+            return Vec::new();
+        }
         let mut gradient = vec![before; self.x.len()];
         let (grad, saved, dst) = (T::view(&self.grad), T::view(&self.saved), T::target(&mut gradient));
         self.kernel
