@@ -29,6 +29,7 @@ ROLES = {
     "_stacklevel": "ignored",
     "training": "true",  # anything else goes to stock torch
     "train": "true",
+    "cudnn_enabled": "ignored",
     "params": "params",
     "grads": "grads",
     "d_p_list": "grads",
@@ -68,7 +69,8 @@ class Parameter:
     #: tensors "operand", "sizes" (those that the input ends with) or "optional" (a number, or None for the default) as
     #: well; of an optimizer's step "params", "grads", "state" or "steps"
     role: str
-    #: index among the kernel's numbers (roles "number", "optional", "sizes" and "flag"), or among what the optimizer keeps (role "state")
+    #: index among the kernel's numbers (roles "number", "optional", "sizes" and "flag"), among what the optimizer keeps (role
+    #: "state"), or among the tensors beside the input (role "operand")
     index: int = 0
     #: whether the caller must give it
     required: bool = False
@@ -246,16 +248,17 @@ class Nary(Row):
     """One operation on several tensors.
 
     ``operands``
-        the parameters that are tensors beside the input, in the order of the kernel.
+        the parameters that are tensors beside the input, in the order of the kernel; those that it updates in place come
+        last.
     ``optional``
         those of the numbers that may be ``None``, which is the value here.
     ``choices``, ``node``, ``flops``
         as of `Op`.
     ``backward``
         stock torch's own formula, differentiable: the gradients of the tensors from ``(grad, *tensors, *numbers)``; it
-        serves double backward and what the backward kernel declines.
+        serves double backward and what the backward kernel declines. There are none of tensors that are updated.
     ``names``
-        what the autograd node calls the tensors.
+        what the autograd node calls the tensors; empty for one that stock torch's does not save.
     ``calls``
         representative calls, over a two-dimensional ``x`` and what ``given`` names, for tests and benches.
     ``passes``
@@ -278,7 +281,7 @@ class Nary(Row):
 
     def _role(self, name: str) -> tuple[str, int]:
         if name in self.operands:
-            return "operand", 0
+            return "operand", self.operands.index(name)
         role, index = super()._role(name)
         if role != "number":
             return role, index
@@ -670,6 +673,16 @@ def _cross_entropy_backward(
     return gradient.masked_fill(~counts.unsqueeze(dim), 0.0), None
 
 
+def _batch_norm_backward(
+    grad: Any, input: Any, weight: Any, bias: Any, mean: Any, var: Any, momentum: float, eps: float
+) -> tuple[Any, ...]:
+    running = [None if tensor is None else tensor.clone() for tensor in (mean, var)]
+    _, *saved = _aten().native_batch_norm(input.detach(), weight, bias, *running, True, momentum, eps)
+    wanted = [True, weight is not None, bias is not None]
+    saved = [tensor.detach() for tensor in saved]
+    return _aten().native_batch_norm_backward(grad, input, weight, mean, var, *saved, True, eps, wanted)
+
+
 #: Of `Nary.given`: weights that are no two alike.
 _WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
 
@@ -686,6 +699,20 @@ NARY_ROWS: tuple[Nary, ...] = (
         node="NativeLayerNormBackward0",
         names=("input", "weight", "bias"),
         flops=6,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "batch_norm",
+        ("F.batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05)",
+         "torch.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled)"),
+        operands=("weight", "bias", "running_mean", "running_var"),
+        numbers={"momentum": 0.1, "eps": 1e-5},
+        calls=("F.batch_norm(x, None, None, w, b, True)", "F.batch_norm(x, None, None, training=True)"),
+        given={"w": _WEIGHTS.format(0.5, 1.5), "b": _WEIGHTS.format(-1.0, 1.0)},
+        backward=_batch_norm_backward,
+        node="NativeBatchNormBackward0",
+        names=("input", "weight", "", "running_mean", "running_var"),
+        flops=8,
         passes=(2.0, 5.0),
     ),
     Nary(

@@ -1,0 +1,167 @@
+//! `torch.nn.functional.batch_norm` in training.
+
+use super::channels::{
+    Affine, Form, KEPT, backward, check, floats, forward, keep_all, planes::Planes, round_gradients, update, widened,
+};
+use crate::{
+    dtype::{DType, Target, Typed, View, ViewMut},
+    kernel::{Elements, Exec, MAX_OPERANDS, NaryKernel, Operand, Outline, each_type},
+    layout::Layout,
+};
+
+/// The places of the running statistics among the operands.
+const MEAN: usize = 3;
+const VARIANCE: usize = 4;
+
+/// `(x - mean) / sqrt(variance + eps) * weight + bias` for each channel (dimension 1), with the variance of a whole
+/// population.
+///
+/// Operands: input, weight (ones), bias (zeros), and the running mean and variance, which move towards those of the
+/// channels, the variance to that of a sample. Numbers: momentum, by how much they move; `eps`. Saves the channels' means
+/// and the reciprocals of their deviations.
+pub struct BatchNorm;
+
+/// How the channels lie in memory.
+fn form(input: &Operand) -> Form {
+    let &[outer, channels, ref inner @ ..] = input.sizes else {
+        panic!("no channels");
+    };
+    let inner = inner.iter().product::<i64>() as usize;
+    let (outer, channels) = (outer as usize, channels as usize);
+    if inner == 1 || matches!(input.elements, Elements::ChannelsLast(_)) {
+        return Form::Columns(channels);
+    }
+    Form::Planes(Planes {
+        channels,
+        inner,
+        groups: channels,
+        count: outer,
+        step: channels,
+    })
+}
+
+/// A number of each channel of the operands at these indices.
+fn numbers(operands: &[Option<Operand>], index: usize) -> Option<Vec<f64>> {
+    Some(widened(operands.get(index)?.as_ref()?.floats()?))
+}
+
+impl NaryKernel for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn accepts(&self, _: DType, sizes: &[i64], numbers: &[f64]) -> Result<(), &'static str> {
+        let [outer, _, inner @ ..] = sizes else {
+            return Err("no channels");
+        };
+        if outer * inner.iter().product::<i64>() < 2 {
+            return Err("one value of a channel");
+        }
+        if numbers[1] > 0.0 {
+            Ok(())
+        } else {
+            Err("eps that is not positive")
+        }
+    }
+
+    fn differentiable(&self, index: usize) -> bool {
+        !self.updates(index)
+    }
+
+    fn updates(&self, index: usize) -> bool {
+        matches!(index, MEAN | VARIANCE)
+    }
+
+    fn takes_channels_last(&self) -> bool {
+        true
+    }
+
+    fn outline(&self, operands: &[Option<Operand>], _: &[f64]) -> Result<Outline, &'static str> {
+        let (input, dtype) = check(operands)?;
+        if operands.get(MEAN).is_some_and(Option::is_some) != operands.get(VARIANCE).is_some_and(Option::is_some) {
+            return Err("one of the running statistics alone");
+        }
+        let result = match input.elements {
+            Elements::ChannelsLast(_) => Layout::channels_last(input.sizes),
+            _ => Layout::contiguous(input.sizes),
+        };
+        Ok(Outline {
+            result: result.ok_or("too many dimensions")?,
+            saved: (dtype.lane(), KEPT * input.sizes[1] as usize),
+        })
+    }
+
+    fn forward(
+        &self,
+        exec: &Exec,
+        operands: &[Option<Operand>],
+        result: Target,
+        saved: Option<Target>,
+        numbers: &[f64],
+    ) {
+        let updated = [const { None }; MAX_OPERANDS];
+        self.forward_updating(exec, operands, updated, result, saved, numbers);
+    }
+
+    fn forward_updating(
+        &self,
+        exec: &Exec,
+        operands: &[Option<Operand>],
+        updated: [Option<ViewMut>; MAX_OPERANDS],
+        result: Target,
+        saved: Option<Target>,
+        settings: &[f64],
+    ) {
+        let input = operands[0].as_ref().expect("there is an input");
+        let src = floats(input).expect("the input has floating-point numbers");
+        let (weight, bias) = (numbers(operands, 1), numbers(operands, 2));
+        let affine = Affine {
+            weight: weight.as_deref(),
+            bias: bias.as_deref(),
+        };
+        let (momentum, eps) = (settings[0], settings[1]);
+        let moments = each_type!((src: View, result: Target) => forward(exec, form(input), src, affine, eps, result));
+        if let Some(saved) = saved {
+            match saved {
+                Target::F64(saved) => keep_all(saved, &moments, eps),
+                saved => keep_all(f32::target(saved).expect("singles"), &moments, eps),
+            }
+        }
+        let [_, _, _, mean, variance, ..] = updated;
+        update(mean, variance, momentum, &moments);
+    }
+
+    fn backward(
+        &self,
+        exec: &Exec,
+        grad: View,
+        operands: &[Option<Operand>],
+        saved: View,
+        gradients: [Option<Target>; MAX_OPERANDS],
+        _: &[f64],
+    ) {
+        fn run<T: super::RowElement>(
+            exec: &Exec,
+            form: Form,
+            tensors: [&[T]; 2],
+            affine: Affine,
+            saved: View,
+            dst: Option<Target>,
+        ) -> [Vec<f64>; 2] {
+            let saved = <T::Lane as Typed>::slice(saved).expect("numbers of the type that is computed in");
+            let dst = dst.map(|dst| T::target(dst).expect("a gradient has its operand's element type"));
+            backward(exec, form, tensors, affine, saved, dst)
+        }
+        let input = operands[0].as_ref().expect("there is an input");
+        let src = floats(input).expect("the input has floating-point numbers");
+        let weight = numbers(operands, 1);
+        let affine = Affine {
+            weight: weight.as_deref(),
+            bias: None,
+        };
+        let [dst, weight, bias, ..] = gradients;
+        let [weights, biases] =
+            each_type!((src: View, grad: View) => run(exec, form(input), [src, grad], affine, saved, dst));
+        round_gradients(weight, bias, [&weights, &biases]);
+    }
+}

@@ -1,0 +1,384 @@
+//! Normalisation of channels, or of groups of them, by their mean and variance: of planes that lie apart in memory, or of
+//! columns.
+//!
+//! Means and variances are those of blocks, each about its own centre, so that nothing cancels, put together in double
+//! precision as in T. F. Chan, G. H. Golub and R. J. `LeVeque`, Updating formulae and a pairwise algorithm for computing
+//! sample variances, <http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf>.
+
+pub(super) mod columns;
+pub(super) mod planes;
+
+use core::mem::MaybeUninit;
+
+use crate::{
+    dtype::{DType, Target, View, ViewMut},
+    float::Float,
+    isa::Simd,
+    kernel::{Elements, Exec, Operand, each_type},
+    ops::{
+        kept::keep,
+        reduction::lanes::{First, MOST_SUMS, Register, RowElement, RowLane, fold, sum},
+    },
+    vector::Vector,
+};
+
+/// Floating-point instructions of one element, for the choice of threads.
+const FLOPS: usize = 8;
+/// The most registers of partial sums of a kind.
+const REGISTERS: usize = 4;
+/// Numbers, or rows, whose sum is taken by itself, so that the error of a sum of many stays small.
+const TERMS: usize = 16;
+/// Numbers that are kept of a group for its gradient: see [`Centre`].
+pub(super) const KEPT: usize = 3;
+
+/// Where the numbers of groups lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Planes of neighbouring elements.
+    Planes(planes::Planes),
+    /// Rows of so many channels.
+    Columns(usize),
+}
+
+/// How many numbers there were, their mean, and the sum of the squares of their distances from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moments {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    /// Of some numbers; `first` and `second` are the sums of their distances from `centre` and of these squared.
+    #[inline(always)]
+    fn about(centre: f64, count: f64, [first, second]: [f64; 2]) -> Self {
+        let mut moments = Self {
+            count,
+            mean: centre,
+            squares: second,
+        };
+        // Where squares overflow, so may the other sum.
+        if second != f64::INFINITY {
+            let shift = first / count;
+            moments.mean += shift;
+            let squares = second - first * shift;
+            moments.squares = if squares < 0.0 { 0.0 } else { squares };
+        }
+        moments
+    }
+
+    /// With further numbers.
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        if self.count == 0.0 {
+            return other;
+        }
+        let count = self.count + other.count;
+        let (apart, share) = (other.mean - self.mean, other.count / count);
+        Self {
+            count,
+            mean: self.mean + apart * share,
+            squares: self.squares + other.squares + apart * apart * (self.count * share),
+        }
+    }
+
+    /// The variance of the population that these are a sample of.
+    fn unbiased(self) -> f64 {
+        self.squares / (self.count - 1.0)
+    }
+}
+
+/// The mean of a group and the reciprocal of its deviation.
+#[derive(Clone, Copy, Debug)]
+struct Centre<F> {
+    /// The mean, rounded, and what is missing: where it is large, one number of single precision would not do.
+    high: F,
+    low: f64,
+    scale: f64,
+}
+
+impl<F: RowLane> Centre<F> {
+    #[inline(always)]
+    fn of(moments: Moments, eps: f64) -> Self {
+        let high = F::of(moments.mean);
+        Self {
+            high,
+            low: moments.mean - high.into(),
+            scale: 1.0 / (moments.squares / moments.count + eps).sqrt(),
+        }
+    }
+
+    /// What a result `(x - high) * scale + shift` is computed with.
+    #[inline(always)]
+    fn line(self, weight: f64, bias: f64) -> Line<F> {
+        let scale = self.scale * weight;
+        Line {
+            high: self.high,
+            scale: F::of(scale),
+            shift: F::of(bias - self.low * scale),
+        }
+    }
+
+    /// What the gradients of a group's numbers are computed with, from the sums over it of the weighted gradients of the
+    /// results, and of these times the distance of the input from `high`.
+    #[inline(always)]
+    fn gradient(self, count: f64, [first, second]: [f64; 2]) -> Gradient<F> {
+        let along = -self.scale.powi(3) * (second - self.low * first) / count;
+        Gradient {
+            high: self.high,
+            along: F::of(along),
+            common: F::of(-self.scale * first / count - along * self.low),
+        }
+    }
+}
+
+/// See [`Centre::line`].
+#[derive(Clone, Copy)]
+struct Line<F> {
+    high: F,
+    scale: F,
+    shift: F,
+}
+
+/// `grad * scale + (x - high) * along + common`.
+#[derive(Clone, Copy)]
+struct Gradient<F> {
+    high: F,
+    along: F,
+    common: F,
+}
+
+impl<F: RowLane> Gradient<F> {
+    #[inline(always)]
+    fn of(self, grad: F, scale: F, x: F) -> F {
+        grad.mul_add(scale, (x - self.high).mul_add(self.along, self.common))
+    }
+}
+
+/// Writes what the gradient needs of groups.
+pub(super) fn keep_all<F: RowLane>(kept: &mut [MaybeUninit<F>], moments: &[Moments], eps: f64) {
+    assert_eq!(kept.len(), KEPT * moments.len(), "numbers of each group");
+    let (high, others) = kept.split_at_mut(moments.len());
+    let (low, scale) = others.split_at_mut(moments.len());
+    for (group, &moments) in moments.iter().enumerate() {
+        let centre = Centre::<F>::of(moments, eps);
+        keep(high, group, centre.high);
+        keep(low, group, F::of(centre.low));
+        keep(scale, group, F::of(centre.scale));
+    }
+}
+
+/// What was kept of a group.
+fn kept<F: RowLane>(kept: &[F], group: usize) -> Centre<F> {
+    let groups = kept.len() / KEPT;
+    Centre {
+        high: kept[group],
+        low: kept[groups + group].into(),
+        scale: kept[2 * groups + group].into(),
+    }
+}
+
+/// A number of each channel, by what results are scaled and shifted.
+#[derive(Clone, Copy)]
+pub(super) struct Affine<'a> {
+    pub(super) weight: Option<&'a [f64]>,
+    pub(super) bias: Option<&'a [f64]>,
+}
+
+impl Affine<'_> {
+    #[inline(always)]
+    fn weight(&self, channel: usize) -> f64 {
+        self.weight.map_or(1.0, |weight| weight[channel])
+    }
+
+    #[inline(always)]
+    fn bias(&self, channel: usize) -> f64 {
+        self.bias.map_or(0.0, |bias| bias[channel])
+    }
+}
+
+/// Partial sums of gradients or distances, and of products.
+type Sums<F, S> = [[Register<F, S>; REGISTERS]; 2];
+
+/// Adds as many pairs as there are partial sums.
+#[inline(always)]
+fn add_pairs<const GRAD: bool, F: RowLane, S: Simd>(simd: S, sums: &mut Sums<F, S>, x: &[F], grad: &[F], centre: F) {
+    let lanes = Register::<F, S>::LANES;
+    let about = Register::<F, S>::splat(simd, centre);
+    let [first, second] = sums;
+    let pairs = x.chunks_exact(lanes).zip(grad.chunks_exact(lanes));
+    for ((x, grad), (first, second)) in pairs.zip(first.iter_mut().zip(second)) {
+        let apart = Register::<F, S>::load(simd, x).sub(about);
+        let term = if GRAD {
+            Register::<F, S>::load(simd, grad)
+        } else {
+            apart
+        };
+        *first = first.add(term);
+        *second = term.mul_add(apart, *second);
+    }
+}
+
+/// The sums over some numbers: of the gradients, if `GRAD`, else of the distances from `centre`; and of these times the
+/// distances.
+#[inline(always)]
+fn pair_sums<const GRAD: bool, F: RowLane, S: Simd>(simd: S, x: &[F], grad: &[F], centre: F) -> [f64; 2] {
+    let (lanes, parts) = (Register::<F, S>::LANES, F::SUMS / 2);
+    let zero = [[Register::<F, S>::splat(simd, F::ZERO); REGISTERS]; 2];
+    let mut totals = zero;
+    for (x, grad) in x.chunks(TERMS * parts).zip(grad.chunks(TERMS * parts)) {
+        let mut sums = zero;
+        let (mut xs, mut grads) = (x.chunks_exact(parts), grad.chunks_exact(parts));
+        for (x, grad) in (&mut xs).zip(&mut grads) {
+            add_pairs::<GRAD, F, S>(simd, &mut sums, x, grad, centre);
+        }
+        let rest = xs.remainder();
+        if !rest.is_empty() {
+            // What fills the last ones up adds nothing.
+            let (mut x, mut grad) = ([centre; MOST_SUMS], [F::ZERO; MOST_SUMS]);
+            x[..rest.len()].copy_from_slice(rest);
+            grad[..rest.len()].copy_from_slice(grads.remainder());
+            add_pairs::<GRAD, F, S>(simd, &mut sums, &x[..parts], &grad[..parts], centre);
+        }
+        for (total, sum) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+            *total = total.add(*sum);
+        }
+    }
+    totals.map(
+        #[inline(always)]
+        |totals| {
+            let (mut numbers, mut wide) = ([F::ZERO; MOST_SUMS], [0.0; MOST_SUMS]);
+            for (numbers, total) in numbers[..parts].chunks_exact_mut(lanes).zip(totals) {
+                total.store(numbers);
+            }
+            for (wide, number) in wide.iter_mut().zip(numbers) {
+                *wide = number.into();
+            }
+            fold(&mut wide[..parts], |a, b| a + b)
+        },
+    )
+}
+
+/// The moments of a block.
+#[inline(always)]
+fn block_moments<F: RowLane, S: Simd>(simd: S, values: &[F]) -> Moments {
+    let count = values.len() as f64;
+    let mut total: f64 = sum(simd, values, values, &First).into();
+    if !total.is_finite() {
+        // The sum may have overflowed where the mean does not.
+        total = values.iter().map(|&x| -> f64 { x.into() }).sum();
+    }
+    let centre = F::of(total / count);
+    Moments::about(
+        centre.into(),
+        count,
+        pair_sums::<false, F, S>(simd, values, values, centre),
+    )
+}
+
+/// The numbers of a tensor of one of these operations that has one for each channel.
+pub(super) fn widened(view: View) -> Vec<f64> {
+    fn wide<T: RowElement>(slice: &[T]) -> Vec<f64> {
+        slice.iter().map(|x| x.lane().into()).collect()
+    }
+    each_type!((view: View) => wide(view))
+}
+
+/// Rounds to all of `target`.
+fn round_all<T: RowElement>(target: &mut [MaybeUninit<T>], numbers: &[f64]) {
+    assert_eq!(target.len(), numbers.len(), "a number of each channel");
+    for (target, &number) in target.iter_mut().zip(numbers) {
+        target.write(T::rounded(T::Lane::of(number)));
+    }
+}
+
+/// Writes the gradients of weight and bias.
+pub(super) fn round_gradients(weight: Option<Target>, bias: Option<Target>, [weights, biases]: [&[f64]; 2]) {
+    for (target, numbers) in [(weight, weights), (bias, biases)] {
+        if let Some(target) = target {
+            each_type!((target: Target) => round_all(target, numbers));
+        }
+    }
+}
+
+/// Moves running means and unbiased variances towards those of the groups.
+pub(super) fn update(mean: Option<ViewMut>, variance: Option<ViewMut>, momentum: f64, moments: &[Moments]) {
+    fn towards<T: RowElement>(running: &mut [T], momentum: f64, numbers: impl Iterator<Item = f64>) {
+        for (running, number) in running.iter_mut().zip(numbers) {
+            let before: f64 = running.lane().into();
+            *running = T::rounded(T::Lane::of(momentum * number + (1.0 - momentum) * before));
+        }
+    }
+    if let Some(mean) = mean {
+        each_type!((mean: ViewMut) => towards(mean, momentum, moments.iter().map(|moments| moments.mean)));
+    }
+    if let Some(variance) = variance {
+        each_type!((variance: ViewMut) => towards(variance, momentum, moments.iter().map(|moments| moments.unbiased())));
+    }
+}
+
+/// The results of groups, and their moments.
+pub(super) fn forward<T: RowElement>(
+    exec: &Exec,
+    form: Form,
+    src: &[T],
+    affine: Affine,
+    eps: f64,
+    dst: &mut [MaybeUninit<T>],
+) -> Vec<Moments> {
+    assert_eq!(src.len(), dst.len(), "the slices differ in length");
+    match form {
+        Form::Planes(planes) => planes::forward(exec, planes, src, affine, eps, dst),
+        Form::Columns(channels) => columns::forward(exec, channels, src, affine, eps, dst),
+    }
+}
+
+/// The gradients of [`forward`]'s input, if wanted, and of its weight and bias.
+pub(super) fn backward<T: RowElement>(
+    exec: &Exec,
+    form: Form,
+    [src, grad]: [&[T]; 2],
+    affine: Affine,
+    kept: &[T::Lane],
+    dst: Option<&mut [MaybeUninit<T>]>,
+) -> [Vec<f64>; 2] {
+    assert!(
+        src.len() == grad.len() && dst.as_ref().is_none_or(|dst| dst.len() == src.len()),
+        "the slices differ in length"
+    );
+    match form {
+        Form::Planes(planes) => planes::backward(exec, planes, [src, grad], affine, kept, dst),
+        Form::Columns(channels) => columns::backward(exec, channels, [src, grad], affine, kept, dst),
+    }
+}
+
+/// The numbers of an operand in the order of memory.
+pub(super) fn floats<'a>(operand: &Operand<'a>) -> Option<View<'a>> {
+    match operand.elements {
+        Elements::Floats(view) | Elements::ChannelsLast(view) => Some(view),
+        Elements::Indices(_) => None,
+    }
+}
+
+/// Checks that there is an input of floating-point numbers, and that each other operand has a number for each of its
+/// channels, all of one type: the input's, or the one that is computed in.
+pub(super) fn check<'a>(operands: &[Option<Operand<'a>>]) -> Result<(Operand<'a>, DType), &'static str> {
+    let [Some(input), others @ ..] = operands else {
+        return Err("no input");
+    };
+    let dtype = floats(input).ok_or("no floating-point numbers")?.dtype();
+    let [_, channels, ..] = input.sizes else {
+        return Err("no channels");
+    };
+    let mut common = None;
+    for other in others.iter().flatten() {
+        let its = other.floats().ok_or("no floating-point numbers")?.dtype();
+        if (its != dtype && its != dtype.lane()) || *common.get_or_insert(its) != its {
+            return Err("element types differ");
+        }
+        if other.sizes != [*channels] {
+            return Err("sizes differ from the channels'");
+        }
+    }
+    Ok((*input, dtype))
+}
