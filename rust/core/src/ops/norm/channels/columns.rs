@@ -2,7 +2,7 @@
 
 use core::{mem::MaybeUninit, ops::Range};
 
-use super::{Affine, Centre, FLOPS, KEPT, Moments, TERMS, kept};
+use super::{Affine, Centre, FLOPS, Gradient, KEPT, Moments, TERMS, kept, write, write_pairs};
 use crate::{
     float::Float,
     isa::{Program, Simd},
@@ -80,13 +80,6 @@ impl Matrix {
     fn at(self, row: usize, columns: &Range<usize>) -> Range<usize> {
         let start = row * self.width;
         (start + columns.start).min(self.len)..(start + columns.end).min(self.len)
-    }
-
-    /// How many numbers a block has of a column.
-    fn count(self, block: usize, column: usize) -> f64 {
-        let rows = block * self.rows..self.height().min((block + 1) * self.rows);
-        let missing = rows.end == self.height() && self.at(rows.end - 1, &(column..column + 1)).is_empty();
-        (rows.len() - usize::from(missing)) as f64
     }
 
     /// The team, and the least number of units that is worth a thread where there are so many of them.
@@ -273,6 +266,47 @@ struct Combine<'a, F> {
     sums: &'a [F],
 }
 
+/// Sums and centres of some columns of a block, which have so many rows.
+#[derive(Clone, Copy)]
+struct Block<'a, F> {
+    rows: f64,
+    first: &'a [F],
+    second: &'a [F],
+    centre: &'a [F],
+}
+
+impl<F: RowLane> Block<'_, F> {
+    /// The sum of distances; where their squares overflow, so may it.
+    #[inline(always)]
+    fn first(&self, column: usize) -> f64 {
+        if self.second[column].into() == f64::INFINITY {
+            0.0
+        } else {
+            self.first[column].into()
+        }
+    }
+
+    /// Adds the columns' sums to `totals`.
+    #[inline(always)]
+    fn add_totals(&self, totals: &mut [f64]) {
+        for (column, total) in totals.iter_mut().enumerate() {
+            *total += self.rows * self.centre[column].into() + self.first(column);
+        }
+    }
+
+    /// Adds the squares of distances from the means.
+    #[inline(always)]
+    fn add_squares(&self, means: &[f64], squares: &mut [f64]) {
+        let share = 1.0 / self.rows;
+        for (column, (squares, &mean)) in squares.iter_mut().zip(means).enumerate() {
+            let shift = self.first(column) * share;
+            let within = self.second[column].into() - self.first(column) * shift;
+            let apart = (self.centre[column].into() - mean) + shift;
+            *squares += if within < 0.0 { 0.0 } else { within } + self.rows * apart * apart;
+        }
+    }
+}
+
 impl<F: RowLane> Program for Combine<'_, F> {
     type Output = Vec<Moments>;
 
@@ -280,29 +314,87 @@ impl<F: RowLane> Program for Combine<'_, F> {
     fn run<S: Simd>(self, _: S) -> Vec<Moments> {
         let Self { matrix, sums } = self;
         let Matrix { channels, width, .. } = matrix;
-        let mut moments = vec![Moments::default(); channels];
-        for (block, sums) in sums.chunks_exact(3 * width).enumerate() {
-            let (first, others) = sums.split_at(width);
-            let (second, centre) = others.split_at(width);
-            for start in (0..width).step_by(channels) {
-                // A short row ends with a channel's last column.
-                let count = matrix.count(block, start);
-                if count == 0.0 {
-                    continue;
-                }
-                for (channel, moments) in moments.iter_mut().enumerate() {
-                    let column = start + channel;
-                    let pair = [first[column].into(), second[column].into()];
-                    *moments = moments.and(Moments::about(centre[column].into(), count, pair));
-                }
+        // The last row may have some of the columns only.
+        let rest = matrix.len % width;
+        let blocks = || {
+            sums.chunks_exact(3 * width).enumerate().flat_map(
+                #[inline(always)]
+                |(index, sums)| {
+                    let last = index + 1 == matrix.blocks();
+                    let cut = if last { rest } else { 0 };
+                    [0..cut, cut..width].map(
+                        #[inline(always)]
+                        |columns| {
+                            let rows = matrix.nth(index * matrix.strips()).rows.len();
+                            let missing = last && rest > 0 && columns.start >= rest;
+                            let block = Block {
+                                rows: (rows - usize::from(missing)) as f64,
+                                first: &sums[columns.clone()],
+                                second: &sums[width..][columns.clone()],
+                                centre: &sums[2 * width..][columns.clone()],
+                            };
+                            (columns, block)
+                        },
+                    )
+                },
+            )
+        };
+        let count = (matrix.len / channels) as f64;
+        let mut totals = vec![0.0; width];
+        for (columns, block) in blocks() {
+            block.add_totals(&mut totals[columns]);
+        }
+        let means: Vec<f64> = folded(matrix, &totals).into_iter().map(|total| total / count).collect();
+        let columns = columns(matrix, |channel| means[channel]);
+        let mut squares = vec![0.0; width];
+        for (range, block) in blocks() {
+            if block.rows > 0.0 {
+                block.add_squares(&columns[range.clone()], &mut squares[range]);
             }
         }
+        let moments = means.iter().zip(folded(matrix, &squares));
         moments
+            .map(|(&mean, squares)| Moments { count, mean, squares })
+            .collect()
+    }
+}
+
+/// The sums over the columns of each channel.
+fn folded(matrix: Matrix, columns: &[f64]) -> Vec<f64> {
+    let mut sums = vec![0.0; matrix.channels];
+    for columns in columns.chunks_exact(matrix.channels) {
+        for (sum, column) in sums.iter_mut().zip(columns) {
+            *sum += column;
+        }
+    }
+    sums
+}
+
+/// The sums over all blocks.
+struct Total<'a, F> {
+    matrix: Matrix,
+    sums: &'a [F],
+}
+
+impl<F: RowLane> Program for Total<'_, F> {
+    type Output = [Vec<f64>; 2];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> [Vec<f64>; 2] {
+        let width = self.matrix.width;
+        let mut totals = vec![0.0; 2 * width];
+        for sums in self.sums.chunks_exact(2 * width) {
+            for (total, &sum) in totals.iter_mut().zip(sums) {
+                *total += sum.into();
+            }
+        }
+        let (first, second) = totals.split_at(width);
+        [folded(self.matrix, first), folded(self.matrix, second)]
     }
 }
 
 /// A number of each column.
-fn columns<F: RowLane>(matrix: Matrix, of: impl Fn(usize) -> F) -> Vec<F> {
+fn columns<F: Copy>(matrix: Matrix, of: impl Fn(usize) -> F) -> Vec<F> {
     let mut numbers: Vec<F> = (0..matrix.channels).map(of).collect();
     numbers.reserve(matrix.width - matrix.channels);
     while numbers.len() < matrix.width {
@@ -326,17 +418,19 @@ impl<T: RowElement> Program for Normalise<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let mut tile = Tile::new(2 * MOST);
-        let (widened, scratch) = tile.get().split_at_mut(MOST);
         for (src, dst) in self.src.chunks(self.width).zip(self.dst.chunks_mut(self.width)) {
             for (i, (src, dst)) in src.chunks(MOST).zip(dst.chunks_mut(MOST)).enumerate() {
-                let values = T::lanes(simd, src, widened);
-                let at = i * MOST..i * MOST + values.len();
-                let [high, scale, shift] = self.lines.map(|numbers| &numbers[at.clone()]);
-                let results = values.iter().zip(high).zip(scale).zip(shift).map(
+                let at = i * MOST..i * MOST + src.len();
+                let [high, scale, shift] = self.lines;
+                let (high, scale, shift) = (&high[at.clone()], &scale[at.clone()], &shift[at]);
+                write(
+                    simd,
+                    src,
+                    tile.get(),
+                    dst,
                     #[inline(always)]
-                    |(((&x, &high), &scale), &shift)| (x - high).mul_add(scale, shift),
+                    |x, i| (x - high[i]).mul_add(scale[i], shift[i]),
                 );
-                T::collect(simd, results, scratch, dst);
             }
         }
     }
@@ -401,7 +495,7 @@ struct Differentiate<'a, T: RowElement> {
     grad: &'a [T],
     dst: &'a mut [MaybeUninit<T>],
     width: usize,
-    /// Means, scales, and what else [`Gradient`](super::Gradient) has, of columns.
+    /// Means, scales, and what else a [`Gradient`] has, of columns.
     numbers: [&'a [T::Lane]; 4],
 }
 
@@ -411,22 +505,29 @@ impl<T: RowElement> Program for Differentiate<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let mut tile = Tile::new(3 * MOST);
-        let [widened, grads, scratch] = tile_rows(tile.get(), MOST);
         let rows = self.src.chunks(self.width).zip(self.grad.chunks(self.width));
         for ((src, grad), dst) in rows.zip(self.dst.chunks_mut(self.width)) {
             let strips = src.chunks(MOST).zip(grad.chunks(MOST)).zip(dst.chunks_mut(MOST));
             for (i, ((src, grad), dst)) in strips.enumerate() {
-                let (values, grads) = (T::lanes(simd, src, widened), T::lanes(simd, grad, grads));
-                let at = i * MOST..i * MOST + values.len();
-                let [high, scale, along, common] = self.numbers.map(|numbers| &numbers[at.clone()]);
-                let pairs = values.iter().zip(grads).zip(high.iter().zip(scale));
-                let results = pairs.zip(along.iter().zip(common)).map(
+                let at = i * MOST..i * MOST + src.len();
+                let [high, scale, along, common] = self.numbers;
+                let (high, scale) = (&high[at.clone()], &scale[at.clone()]);
+                let (along, common) = (&along[at.clone()], &common[at]);
+                write_pairs(
+                    simd,
+                    [src, grad],
+                    tile.get(),
+                    dst,
                     #[inline(always)]
-                    |(((&x, &grad), (&high, &scale)), (&along, &common))| {
-                        grad.mul_add(scale, (x - high).mul_add(along, common))
+                    |x, grad, i| {
+                        let gradient = Gradient {
+                            high: high[i],
+                            along: along[i],
+                            common: common[i],
+                        };
+                        gradient.of(grad, scale[i], x)
                     },
                 );
-                T::collect(simd, results, scratch, dst);
             }
         }
     }
@@ -445,16 +546,13 @@ pub(super) fn backward<T: RowElement>(
     let matrix = Matrix::new(src.len(), channels);
     let centres: Vec<_> = (0..channels).map(|channel| kept(all_kept, channel)).collect();
     let high = columns(matrix, |channel| centres[channel].high);
-    let mut totals = vec![[0.0; 2]; channels];
-    for pair in sums(exec, matrix, src, Some((grad, &high))).chunks_exact(2 * matrix.width) {
-        let (first, second) = pair.split_at(matrix.width);
-        for (first, second) in first.chunks_exact(channels).zip(second.chunks_exact(channels)) {
-            for ((total, &first), &second) in totals.iter_mut().zip(first).zip(second) {
-                let pair: [f64; 2] = [first.into(), second.into()];
-                *total = [total[0] + pair[0], total[1] + pair[1]];
-            }
-        }
-    }
+    let sums = sums(exec, matrix, src, Some((grad, &high)));
+    let [first, second] = exec.isa.run(Total { matrix, sums: &sums });
+    let totals: Vec<_> = first
+        .iter()
+        .zip(&second)
+        .map(|(&first, &second)| [first, second])
+        .collect();
     if let Some(dst) = dst {
         let count = (src.len() / channels) as f64;
         let gradients: Vec<_> = centres
@@ -483,6 +581,6 @@ pub(super) fn backward<T: RowElement>(
         weights
             .map(|(centre, [first, second])| centre.scale * (second - centre.low * first))
             .collect(),
-        totals.iter().map(|[first, _]| *first).collect(),
+        first,
     ]
 }

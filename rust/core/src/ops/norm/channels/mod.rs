@@ -150,7 +150,7 @@ struct Gradient<F> {
 
 impl<F: RowLane> Gradient<F> {
     #[inline(always)]
-    fn of(self, grad: F, scale: F, x: F) -> F {
+    fn of(&self, grad: F, scale: F, x: F) -> F {
         grad.mul_add(scale, (x - self.high).mul_add(self.along, self.common))
     }
 }
@@ -203,19 +203,21 @@ type Sums<F, S> = [[Register<F, S>; REGISTERS]; 2];
 /// Adds as many pairs as there are partial sums.
 #[inline(always)]
 fn add_pairs<const GRAD: bool, F: RowLane, S: Simd>(simd: S, sums: &mut Sums<F, S>, x: &[F], grad: &[F], centre: F) {
-    let lanes = Register::<F, S>::LANES;
+    let (lanes, parts) = (Register::<F, S>::LANES, F::SUMS / 2);
     let about = Register::<F, S>::splat(simd, centre);
-    let [first, second] = sums;
-    let pairs = x.chunks_exact(lanes).zip(grad.chunks_exact(lanes));
-    for ((x, grad), (first, second)) in pairs.zip(first.iter_mut().zip(second)) {
-        let apart = Register::<F, S>::load(simd, x).sub(about);
+    let (x, grad) = (&x[..parts], &grad[..parts]);
+    for i in 0..REGISTERS {
+        if i * lanes >= parts {
+            break;
+        }
+        let apart = Register::<F, S>::load(simd, &x[i * lanes..]).sub(about);
         let term = if GRAD {
-            Register::<F, S>::load(simd, grad)
+            Register::<F, S>::load(simd, &grad[i * lanes..])
         } else {
             apart
         };
-        *first = first.add(term);
-        *second = term.mul_add(apart, *second);
+        sums[0][i] = sums[0][i].add(term);
+        sums[1][i] = term.mul_add(apart, sums[1][i]);
     }
 }
 
@@ -238,25 +240,80 @@ fn pair_sums<const GRAD: bool, F: RowLane, S: Simd>(simd: S, x: &[F], grad: &[F]
             let (mut x, mut grad) = ([centre; MOST_SUMS], [F::ZERO; MOST_SUMS]);
             x[..rest.len()].copy_from_slice(rest);
             grad[..rest.len()].copy_from_slice(grads.remainder());
-            add_pairs::<GRAD, F, S>(simd, &mut sums, &x[..parts], &grad[..parts], centre);
+            add_pairs::<GRAD, F, S>(simd, &mut sums, &x, &grad, centre);
         }
-        for (total, sum) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-            *total = total.add(*sum);
+        for kind in 0..2 {
+            for i in 0..REGISTERS {
+                totals[kind][i] = totals[kind][i].add(sums[kind][i]);
+            }
         }
     }
-    totals.map(
-        #[inline(always)]
-        |totals| {
-            let (mut numbers, mut wide) = ([F::ZERO; MOST_SUMS], [0.0; MOST_SUMS]);
-            for (numbers, total) in numbers[..parts].chunks_exact_mut(lanes).zip(totals) {
-                total.store(numbers);
-            }
-            for (wide, number) in wide.iter_mut().zip(numbers) {
-                *wide = number.into();
-            }
-            fold(&mut wide[..parts], |a, b| a + b)
-        },
-    )
+    let mut found = [0.0; 2];
+    for (found, totals) in found.iter_mut().zip(&totals) {
+        let (mut numbers, mut wide) = ([F::ZERO; MOST_SUMS], [0.0; MOST_SUMS]);
+        for (numbers, total) in numbers[..parts].chunks_exact_mut(lanes).zip(totals) {
+            total.store(numbers);
+        }
+        for (wide, number) in wide[..parts].iter_mut().zip(numbers) {
+            *wide = number.into();
+        }
+        *found = fold(&mut wide[..parts], |a, b| a + b);
+    }
+    found
+}
+
+/// `dst[i] = f(src[i], i)`; `scratch` has space for two rows of them.
+#[inline(always)]
+fn write<T: RowElement, S: Simd>(
+    simd: S,
+    src: &[T],
+    scratch: &mut [T::Lane],
+    dst: &mut [MaybeUninit<T>],
+    f: impl Fn(T::Lane, usize) -> T::Lane,
+) {
+    let len = dst.len();
+    let src = &src[..len];
+    if T::PACKS {
+        for i in 0..len {
+            dst[i].write(T::rounded(f(src[i].lane(), i)));
+        }
+        return;
+    }
+    let (wide, results) = scratch.split_at_mut(len);
+    let results = &mut results[..len];
+    T::widen(simd, src, wide);
+    for i in 0..len {
+        results[i] = f(wide[i], i);
+    }
+    T::narrow(simd, results, dst);
+}
+
+/// `dst[i] = f(src[i], with[i], i)`; `scratch` has space for three rows of them.
+#[inline(always)]
+fn write_pairs<T: RowElement, S: Simd>(
+    simd: S,
+    [src, with]: [&[T]; 2],
+    scratch: &mut [T::Lane],
+    dst: &mut [MaybeUninit<T>],
+    f: impl Fn(T::Lane, T::Lane, usize) -> T::Lane,
+) {
+    let len = dst.len();
+    let (src, with) = (&src[..len], &with[..len]);
+    if T::PACKS {
+        for i in 0..len {
+            dst[i].write(T::rounded(f(src[i].lane(), with[i].lane(), i)));
+        }
+        return;
+    }
+    let (wide, others) = scratch.split_at_mut(len);
+    let (wide_with, results) = others.split_at_mut(len);
+    let results = &mut results[..len];
+    T::widen(simd, src, wide);
+    T::widen(simd, with, wide_with);
+    for i in 0..len {
+        results[i] = f(wide[i], wide_with[i], i);
+    }
+    T::narrow(simd, results, dst);
 }
 
 /// The moments of a block.

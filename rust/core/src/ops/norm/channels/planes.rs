@@ -2,7 +2,7 @@
 
 use core::{mem::MaybeUninit, ops::Range};
 
-use super::{Affine, Centre, FLOPS, Gradient, KEPT, Moments, block_moments, kept, pair_sums};
+use super::{Affine, Centre, FLOPS, Gradient, KEPT, Moments, block_moments, kept, pair_sums, write, write_pairs};
 use crate::{
     float::Float,
     isa::{Program, Simd},
@@ -16,6 +16,9 @@ use crate::{
 const WHOLE: usize = 8;
 const SMALL: usize = 1 << 16;
 const PARTS: usize = 8;
+
+/// Elements from which on a plane is looked at by itself.
+const LONG: usize = 512;
 
 /// Planes of `inner` neighbouring elements, one for each channel, and the groups that they make: each of `count` planes,
 /// `step` planes apart.
@@ -75,7 +78,11 @@ impl Planes {
     /// Some planes of a group, in pieces of up to [`BLOCK`] elements; of one plane each, if `single`.
     #[inline(always)]
     fn pieces(self, planes: Range<usize>, single: bool) -> impl Iterator<Item = Piece> {
-        let together = if single { 1 } else { (BLOCK / self.inner).max(1) };
+        let together = if single || self.inner >= LONG {
+            1
+        } else {
+            BLOCK / self.inner
+        };
         let end = planes.end;
         planes.step_by(together).flat_map(
             #[inline(always)]
@@ -94,6 +101,19 @@ impl Planes {
         )
     }
 
+    /// Asks for the planes after a piece's: they lie in other pages, which the CPU does not foresee.
+    #[inline(always)]
+    fn prefetch<T, S: Simd>(self, simd: S, src: &[T], group: usize, piece: Piece) {
+        if self.step == 1 || piece.start > 0 {
+            return;
+        }
+        let next = piece.plane + piece.planes;
+        for plane in next..self.count.min(next + piece.planes) {
+            let at = self.start(group, plane);
+            simd.prefetch(&src[at..at + piece.len]);
+        }
+    }
+
     /// The numbers of a piece; `scratch` has space for [`BLOCK`] of them.
     #[inline(always)]
     fn gather<'a, T: RowElement, S: Simd>(
@@ -106,6 +126,7 @@ impl Planes {
     ) -> &'a [T::Lane] {
         let Piece { planes, start, len, .. } = piece;
         let at = self.start(group, piece.plane) + start;
+        self.prefetch(simd, src, group, piece);
         if planes == 1 || self.step == 1 {
             return T::lanes(simd, &src[at..at + planes * len], scratch);
         }
@@ -189,7 +210,6 @@ impl<T: RowElement> Program for Normalise<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let mut tile = Tile::new(2 * BLOCK);
-        let (widened, scratch) = tile.get().split_at_mut(BLOCK);
         let planes = self.units.planes;
         let (first, _) = self.units.nth(self.range.start);
         for unit in self.range {
@@ -200,14 +220,16 @@ impl<T: RowElement> Program for Normalise<'_, T> {
                 let channel = start / planes.inner % planes.channels;
                 let line = centre.line(self.affine.weight(channel), self.affine.bias(channel));
                 let at = start + piece.start..start + piece.start + piece.len;
-                let values = T::lanes(simd, &self.src[at.clone()], widened);
                 // SAFETY: units are disjoint, and so are the pieces of one.
-                let dst = unsafe { self.dst.piece(at) };
-                let results = values.iter().map(
+                let dst = unsafe { self.dst.piece(at.clone()) };
+                write(
+                    simd,
+                    &self.src[at],
+                    tile.get(),
+                    dst,
                     #[inline(always)]
-                    |&x| (x - line.high).mul_add(line.scale, line.shift),
+                    |x, _| (x - line.high).mul_add(line.scale, line.shift),
                 );
-                T::collect(simd, results, scratch, dst);
             }
         }
     }
@@ -315,24 +337,23 @@ impl<T: RowElement> Program for Differentiate<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let mut tile = Tile::new(3 * BLOCK);
-        let (widened, others) = tile.get().split_at_mut(BLOCK);
-        let (grads, scratch) = others.split_at_mut(BLOCK);
         let planes = self.units.planes;
         let (group, range) = self.units.nth(self.unit);
         for piece in planes.pieces(range, true) {
             let start = planes.start(group, piece.plane);
             let scale = T::Lane::of(self.scale * self.affine.weight(start / planes.inner % planes.channels));
             let at = start + piece.start..start + piece.start + piece.len;
-            let values = T::lanes(simd, &self.src[at.clone()], widened);
-            let grads = T::lanes(simd, &self.grad[at.clone()], grads);
             // SAFETY: units are disjoint, and so are the pieces of one.
-            let dst = unsafe { self.dst.piece(at) };
+            let dst = unsafe { self.dst.piece(at.clone()) };
             let gradient = self.gradient;
-            let results = values.iter().zip(grads).map(
+            write_pairs(
+                simd,
+                [&self.src[at.clone()], &self.grad[at]],
+                tile.get(),
+                dst,
                 #[inline(always)]
-                |(&x, &grad)| gradient.of(grad, scale, x),
+                |x, grad, _| gradient.of(grad, scale, x),
             );
-            T::collect(simd, results, scratch, dst);
         }
     }
 }
