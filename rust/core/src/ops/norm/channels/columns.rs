@@ -96,14 +96,26 @@ fn tile_rows<F, const N: usize>(tile: &mut [F], len: usize) -> [&mut [F]; N] {
     core::array::from_fn(|_| rows.next().expect("a tile of so many rows"))
 }
 
+/// Rows, widened into [`MOST`] numbers of scratch each.
+#[inline(always)]
+fn wide_rows<'a, T: RowElement, S: Simd, const N: usize>(
+    simd: S,
+    rows: [&'a [T]; N],
+    scratch: &'a mut [T::Lane],
+) -> [&'a [T::Lane]; N] {
+    let mut scratch = scratch.chunks_exact_mut(MOST);
+    rows.map(|row| T::lanes(simd, row, scratch.next().expect("scratch for each")))
+}
+
 /// Adds the sums of some rows to those of their block: of the gradients, if there are any, else of the distances from the
 /// centre; and of these times the distances.
 #[inline(always)]
-fn add_rows<const GRAD: bool, F: RowLane, const N: usize>(
+fn add_rows<const GRAD: bool, E: Copy, F: RowLane, const N: usize>(
     sums: [&mut [F]; 2],
     centre: &[F],
-    rows: [&[F]; N],
-    grads: [&[F]; N],
+    rows: [&[E]; N],
+    grads: [&[E]; N],
+    lane: impl Fn(E) -> F,
 ) {
     let width = rows[0].len();
     let [first, second] = sums.map(|sums| &mut sums[..width]);
@@ -112,12 +124,12 @@ fn add_rows<const GRAD: bool, F: RowLane, const N: usize>(
     for i in 0..width {
         let apart: [F; N] = core::array::from_fn(
             #[inline(always)]
-            |row| rows[row][i] - centre[i],
+            |row| lane(rows[row][i]) - centre[i],
         );
         let terms = if GRAD {
             core::array::from_fn(
                 #[inline(always)]
-                |row| grads[row][i],
+                |row| lane(grads[row][i]),
             )
         } else {
             apart
@@ -157,7 +169,6 @@ impl<T: RowElement> Sums<'_, T> {
         let [widened, grads, first_terms, second_terms] = tile_rows(tile, AT_ONCE * MOST);
         let width = part.columns.len();
         let (first_terms, second_terms) = (&mut first_terms[..width], &mut second_terms[..width]);
-        let (src, grad) = (self.src, self.grad.map_or(self.src, |(grad, _)| grad));
         first.fill(T::Lane::ZERO);
         second.fill(T::Lane::ZERO);
         let mut start = part.rows.start;
@@ -170,23 +181,11 @@ impl<T: RowElement> Sums<'_, T> {
                 let whole = self.matrix.at(start + AT_ONCE - 1, &part.columns).len() == width;
                 if start + AT_ONCE <= end && whole {
                     let at: [_; AT_ONCE] = core::array::from_fn(|row| self.matrix.at(start + row, &part.columns));
-                    let mut scratch = widened.chunks_exact_mut(MOST);
-                    let rows = at
-                        .clone()
-                        .map(|at| T::lanes(simd, &src[at], scratch.next().expect("a row each")));
-                    let mut scratch = grads.chunks_exact_mut(MOST);
-                    let grads = if GRAD {
-                        at.map(|at| T::lanes(simd, &grad[at], scratch.next().expect("a row each")))
-                    } else {
-                        rows
-                    };
-                    add_rows::<GRAD, _, AT_ONCE>([first_terms, second_terms], centre, rows, grads);
+                    self.add::<GRAD, S, AT_ONCE>(simd, at, centre, [first_terms, second_terms], [widened, grads]);
                     start += AT_ONCE;
                 } else {
-                    let at = self.matrix.at(start, &part.columns);
-                    let row = T::lanes(simd, &src[at.clone()], widened);
-                    let grad = if GRAD { T::lanes(simd, &grad[at], grads) } else { row };
-                    add_rows::<GRAD, _, 1>([first_terms, second_terms], centre, [row], [grad]);
+                    let at = [self.matrix.at(start, &part.columns)];
+                    self.add::<GRAD, S, 1>(simd, at, centre, [first_terms, second_terms], [widened, grads]);
                     start += 1;
                 }
             }
@@ -196,6 +195,42 @@ impl<T: RowElement> Sums<'_, T> {
                 }
             }
         }
+    }
+
+    /// Adds the sums of some rows.
+    #[inline(always)]
+    fn add<const GRAD: bool, S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        at: [Range<usize>; N],
+        centre: &[T::Lane],
+        sums: [&mut [T::Lane]; 2],
+        [widened, grads]: [&mut [T::Lane]; 2],
+    ) {
+        let rows = at.clone().map(|at| &self.src[at]);
+        let grad = self.grad.map_or(self.src, |(grad, _)| grad);
+        let grad_rows = at.map(|at| &grad[at]);
+        if T::PACKS {
+            add_rows::<GRAD, _, _, N>(
+                sums,
+                centre,
+                rows,
+                grad_rows,
+                #[inline(always)]
+                |x: T| x.lane(),
+            );
+            return;
+        }
+        let rows = wide_rows(simd, rows, widened);
+        let grads = if GRAD { wide_rows(simd, grad_rows, grads) } else { rows };
+        add_rows::<GRAD, _, _, N>(
+            sums,
+            centre,
+            rows,
+            grads,
+            #[inline(always)]
+            |x| x,
+        );
     }
 
     /// The means of the first rows of a part.
