@@ -29,6 +29,7 @@ ROLES = {
     "_stacklevel": "ignored",
     "training": "true",  # anything else goes to stock torch
     "train": "true",
+    "use_input_stats": "true",
     "cudnn_enabled": "ignored",
     "params": "params",
     "grads": "grads",
@@ -252,6 +253,8 @@ class Nary(Row):
         last.
     ``optional``
         those of the numbers that may be ``None``, which is the value here.
+    ``absent``
+        further parameters that must be ``None``.
     ``choices``, ``node``, ``flops``
         as of `Op`.
     ``backward``
@@ -277,11 +280,14 @@ class Nary(Row):
     flops: int
     passes: tuple[float, float]
     optional: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def _role(self, name: str) -> tuple[str, int]:
         if name in self.operands:
             return "operand", self.operands.index(name)
+        if name in self.absent:
+            return "absent", 0
         role, index = super()._role(name)
         if role != "number":
             return role, index
@@ -683,8 +689,46 @@ def _batch_norm_backward(
     return _aten().native_batch_norm_backward(grad, input, weight, mean, var, *saved, True, eps, wanted)
 
 
+def _instance_norm_backward(
+    grad: Any, input: Any, weight: Any, bias: Any, momentum: float, eps: float
+) -> tuple[Any, ...]:
+    samples, channels = input.shape[:2]
+    shape = (1, samples * channels, *input.shape[2:])
+    repeated = [None if tensor is None else tensor.repeat(samples) for tensor in (weight, bias)]
+    whole = (grad.reshape(shape), input.reshape(shape), *repeated, None, None, momentum, eps)
+    of_input, *others = _batch_norm_backward(*whole)
+    summed = [None if other is None else other.view(samples, channels).sum(0) for other in others]
+    return of_input.view(input.shape), *summed
+
+
+def _group_norm_backward(
+    grad: Any, input: Any, weight: Any, bias: Any, groups: float, eps: float
+) -> tuple[Any, ...]:
+    import torch
+
+    wide = input if input.dtype == torch.float64 else input.float()
+    grad = grad.to(wide.dtype)
+    rows = (input.shape[0], int(groups), -1)
+    each = (1, -1, *(1,) * (input.dim() - 2))
+    apart = wide.reshape(rows)
+    apart = apart - apart.mean(-1, keepdim=True)
+    scale = (apart.square().mean(-1, keepdim=True) + eps).rsqrt()
+    normal = apart * scale
+    weighted = (grad if weight is None else grad * weight.to(wide.dtype).view(each)).reshape(rows)
+    along = (weighted * normal).mean(-1, keepdim=True)
+    gradient = (weighted - weighted.mean(-1, keepdim=True) - normal * along) * scale
+    others = [0, *range(2, input.dim())]
+    sums = [
+        None if tensor is None else term.sum(others).to(tensor.dtype)
+        for tensor, term in ((weight, grad * normal.view(input.shape)), (bias, grad))
+    ]
+    return gradient.view(input.shape).to(input.dtype), *sums
+
+
 #: Of `Nary.given`: weights that are no two alike.
 _WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
+#: The same of channels, where the first dimension of ``x`` is that.
+_CHANNEL_WEIGHTS = "torch.linspace({}, {}, x.shape[0]).to(x.dtype)"
 
 NARY_ROWS: tuple[Nary, ...] = (
     Nary(
@@ -712,6 +756,35 @@ NARY_ROWS: tuple[Nary, ...] = (
         backward=_batch_norm_backward,
         node="NativeBatchNormBackward0",
         names=("input", "weight", "", "running_mean", "running_var"),
+        flops=8,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "instance_norm",
+        ("F.instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-05)",
+         "torch.instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled)"),
+        operands=("weight", "bias"),
+        absent=("running_mean", "running_var"),
+        numbers={"momentum": 0.1, "eps": 1e-5},
+        calls=("F.instance_norm(x.unsqueeze(0), weight=w, bias=b)", "F.instance_norm(x.unsqueeze(0))"),
+        given={"w": _CHANNEL_WEIGHTS.format(0.5, 1.5), "b": _CHANNEL_WEIGHTS.format(-1.0, 1.0)},
+        backward=_instance_norm_backward,
+        node="ViewBackward0",
+        names=("input", "weight", ""),
+        flops=8,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "group_norm",
+        ("F.group_norm(input, num_groups, weight=None, bias=None, eps=1e-05)",
+         "torch.group_norm(input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabled=True)"),
+        operands=("weight", "bias"),
+        numbers={"num_groups": 1.0, "eps": 1e-5},
+        calls=("F.group_norm(x.unsqueeze(0), 1, w, b)", "F.group_norm(x.unsqueeze(0), x.shape[0])"),
+        given={"w": _CHANNEL_WEIGHTS.format(0.5, 1.5), "b": _CHANNEL_WEIGHTS.format(-1.0, 1.0)},
+        backward=_group_norm_backward,
+        node="NativeGroupNormBackward0",
+        names=("input", "weight", ""),
         flops=8,
         passes=(2.0, 5.0),
     ),

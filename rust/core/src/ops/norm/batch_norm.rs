@@ -1,11 +1,9 @@
 //! `torch.nn.functional.batch_norm` in training.
 
-use super::channels::{
-    Affine, Form, KEPT, backward, check, floats, forward, keep_all, planes::Planes, round_gradients, update, widened,
-};
+use super::channels::{Form, KEPT, backward, check, dims, forward, planes::Planes, update};
 use crate::{
-    dtype::{DType, Target, Typed, View, ViewMut},
-    kernel::{Elements, Exec, MAX_OPERANDS, NaryKernel, Operand, Outline, each_type},
+    dtype::{DType, Target, View, ViewMut},
+    kernel::{Elements, Exec, MAX_OPERANDS, NaryKernel, Operand, Outline},
     layout::Layout,
 };
 
@@ -22,12 +20,9 @@ const VARIANCE: usize = 4;
 pub struct BatchNorm;
 
 /// How the channels lie in memory.
-fn form(input: &Operand) -> Form {
-    let &[outer, channels, ref inner @ ..] = input.sizes else {
-        panic!("no channels");
-    };
-    let inner = inner.iter().product::<i64>() as usize;
-    let (outer, channels) = (outer as usize, channels as usize);
+fn form(input: Option<&Operand>) -> Form {
+    let input = input.expect("there is an input");
+    let [outer, channels, inner] = dims(input.sizes);
     if inner == 1 || matches!(input.elements, Elements::ChannelsLast(_)) {
         return Form::Columns(channels);
     }
@@ -38,11 +33,6 @@ fn form(input: &Operand) -> Form {
         count: outer,
         step: channels,
     })
-}
-
-/// A number of each channel of the operands at these indices.
-fn numbers(operands: &[Option<Operand>], index: usize) -> Option<Vec<f64>> {
-    Some(widened(operands.get(index)?.as_ref()?.floats()?))
 }
 
 impl NaryKernel for BatchNorm {
@@ -112,21 +102,8 @@ impl NaryKernel for BatchNorm {
         saved: Option<Target>,
         settings: &[f64],
     ) {
-        let input = operands[0].as_ref().expect("there is an input");
-        let src = floats(input).expect("the input has floating-point numbers");
-        let (weight, bias) = (numbers(operands, 1), numbers(operands, 2));
-        let affine = Affine {
-            weight: weight.as_deref(),
-            bias: bias.as_deref(),
-        };
         let (momentum, eps) = (settings[0], settings[1]);
-        let moments = each_type!((src: View, result: Target) => forward(exec, form(input), src, affine, eps, result));
-        if let Some(saved) = saved {
-            match saved {
-                Target::F64(saved) => keep_all(saved, &moments, eps),
-                saved => keep_all(f32::target(saved).expect("singles"), &moments, eps),
-            }
-        }
+        let moments = forward(exec, operands, form(operands[0].as_ref()), eps, result, saved);
         let [_, _, _, mean, variance, ..] = updated;
         update(mean, variance, momentum, &moments);
     }
@@ -140,28 +117,6 @@ impl NaryKernel for BatchNorm {
         gradients: [Option<Target>; MAX_OPERANDS],
         _: &[f64],
     ) {
-        fn run<T: super::RowElement>(
-            exec: &Exec,
-            form: Form,
-            tensors: [&[T]; 2],
-            affine: Affine,
-            saved: View,
-            dst: Option<Target>,
-        ) -> [Vec<f64>; 2] {
-            let saved = <T::Lane as Typed>::slice(saved).expect("numbers of the type that is computed in");
-            let dst = dst.map(|dst| T::target(dst).expect("a gradient has its operand's element type"));
-            backward(exec, form, tensors, affine, saved, dst)
-        }
-        let input = operands[0].as_ref().expect("there is an input");
-        let src = floats(input).expect("the input has floating-point numbers");
-        let weight = numbers(operands, 1);
-        let affine = Affine {
-            weight: weight.as_deref(),
-            bias: None,
-        };
-        let [dst, weight, bias, ..] = gradients;
-        let [weights, biases] =
-            each_type!((src: View, grad: View) => run(exec, form(input), [src, grad], affine, saved, dst));
-        round_gradients(weight, bias, [&weights, &biases]);
+        backward(exec, grad, operands, form(operands[0].as_ref()), saved, gradients);
     }
 }

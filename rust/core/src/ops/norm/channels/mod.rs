@@ -11,10 +11,10 @@ pub(super) mod planes;
 use core::mem::MaybeUninit;
 
 use crate::{
-    dtype::{DType, Target, View, ViewMut},
+    dtype::{DType, Target, Typed, View, ViewMut},
     float::Float,
     isa::Simd,
-    kernel::{Elements, Exec, Operand, each_type},
+    kernel::{Elements, Exec, MAX_OPERANDS, Operand, each_type},
     ops::{
         kept::keep,
         reduction::lanes::{First, MOST_SUMS, Register, RowElement, RowLane, fold, sum},
@@ -156,7 +156,7 @@ impl<F: RowLane> Gradient<F> {
 }
 
 /// Writes what the gradient needs of groups.
-pub(super) fn keep_all<F: RowLane>(kept: &mut [MaybeUninit<F>], moments: &[Moments], eps: f64) {
+fn keep_all<F: RowLane>(kept: &mut [MaybeUninit<F>], moments: &[Moments], eps: f64) {
     assert_eq!(kept.len(), KEPT * moments.len(), "numbers of each group");
     let (high, others) = kept.split_at_mut(moments.len());
     let (low, scale) = others.split_at_mut(moments.len());
@@ -180,9 +180,9 @@ fn kept<F: RowLane>(kept: &[F], group: usize) -> Centre<F> {
 
 /// A number of each channel, by what results are scaled and shifted.
 #[derive(Clone, Copy)]
-pub(super) struct Affine<'a> {
-    pub(super) weight: Option<&'a [f64]>,
-    pub(super) bias: Option<&'a [f64]>,
+struct Affine<'a> {
+    weight: Option<&'a [f64]>,
+    bias: Option<&'a [f64]>,
 }
 
 impl Affine<'_> {
@@ -333,12 +333,13 @@ fn block_moments<F: RowLane, S: Simd>(simd: S, values: &[F]) -> Moments {
     )
 }
 
-/// The numbers of a tensor of one of these operations that has one for each channel.
-pub(super) fn widened(view: View) -> Vec<f64> {
+/// The operand at this index, of a number of each channel.
+fn numbers(operands: &[Option<Operand>], index: usize) -> Option<Vec<f64>> {
     fn wide<T: RowElement>(slice: &[T]) -> Vec<f64> {
         slice.iter().map(|x| x.lane().into()).collect()
     }
-    each_type!((view: View) => wide(view))
+    let view = operands.get(index)?.as_ref()?.floats()?;
+    Some(each_type!((view: View) => wide(view)))
 }
 
 /// Rounds to all of `target`.
@@ -346,15 +347,6 @@ fn round_all<T: RowElement>(target: &mut [MaybeUninit<T>], numbers: &[f64]) {
     assert_eq!(target.len(), numbers.len(), "a number of each channel");
     for (target, &number) in target.iter_mut().zip(numbers) {
         target.write(T::rounded(T::Lane::of(number)));
-    }
-}
-
-/// Writes the gradients of weight and bias.
-pub(super) fn round_gradients(weight: Option<Target>, bias: Option<Target>, [weights, biases]: [&[f64]; 2]) {
-    for (target, numbers) in [(weight, weights), (bias, biases)] {
-        if let Some(target) = target {
-            each_type!((target: Target) => round_all(target, numbers));
-        }
     }
 }
 
@@ -374,43 +366,97 @@ pub(super) fn update(mean: Option<ViewMut>, variance: Option<ViewMut>, momentum:
     }
 }
 
-/// The results of groups, and their moments.
-pub(super) fn forward<T: RowElement>(
+/// The input's numbers in the order of memory.
+fn input<'a>(operands: &[Option<Operand<'a>>]) -> View<'a> {
+    let input = operands.first().and_then(Option::as_ref);
+    input.and_then(floats).expect("an input of floating-point numbers")
+}
+
+/// The results of groups, and their moments, from an input, a weight (ones) and a bias (zeros).
+pub(super) fn forward(
     exec: &Exec,
+    operands: &[Option<Operand>],
     form: Form,
-    src: &[T],
-    affine: Affine,
     eps: f64,
-    dst: &mut [MaybeUninit<T>],
+    result: Target,
+    saved: Option<Target>,
 ) -> Vec<Moments> {
-    assert_eq!(src.len(), dst.len(), "the slices differ in length");
-    match form {
-        Form::Planes(planes) => planes::forward(exec, planes, src, affine, eps, dst),
-        Form::Columns(channels) => columns::forward(exec, channels, src, affine, eps, dst),
+    let (src, weight, bias) = (input(operands), numbers(operands, 1), numbers(operands, 2));
+    let affine = Affine {
+        weight: weight.as_deref(),
+        bias: bias.as_deref(),
+    };
+    let moments = each_type!((src: View, result: Target) => {
+        assert_eq!(src.len(), result.len(), "the slices differ in length");
+        match form {
+            Form::Planes(planes) => planes::forward(exec, planes, src, affine, eps, result),
+            Form::Columns(channels) => columns::forward(exec, channels, src, affine, eps, result),
+        }
+    });
+    match saved {
+        None => {}
+        Some(Target::F64(saved)) => keep_all(saved, &moments, eps),
+        Some(saved) => keep_all(f32::target(saved).expect("singles"), &moments, eps),
+    }
+    moments
+}
+
+/// The gradients of [`forward`]'s operands.
+pub(super) fn backward(
+    exec: &Exec,
+    grad: View,
+    operands: &[Option<Operand>],
+    form: Form,
+    saved: View,
+    gradients: [Option<Target>; MAX_OPERANDS],
+) {
+    fn run<T: RowElement>(
+        exec: &Exec,
+        form: Form,
+        tensors: [&[T]; 2],
+        affine: Affine,
+        saved: View,
+        dst: Option<Target>,
+    ) -> [Vec<f64>; 2] {
+        let saved = <T::Lane as Typed>::slice(saved).expect("numbers of the type that is computed in");
+        let dst = dst.map(|dst| T::target(dst).expect("a gradient has its operand's element type"));
+        assert!(
+            tensors[0].len() == tensors[1].len() && dst.as_ref().is_none_or(|dst| dst.len() == tensors[0].len()),
+            "the slices differ in length"
+        );
+        match form {
+            Form::Planes(planes) => planes::backward(exec, planes, tensors, affine, saved, dst),
+            Form::Columns(channels) => columns::backward(exec, channels, tensors, affine, saved, dst),
+        }
+    }
+    let (src, weight) = (input(operands), numbers(operands, 1));
+    let affine = Affine {
+        weight: weight.as_deref(),
+        bias: None,
+    };
+    let [dst, weight, bias, ..] = gradients;
+    let found = each_type!((src: View, grad: View) => run(exec, form, [src, grad], affine, saved, dst));
+    for (target, numbers) in [weight, bias].into_iter().zip(&found) {
+        if let Some(target) = target {
+            each_type!((target: Target) => round_all(target, numbers));
+        }
     }
 }
 
-/// The gradients of [`forward`]'s input, if wanted, and of its weight and bias.
-pub(super) fn backward<T: RowElement>(
-    exec: &Exec,
-    form: Form,
-    [src, grad]: [&[T]; 2],
-    affine: Affine,
-    kept: &[T::Lane],
-    dst: Option<&mut [MaybeUninit<T>]>,
-) -> [Vec<f64>; 2] {
-    assert!(
-        src.len() == grad.len() && dst.as_ref().is_none_or(|dst| dst.len() == src.len()),
-        "the slices differ in length"
-    );
-    match form {
-        Form::Planes(planes) => planes::backward(exec, planes, [src, grad], affine, kept, dst),
-        Form::Columns(channels) => columns::backward(exec, channels, [src, grad], affine, kept, dst),
-    }
+/// How many samples there are, channels, and elements of a channel.
+pub(super) fn dims(sizes: &[i64]) -> [usize; 3] {
+    let &[outer, channels, ref inner @ ..] = sizes else {
+        panic!("no channels");
+    };
+    [
+        outer as usize,
+        channels as usize,
+        inner.iter().product::<i64>() as usize,
+    ]
 }
 
 /// The numbers of an operand in the order of memory.
-pub(super) fn floats<'a>(operand: &Operand<'a>) -> Option<View<'a>> {
+fn floats<'a>(operand: &Operand<'a>) -> Option<View<'a>> {
     match operand.elements {
         Elements::Floats(view) | Elements::ChannelsLast(view) => Some(view),
         Elements::Indices(_) => None,
