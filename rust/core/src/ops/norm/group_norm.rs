@@ -7,8 +7,9 @@ use crate::{
     layout::Layout,
 };
 
-/// Elements of a channel from which on each of them is worth a loop of its own.
-const LEAST: usize = 16;
+/// Elements of a channel from which on each of them is worth a loop of its own, and of a tensor that is small anyway.
+const LEAST: i64 = 16;
+const SMALL: i64 = 1024;
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias`, with mean and variance, that of a whole population, of groups of
 /// the channels (dimension 1) of each sample, and a weight and a bias of each channel.
@@ -35,15 +36,18 @@ impl NaryKernel for GroupNorm {
     }
 
     fn accepts(&self, _: DType, sizes: &[i64], numbers: &[f64]) -> Result<(), &'static str> {
-        let [_, channels, inner @ ..] = sizes else {
+        let [outer, channels, inner @ ..] = sizes else {
             return Err("no channels");
         };
         let (groups, inner) = (numbers[0] as i64, inner.iter().product::<i64>());
         if groups < 1 || groups as f64 != numbers[0] || channels % groups != 0 {
             return Err("groups that do not divide the channels");
         }
-        if (inner as usize) < LEAST {
+        if inner < LEAST && outer * channels * inner > SMALL {
             return Err("few values of a channel");
+        }
+        if outer * (channels / groups) * inner < 2 {
+            return Err("one value of a group");
         }
         if numbers[1] > 0.0 {
             Ok(())
