@@ -48,8 +48,8 @@ def everything(
     with torch.no_grad():
         means = [mean.clone(), var.clone()]
     gradients = torch.autograd.grad(result, (leaf, weight, bias) if affine else leaf, grad)
-    assert torch.equal(mean, means[0])
-    assert torch.equal(var, means[1])
+    for after, before in zip((mean, var), means, strict=True):
+        torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
     return [result.detach(), *gradients, mean, var]
 
 
@@ -91,7 +91,9 @@ def test_momentum(momentum: float) -> None:
 def test_threads_do_not_change_results() -> None:
     before = torch.get_num_threads()
     try:
-        for shape, last in (((3000, 70), False), ((8, 5, 100, 100), False), ((8, 40, 30, 30), False), ((8, 5, 90, 90), True)):
+        for shape, last in (
+            ((3000, 70), False), ((8, 5, 100, 100), False), ((8, 40, 30, 30), False), ((8, 5, 90, 90), True),
+        ):  # fmt: skip
             x, grad = drawn(shape, torch.float32, 0, last), drawn(shape, torch.float32, 1, last)
             results = []
             for threads in (1, 2):
@@ -108,12 +110,14 @@ def test_special_values_in_one_channel(value: float) -> None:
     for shape, last in (((40, 6), False), ((4, 6, 9, 9), False), ((4, 6, 9, 9), True)):
         x, grad = drawn(shape, torch.float32, 0, last), drawn(shape, torch.float32, 1, last)
         x[1, 2], x[2:, 3] = value, value
-        stock = everything(x, grad, torch.float32)
+        stock, truth = everything(x, grad, torch.float32), everything(x.double(), grad.double(), torch.float64)
         with cases.accelerated(ROW) as runs:  # type: ignore[arg-type]
             mine = everything(x, grad, torch.float32)
             assert runs() == 2
-        for a, b in zip((mine[0], *mine[-2:]), (stock[0], *stock[-2:]), strict=True):
-            torch.testing.assert_close(a, b, equal_nan=True)
+        for a, b, exact in zip(mine, stock, truth, strict=True):
+            # Stock torch's sums may overflow where the result does not.
+            for kind in (torch.isnan, torch.isposinf, torch.isneginf):
+                assert not ((kind(a) != kind(b)) & (kind(a) != kind(exact.float()))).any()
 
 
 def test_versions_are_stock_torchs() -> None:
@@ -165,7 +169,7 @@ def apart() -> Any:
 
 
 def odd_strides() -> Any:
-    x = drawn((4, 8, 1, 1), torch.float32, 0).to(memory_format=torch.channels_last)
+    x = drawn((4, 8), torch.float32, 0).as_strided((4, 8, 1, 1), (8, 1, 8, 8))
     return F.batch_norm(x, None, None, training=True)
 
 
@@ -200,7 +204,7 @@ def test_the_node_is_stock_torchs() -> None:
     def node(**keywords: Any) -> tuple[Any, ...]:
         x = drawn((4, 6), torch.float32, 0).requires_grad_()
         mean, var, weight = torch.zeros(6), torch.ones(6), torch.ones(6, requires_grad=True)
-        node = F.batch_norm(x, mean, var, weight, training=True).grad_fn
+        node = F.batch_norm(x, mean, var, weight, torch.zeros(6, requires_grad=True), training=True).grad_fn
         return (
             node.name(), [type(of).__name__ for of, _ in node.next_functions],
             node._saved_input is x, node._saved_weight is weight, node._saved_running_mean.tolist(),

@@ -236,8 +236,15 @@ impl<T: RowElement> Sums<'_, T> {
     /// The means of the first rows of a part.
     #[inline(always)]
     fn centre<S: Simd>(&self, simd: S, part: &Part, centre: &mut [T::Lane], tile: &mut [T::Lane]) {
-        let rows = part.rows.start..part.rows.end.min(part.rows.start + TERMS);
-        // Not divided at the end, so that no sum overflows. Only roughly the mean: the last row may be short.
+        // The last row of all may be short, and is left out where there are others.
+        let whole = self.matrix.len / self.matrix.width;
+        let rows = part
+            .rows
+            .end
+            .min(part.rows.start + TERMS)
+            .min(whole.max(part.rows.start + 1));
+        let rows = part.rows.start..rows;
+        // Not divided at the end, so that no sum overflows.
         let share = T::Lane::of(1.0 / rows.len() as f64);
         centre.fill(T::Lane::ZERO);
         for row in rows {

@@ -485,3 +485,214 @@ pub(super) fn check<'a>(operands: &[Option<Operand<'a>>]) -> Result<(Operand<'a>
     }
     Ok((*input, dtype))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        isa::Isa,
+        kernel::NaryKernel,
+        ops::norm::{batch_norm::BatchNorm, group_norm::GroupNorm, instance_norm::InstanceNorm},
+        parallel::{Serial, Team, test::Halves},
+    };
+
+    fn numbers(len: usize, seed: usize) -> Vec<f32> {
+        let number = |i: usize| ((i * 7919 + seed * 104_729) % 2003) as f32 / 500.0 - 2.0;
+        (0..len).map(number).collect()
+    }
+
+    /// The sizes of a tensor, `[samples, channels, inner]`, and how it lies in memory.
+    #[derive(Clone, Copy)]
+    struct Case {
+        sizes: [usize; 3],
+        last: bool,
+    }
+
+    impl Case {
+        fn index(self, [sample, channel, inner]: [usize; 3]) -> usize {
+            let [_, channels, len] = self.sizes;
+            if self.last {
+                (sample * len + inner) * channels + channel
+            } else {
+                (sample * channels + channel) * len + inner
+            }
+        }
+
+        /// Sample, channel and place in memory of every element.
+        fn elements(self) -> impl Iterator<Item = (usize, usize, usize)> {
+            let [samples, channels, len] = self.sizes;
+            (0..samples * channels * len).map(move |i| {
+                let place = [i / len / channels, i / len % channels, i % len];
+                (place[0], place[1], self.index(place))
+            })
+        }
+    }
+
+    /// Results, gradients of input, weight and bias, means and unbiased variances of groups, in double precision.
+    fn truth(case: Case, group: impl Fn(usize, usize) -> usize, [x, grad, weight, bias]: [&[f32]; 4]) -> [Vec<f64>; 6] {
+        let groups = 1 + case
+            .elements()
+            .map(|(sample, channel, _)| group(sample, channel))
+            .max()
+            .unwrap();
+        let count = (x.len() / groups) as f64;
+        let sums = |of: &dyn Fn(usize, usize, usize) -> f64| {
+            let mut sums = vec![0.0; groups];
+            for (sample, channel, i) in case.elements() {
+                sums[group(sample, channel)] += of(sample, channel, i);
+            }
+            sums
+        };
+        let wide = |of: &[f32], i: usize| f64::from(of[i]);
+        let means: Vec<f64> = sums(&|_, _, i| wide(x, i)).iter().map(|sum| sum / count).collect();
+        let squares = sums(&|sample, channel, i| (wide(x, i) - means[group(sample, channel)]).powi(2));
+        let scale = |group: usize| 1.0 / (squares[group] / count + 1e-3).sqrt();
+        let normal = |sample, channel, i| (wide(x, i) - means[group(sample, channel)]) * scale(group(sample, channel));
+        let common = sums(&|_, channel, i| wide(grad, i) * wide(weight, channel));
+        let along = sums(&|sample, channel, i| wide(grad, i) * wide(weight, channel) * normal(sample, channel, i));
+        let [mut results, mut inputs] = [vec![0.0; x.len()], vec![0.0; x.len()]];
+        let [mut weights, mut biases] = [vec![0.0; weight.len()], vec![0.0; weight.len()]];
+        for (sample, channel, i) in case.elements() {
+            let (group, normal) = (group(sample, channel), normal(sample, channel, i));
+            results[i] = normal * wide(weight, channel) + wide(bias, channel);
+            let weighted = wide(grad, i) * wide(weight, channel);
+            inputs[i] = (weighted - (common[group] + normal * along[group]) / count) * scale(group);
+            weights[channel] += wide(grad, i) * normal;
+            biases[channel] += wide(grad, i);
+        }
+        let variances = squares.iter().map(|squares| squares / (count - 1.0)).collect();
+        [results, inputs, weights, biases, means, variances]
+    }
+
+    fn check(kernel: &dyn NaryKernel, case: Case, settings: [f64; 2], group: impl Fn(usize, usize) -> usize) {
+        let [samples, channels, inner] = case.sizes;
+        let len = samples * channels * inner;
+        let [x, grad] = [numbers(len, 1), numbers(len, 2)];
+        let [weight, bias] = [numbers(channels, 3), numbers(channels, 4)];
+        let (sizes, of_channels) = ([samples as i64, channels as i64, inner as i64, 1], [channels as i64]);
+        let of_channel = |of| {
+            Some(Operand {
+                sizes: &of_channels,
+                elements: Elements::Floats(of),
+            })
+        };
+        let src: View = x[..].into();
+        let operands = [
+            Some(Operand {
+                sizes: &sizes,
+                elements: if case.last {
+                    Elements::ChannelsLast(src)
+                } else {
+                    Elements::Floats(src)
+                },
+            }),
+            of_channel(weight[..].into()),
+            of_channel(bias[..].into()),
+        ];
+        let outline = kernel.outline(&operands, &settings).unwrap();
+        let truth = truth(case, group, [&x, &grad, &weight, &bias]);
+        let mut all = Vec::new();
+        for isa in Isa::available() {
+            for team in [&Serial as &dyn Team, &Halves] {
+                let exec = Exec::new(isa, team);
+                let (mut result, mut kept) = (vec![0.0_f32; len], vec![0.0_f32; outline.saved.1]);
+                let [mut mean, mut variance] = [vec![1.0_f32; channels], vec![1.0_f32; channels]];
+                let mut updated = [const { None }; MAX_OPERANDS];
+                updated[3] = Some((&mut mean[..]).into());
+                updated[4] = Some((&mut variance[..]).into());
+                let saved = Some((&mut kept[..]).into());
+                kernel.forward_updating(&exec, &operands, updated, (&mut result[..]).into(), saved, &settings);
+                let [mut inputs, mut weights, mut biases] = [len, channels, channels].map(|len| vec![0.0_f32; len]);
+                let mut targets = [const { None }; MAX_OPERANDS];
+                targets[0] = Some((&mut inputs[..]).into());
+                targets[1] = Some((&mut weights[..]).into());
+                targets[2] = Some((&mut biases[..]).into());
+                kernel.backward(&exec, grad[..].into(), &operands, kept[..].into(), targets, &settings);
+                let mut found = vec![result, inputs, weights, biases];
+                if kernel.updates(3) {
+                    let moved = |running: Vec<f32>| running.iter().map(|x| (x - 0.75) / 0.25).collect::<Vec<_>>();
+                    found.extend([moved(mean), moved(variance)]);
+                }
+                all.push(found);
+            }
+        }
+        assert!(
+            all.iter().all(|one| *one == all[0]),
+            "neither threads nor instructions matter"
+        );
+        for (found, truth) in all[0].iter().zip(&truth) {
+            let largest = truth.iter().fold(1.0_f64, |largest, x| largest.max(x.abs()));
+            for (&found, &truth) in found.iter().zip(truth) {
+                assert!((f64::from(found) - truth).abs() < 5e-6 * largest, "{found} for {truth}");
+            }
+        }
+    }
+
+    fn check_all(sizes: [usize; 3]) {
+        let [samples, channels, inner] = sizes;
+        for last in [false, true] {
+            if samples * inner > 1 {
+                check(&BatchNorm, Case { sizes, last }, [0.25, 1e-3], |_, channel| channel);
+            }
+        }
+        let case = Case { sizes, last: false };
+        if inner > 1 {
+            check(&InstanceNorm, case, [0.25, 1e-3], |sample, channel| {
+                sample * channels + channel
+            });
+        }
+        for groups in [1, channels] {
+            if samples * inner * channels / groups > 1 {
+                let of = |sample, channel| sample * groups + channel * groups / channels;
+                check(&GroupNorm, case, [groups as f64, 1e-3], of);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn results_and_gradients(samples in 1_usize..12, channels in 1_usize..12, inner in 1_usize..90) {
+            check_all([samples, channels, inner]);
+        }
+    }
+
+    #[test]
+    fn parts_and_blocks() {
+        for sizes in [[5, 3, 9000], [70, 2, 600], [301, 130, 1], [3, 1100, 2], [1030, 5, 1]] {
+            check_all(sizes);
+        }
+    }
+
+    #[test]
+    fn a_large_mean_costs_no_digits() {
+        let x: Vec<f32> = numbers(6000, 1).iter().map(|x| x + 4000.0).collect();
+        let moved = |sizes: &[i64], channels: usize| {
+            let [mut mean, mut variance] = [vec![0.0_f64; channels], vec![0.0_f64; channels]];
+            let mut updated = [const { None }; MAX_OPERANDS];
+            updated[3] = Some((&mut mean[..]).into());
+            updated[4] = Some((&mut variance[..]).into());
+            let wide: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+            let input = |of| {
+                Some(Operand {
+                    sizes,
+                    elements: Elements::Floats(of),
+                })
+            };
+            let exec = Exec::new(Isa::detect(), &Serial);
+            let mut result = vec![0.0_f32; x.len()];
+            let mut exact = vec![0.0_f64; x.len()];
+            let none = [const { None }; MAX_OPERANDS];
+            let operands = [input(x[..].into())];
+            BatchNorm.forward_updating(&exec, &operands, none, (&mut result[..]).into(), None, &[1.0, 1e-5]);
+            let operands = [input(wide[..].into())];
+            BatchNorm.forward_updating(&exec, &operands, updated, (&mut exact[..]).into(), None, &[1.0, 1e-5]);
+            for (result, exact) in result.iter().zip(exact) {
+                assert!((f64::from(*result) - exact).abs() < 1e-6, "{result} for {exact}");
+            }
+        };
+        moved(&[1500, 4], 4);
+        moved(&[5, 4, 300], 4);
+    }
+}
