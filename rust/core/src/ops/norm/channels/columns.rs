@@ -318,21 +318,11 @@ struct Block<'a, F> {
 }
 
 impl<F: RowLane> Block<'_, F> {
-    /// The sum of distances; where their squares overflow, so may it.
-    #[inline(always)]
-    fn first(&self, column: usize) -> f64 {
-        if self.second[column].into() == f64::INFINITY {
-            0.0
-        } else {
-            self.first[column].into()
-        }
-    }
-
     /// Adds the columns' sums to `totals`.
     #[inline(always)]
     fn add_totals(&self, totals: &mut [f64]) {
         for (column, total) in totals.iter_mut().enumerate() {
-            *total += self.rows * self.centre[column].into() + self.first(column);
+            *total += self.rows * self.centre[column].into() + self.first[column].into();
         }
     }
 
@@ -341,8 +331,9 @@ impl<F: RowLane> Block<'_, F> {
     fn add_squares(&self, means: &[f64], squares: &mut [f64]) {
         let share = 1.0 / self.rows;
         for (column, (squares, &mean)) in squares.iter_mut().zip(means).enumerate() {
-            let shift = self.first(column) * share;
-            let within = self.second[column].into() - self.first(column) * shift;
+            let first: f64 = self.first[column].into();
+            let shift = first * share;
+            let within = self.second[column].into() - first * shift;
             let apart = (self.centre[column].into() - mean) + shift;
             *squares += if within < 0.0 { 0.0 } else { within } + self.rows * apart * apart;
         }
@@ -495,6 +486,24 @@ fn run_rows<T: Send>(
     });
 }
 
+/// The moments of a channel with infinities or NaN, or with sums that overflow.
+#[cold]
+fn exact_moments<T: RowElement>(src: &[T], channels: usize, channel: usize) -> Moments {
+    let numbers = || {
+        src[channel..]
+            .iter()
+            .step_by(channels)
+            .map(|x| -> f64 { x.lane().into() })
+    };
+    let count = numbers().count() as f64;
+    let mean = numbers().sum::<f64>() / count;
+    Moments {
+        count,
+        mean,
+        squares: numbers().map(|x| (x - mean) * (x - mean)).sum(),
+    }
+}
+
 /// See [`forward`](super::forward).
 pub(super) fn forward<T: RowElement>(
     exec: &Exec,
@@ -505,10 +514,15 @@ pub(super) fn forward<T: RowElement>(
     dst: &mut [MaybeUninit<T>],
 ) -> Vec<Moments> {
     let matrix = Matrix::new(src.len(), channels);
-    let moments = exec.isa.run(Combine {
+    let mut moments = exec.isa.run(Combine {
         matrix,
         sums: &sums(exec, matrix, src, None),
     });
+    for (channel, moments) in moments.iter_mut().enumerate() {
+        if !moments.mean.is_finite() {
+            *moments = exact_moments(src, channels, channel);
+        }
+    }
     let lines: Vec<_> = moments
         .iter()
         .enumerate()

@@ -49,16 +49,17 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    /// Of some numbers; `first` and `second` are the sums of their distances from `centre` and of these squared.
+    /// Of some numbers; `first` and `second` are the sums of their distances from `centre`, which is finite if they are, and
+    /// of these squared.
     #[inline(always)]
     fn about(centre: f64, count: f64, [first, second]: [f64; 2]) -> Self {
         let mut moments = Self {
             count,
             mean: centre,
-            squares: second,
+            squares: if centre.is_finite() { second } else { f64::NAN },
         };
         // Where squares overflow, so may the other sum.
-        if second != f64::INFINITY {
+        if second.is_finite() {
             let shift = first / count;
             moments.mean += shift;
             let squares = second - first * shift;
@@ -77,7 +78,11 @@ impl Moments {
         let (apart, share) = (other.mean - self.mean, other.count / count);
         Self {
             count,
-            mean: self.mean + apart * share,
+            mean: if apart.is_finite() {
+                self.mean + apart * share
+            } else {
+                self.mean + other.mean
+            },
             squares: self.squares + other.squares + apart * apart * (self.count * share),
         }
     }
