@@ -27,22 +27,20 @@ SHAPES = [(1, 1), (5, 7), (3, 64), (50, 64), (90, 40), (16, 130), (40, 1000), (3
 #: What an error of stock torch's says nothing about, in units in the last place of the largest number.
 FLOOR = {torch.float32: 1.5, torch.float64: 16.0, torch.bfloat16: 0.51, torch.float16: 0.51}
 #: Of these, stock torch's double precision, which is the reference for itself, has larger errors.
-CHANNELS = ("batch_norm", "instance_norm", "group_norm")
+CHANNELS = ("batch_norm", "instance_norm")
 
 
 def takes(row: Nary, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> bool:
     """Whether the kernel takes rows of that many elements."""
     size, columns = torch.Size(shape).numel(), shape[-1]
-    if row.name == "group_norm":
-        return columns >= 16 or size <= 1024
     least = 128 if dtype == torch.float16 else 64
     return row.name != "layer_norm" or size <= 1024 or least <= columns <= 16384
 
 
 def refused(row: Nary, shape: tuple[int, ...]) -> bool:
     """Whether stock torch raises, as there is one value of a channel."""
-    counted = {"batch_norm": shape[:1], "instance_norm": shape[1:], "group_norm": shape}
-    return counted.get(row.name) in ((1,), (1, 1))
+    counted = {"batch_norm": shape[:1], "instance_norm": shape[1:]}
+    return counted.get(row.name) == (1,)
 
 
 def drawn(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
@@ -248,9 +246,6 @@ WRONG: list[tuple[str, Callable[[], Any]]] = [
     ("types of channels", lambda: F.batch_norm(torch.randn(4, 6), None, None, torch.ones(6).half(), training=True)),
     ("one value of an instance", lambda: F.instance_norm(torch.randn(4, 6, 1))),
     ("weights of instances", lambda: F.instance_norm(torch.randn(4, 6, 5), weight=torch.ones(4))),
-    ("groups", lambda: F.group_norm(torch.randn(4, 6, 5), 4)),
-    ("no groups", lambda: F.group_norm(torch.randn(4, 6, 5), 0)),
-    ("weights of groups", lambda: F.group_norm(torch.randn(4, 6, 5), 2, torch.ones(2))),
     ("unknown keyword", lambda: F.rms_norm(torch.randn(4, 6), (6,), bias=None)),
 ]
 
@@ -280,8 +275,6 @@ DECLINED: list[tuple[str, str, Callable[[], Any]]] = [
     ("own statistics", "instance_norm", lambda: F.instance_norm(SCORES[0][None], torch.zeros(5), torch.ones(5))),
     ("no statistics", "instance_norm", lambda: F.instance_norm(
         SCORES[0][None], torch.zeros(5), torch.ones(5), use_input_stats=False)),
-    ("channels last", "group_norm", lambda: F.group_norm(
-        torch.ones(2, 4, 3, 3).to(memory_format=torch.channels_last), 2)),
     ("no rows", "cross_entropy", lambda: F.cross_entropy(torch.ones(0, 9), CLASSES[:0])),
 ]
 SCORES = (drawn((5, 9), torch.float32), CLASSES)
@@ -343,13 +336,13 @@ class Net(torch.nn.Module):
         super().__init__()
         self.first, self.second = torch.nn.LayerNorm(160), torch.nn.RMSNorm(160)
         # Without running statistics, which are no part of what these programs compare: see `test_batch_norm`.
-        self.batch, self.group = torch.nn.BatchNorm1d(160, track_running_stats=False), torch.nn.GroupNorm(2, 10)
+        self.batch = torch.nn.BatchNorm1d(160, track_running_stats=False)
         self.instance = torch.nn.InstanceNorm1d(10, affine=True)
         self.last = torch.nn.Linear(160, 9)
         self.loss = torch.nn.CrossEntropyLoss()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.instance(self.group(self.batch(self.first(x)).view(-1, 10, 16))).flatten(1)
+        x = self.instance(self.batch(self.first(x)).view(-1, 10, 16)).flatten(1)
         return self.loss(self.last(self.second(x)), torch.arange(x.shape[0]) % 9)
 
 

@@ -701,30 +701,6 @@ def _instance_norm_backward(
     return of_input.view(input.shape), *summed
 
 
-def _group_norm_backward(
-    grad: Any, input: Any, weight: Any, bias: Any, groups: float, eps: float
-) -> tuple[Any, ...]:
-    import torch
-
-    wide = input if input.dtype == torch.float64 else input.float()
-    grad = grad.to(wide.dtype)
-    rows = (input.shape[0], int(groups), -1)
-    each = (1, -1, *(1,) * (input.dim() - 2))
-    apart = wide.reshape(rows)
-    apart = apart - apart.mean(-1, keepdim=True)
-    scale = (apart.square().mean(-1, keepdim=True) + eps).rsqrt()
-    normal = apart * scale
-    weighted = (grad if weight is None else grad * weight.to(wide.dtype).view(each)).reshape(rows)
-    along = (weighted * normal).mean(-1, keepdim=True)
-    gradient = (weighted - weighted.mean(-1, keepdim=True) - normal * along) * scale
-    others = [0, *range(2, input.dim())]
-    sums = [
-        None if tensor is None else term.sum(others).to(tensor.dtype)
-        for tensor, term in ((weight, grad * normal.view(input.shape)), (bias, grad))
-    ]
-    return gradient.view(input.shape).to(input.dtype), *sums
-
-
 #: Of `Nary.given`: weights that are no two alike.
 _WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
 #: The same of channels, where the first dimension of ``x`` is that.
@@ -770,20 +746,6 @@ NARY_ROWS: tuple[Nary, ...] = (
         given={"w": _CHANNEL_WEIGHTS.format(0.5, 1.5), "b": _CHANNEL_WEIGHTS.format(-1.0, 1.0)},
         backward=_instance_norm_backward,
         node="ViewBackward0",
-        names=("input", "weight", ""),
-        flops=8,
-        passes=(2.0, 5.0),
-    ),
-    Nary(
-        "group_norm",
-        ("F.group_norm(input, num_groups, weight=None, bias=None, eps=1e-05)",
-         "torch.group_norm(input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabled=True)"),
-        operands=("weight", "bias"),
-        numbers={"num_groups": 1.0, "eps": 1e-5},
-        calls=("F.group_norm(x.unsqueeze(0), 1, w, b)", "F.group_norm(x.unsqueeze(0), x.shape[0])"),
-        given={"w": _CHANNEL_WEIGHTS.format(0.5, 1.5), "b": _CHANNEL_WEIGHTS.format(-1.0, 1.0)},
-        backward=_group_norm_backward,
-        node="NativeGroupNormBackward0",
         names=("input", "weight", ""),
         flops=8,
         passes=(2.0, 5.0),

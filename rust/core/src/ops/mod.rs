@@ -46,7 +46,6 @@ pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[&dropout::Dropout];
 /// Every kernel of several tensors.
 pub static NARY_KERNELS: &[&dyn NaryKernel] = &[
     &norm::batch_norm::BatchNorm,
-    &norm::group_norm::GroupNorm,
     &norm::instance_norm::InstanceNorm,
     &norm::layer_norm::LayerNorm,
     &norm::rms_norm::RmsNorm,
