@@ -90,27 +90,40 @@ def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
 
 
 def _make_nary(op: Nary, native: Any) -> Callable[..., Any]:
-    """Saves the tensors, and a few numbers of each row where stock torch saves results of its steps."""
+    """Saves the tensors that stock torch saves, and a few numbers of each row where that saves results of its steps."""
+    import torch
+
     forward_kernel, backward_kernel = native.forward_nary, native.backward_nary
     formula = op.backward
+    unsaved = [index for index, name in enumerate(op.names) if not name]
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
 
     def forward(ctx: Any, *tensors: Any) -> Any:
         _, ctx.numbers = _call.arguments
+        tensors += _call.updated
         result, kept = _given(op, tensors[0], forward_kernel(tensors, ctx.numbers))
-        ctx.save_for_backward(*tensors, *(() if kept is None else (kept,)))
+        ctx.format = torch.contiguous_format if result.is_contiguous() else formats[result.dim()]
+        if unsaved:
+            ctx.unsaved = [(index, tensors[index]) for index in unsaved]
+            tensors = tuple(tensor for tensor, name in zip(tensors, op.names, strict=True) if name)
+        ctx.keeps = kept is not None
+        ctx.save_for_backward(*tensors, *((kept,) if ctx.keeps else ()))
         return result
 
     def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
+        tensors = list(ctx.saved_tensors)
+        kept = tensors.pop() if ctx.keeps else None
+        if unsaved:
+            for index, tensor in ctx.unsaved:
+                tensors.insert(index, tensor)
         wanted = ctx.needs_input_grad
-        tensors, kept = list(ctx.saved_tensors), None
-        if len(tensors) > len(wanted):
-            kept = tensors.pop()
-        gradients = backward_kernel(grad.contiguous(), tensors, kept, wanted, ctx.numbers)
+        ordered = grad.contiguous(memory_format=ctx.format)
+        gradients = backward_kernel(ordered, tensors, kept, wanted, ctx.numbers)
         if gradients is None:
             gradients = formula(grad, *tensors, *ctx.numbers)
         return tuple(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
 
-    return _function(op, forward, backward, op.names)
+    return _function(op, forward, backward, tuple(filter(None, op.names)), unchanged=native.unchanged(len(op.names)))
 
 
 def _given(op: Row, input: Any, result: Any) -> Any:
@@ -130,11 +143,12 @@ def _function(
     names: tuple[str, ...],
     shown: dict[str, Callable[[Any], Any]] | None = None,
     others: Callable[[Any], tuple[Any, ...]] = lambda input: (),
+    unchanged: int = 0,
 ) -> Callable[..., Any]:
     """``apply`` of an autograd function.
 
     Its node has what it saves by these ``names``, or what ``shown`` makes of it; ``others`` are its inputs after the
-    first.
+    first. Of several tensors, the first ``unchanged`` are its inputs, and the others updated in place.
     """
     import torch
 
@@ -159,6 +173,9 @@ def _function(
 
     def apply(input: Any, dim: int | None, *numbers: float) -> Any:
         _call.arguments = dim, numbers
-        return apply_input(*input) if several else apply_input(input, *others(input))
+        if several:
+            _call.updated = input[unchanged:]
+            return apply_input(*input[:unchanged])
+        return apply_input(input, *others(input))
 
     return apply

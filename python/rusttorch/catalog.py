@@ -30,6 +30,8 @@ ROLES = {
     "training": "true",  # anything else goes to stock torch
     "train": "true",
     "full": "false",
+    "use_input_stats": "true",
+    "cudnn_enabled": "ignored",
     "params": "params",
     "grads": "grads",
     "d_p_list": "grads",
@@ -69,7 +71,8 @@ class Parameter:
     #: tensors "operand", "constant" (one that must require no gradient), "sizes" (those that the input ends with) or
     #: "optional" (a number, or None for the default) as well; of an optimizer's step "params", "grads", "state" or "steps"
     role: str
-    #: index among the kernel's numbers (roles "number", "optional", "sizes" and "flag"), or among what the optimizer keeps (role "state")
+    #: index among the kernel's numbers (roles "number", "optional", "sizes" and "flag"), among what the optimizer keeps (role
+    #: "state"), or among the tensors beside the input (role "operand")
     index: int = 0
     #: whether the caller must give it
     required: bool = False
@@ -246,20 +249,23 @@ class Nary(Row):
     """One operation on several tensors.
 
     ``operands``
-        the parameters that are tensors beside the input, in the order of the kernel.
+        the parameters that are tensors beside the input, in the order of the kernel; those that it updates in place come
+        last.
     ``constants``
         those of the operands whose gradient is stock torch's, and so is a call that asks for it.
     ``domain``
         the values that tests and benches draw for the input: any, or probabilities.
     ``optional``
         those of the numbers that may be ``None``, which is the value here.
+    ``absent``
+        further parameters that must be ``None``.
     ``choices``, ``node``, ``flops``
         as of `Op`.
     ``backward``
         stock torch's own formula, differentiable: the gradients of the tensors from ``(grad, *tensors, *numbers)``; it
-        serves double backward and what the backward kernel declines.
+        serves double backward and what the backward kernel declines. There are none of tensors that are updated.
     ``names``
-        what the autograd node calls the tensors.
+        what the autograd node calls the tensors; empty for one that stock torch's does not save.
     ``calls``
         representative calls, over a two-dimensional ``x`` and what ``given`` names, for tests and benches.
     ``passes``
@@ -279,11 +285,14 @@ class Nary(Row):
     constants: tuple[str, ...] = ()
     domain: Literal["any", "probability"] = "any"
     optional: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def _role(self, name: str) -> tuple[str, int]:
         if name in self.operands:
-            return "constant" if name in self.constants else "operand", 0
+            return "constant" if name in self.constants else "operand", self.operands.index(name)
+        if name in self.absent:
+            return "absent", 0
         role, index = super()._role(name)
         if role != "number":
             return role, index
@@ -784,8 +793,31 @@ def _gaussian_nll_loss_backward(
     return grad * ratio, -grad * ratio, grad * 0.5 * (1 / variance - ratio * ratio)
 
 
-#: Of `Nary.given`: weights that are no two alike, and targets.
+def _batch_norm_backward(
+    grad: Any, input: Any, weight: Any, bias: Any, mean: Any, var: Any, momentum: float, eps: float
+) -> tuple[Any, ...]:
+    running = [None if tensor is None else tensor.clone() for tensor in (mean, var)]
+    _, *saved = _aten().native_batch_norm(input.detach(), weight, bias, *running, True, momentum, eps)
+    wanted = [True, weight is not None, bias is not None]
+    saved = [tensor.detach() for tensor in saved]
+    return _aten().native_batch_norm_backward(grad, input, weight, mean, var, *saved, True, eps, wanted)
+
+
+def _instance_norm_backward(
+    grad: Any, input: Any, weight: Any, bias: Any, momentum: float, eps: float
+) -> tuple[Any, ...]:
+    samples, channels = input.shape[:2]
+    shape = (1, samples * channels, *input.shape[2:])
+    repeated = [None if tensor is None else tensor.repeat(samples) for tensor in (weight, bias)]
+    whole = (grad.reshape(shape), input.reshape(shape), *repeated, None, None, momentum, eps)
+    of_input, *others = _batch_norm_backward(*whole)
+    summed = [None if other is None else other.view(samples, channels).sum(0) for other in others]
+    return of_input.view(input.shape), *summed
+
+
+#: Of `Nary.given`: weights that are no two alike, those of channels where the first dimension of ``x`` is that, and targets.
 _WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
+_CHANNEL_WEIGHTS = "torch.linspace({}, {}, x.shape[0]).to(x.dtype)"
 _TARGETS = "torch.linspace({}, {}, x.numel()).to(x.dtype).view_as(x)"
 _REDUCTIONS = {"reduction": ("none", "mean", "sum")}
 
@@ -802,6 +834,36 @@ NARY_ROWS: tuple[Nary, ...] = (
         node="NativeLayerNormBackward0",
         names=("input", "weight", "bias"),
         flops=6,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "batch_norm",
+        ("F.batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05)",
+         "torch.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled)"),
+        operands=("weight", "bias", "running_mean", "running_var"),
+        constants=("running_mean", "running_var"),
+        numbers={"momentum": 0.1, "eps": 1e-5},
+        calls=("F.batch_norm(x, None, None, w, b, True)", "F.batch_norm(x, None, None, training=True)"),
+        given={"w": _WEIGHTS.format(0.5, 1.5), "b": _WEIGHTS.format(-1.0, 1.0)},
+        backward=_batch_norm_backward,
+        node="NativeBatchNormBackward0",
+        names=("input", "weight", "", "running_mean", "running_var"),
+        flops=8,
+        passes=(2.0, 5.0),
+    ),
+    Nary(
+        "instance_norm",
+        ("F.instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-05)",
+         "torch.instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled)"),
+        operands=("weight", "bias"),
+        absent=("running_mean", "running_var"),
+        numbers={"momentum": 0.1, "eps": 1e-5},
+        calls=("F.instance_norm(x.unsqueeze(0), weight=w, bias=b)", "F.instance_norm(x.unsqueeze(0))"),
+        given={"w": _CHANNEL_WEIGHTS.format(0.5, 1.5), "b": _CHANNEL_WEIGHTS.format(-1.0, 1.0)},
+        backward=_instance_norm_backward,
+        node="ViewBackward0",
+        names=("input", "weight", ""),
+        flops=8,
         passes=(2.0, 5.0),
     ),
     Nary(

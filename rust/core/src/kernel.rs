@@ -179,11 +179,13 @@ pub trait RandomKernel: Sync {
 pub enum Elements<'a> {
     /// Floating-point numbers.
     Floats(View<'a>),
+    /// The same with dimension 1 innermost, the others being row-major.
+    ChannelsLast(View<'a>),
     /// Indices, such as those of classes.
     Indices(&'a [i64]),
 }
 
-/// A tensor, row-major, that an operation takes.
+/// A tensor that an operation takes, row-major unless its elements say otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
     /// Size of each dimension.
@@ -197,14 +199,14 @@ impl<'a> Operand<'a> {
     pub fn floats(&self) -> Option<View<'a>> {
         match self.elements {
             Elements::Floats(view) => Some(view),
-            Elements::Indices(_) => None,
+            Elements::ChannelsLast(_) | Elements::Indices(_) => None,
         }
     }
 
     /// The elements, if they are indices.
     pub fn indices(&self) -> Option<&'a [i64]> {
         match self.elements {
-            Elements::Floats(_) => None,
+            Elements::Floats(_) | Elements::ChannelsLast(_) => None,
             Elements::Indices(indices) => Some(indices),
         }
     }
@@ -213,10 +215,10 @@ impl<'a> Operand<'a> {
 /// The most tensors that an operation takes.
 pub const MAX_OPERANDS: usize = 5;
 
-/// What the operands of a call are made into, row-major.
+/// What the operands of a call are made into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outline {
-    /// The result, of the first operand's type.
+    /// The result, of the first operand's type: row-major, or with dimension 1 innermost as the input.
     pub result: Layout,
     /// Type and number of what is kept for the gradient beside the operands.
     pub saved: (DType, usize),
@@ -239,6 +241,16 @@ pub trait NaryKernel: Sync {
     /// The reason why such an input is not for this kernel.
     fn accepts(&self, _dtype: DType, _sizes: &[i64], _numbers: &[f64]) -> Result<(), &'static str> {
         Ok(())
+    }
+
+    /// Whether the operand at this index is changed in place. Like stock torch, it does not tell autograd.
+    fn updates(&self, _index: usize) -> bool {
+        false
+    }
+
+    /// Whether the input may have [`Elements::ChannelsLast`]; then the gradient of the result lies in memory as the input.
+    fn takes_channels_last(&self) -> bool {
+        false
     }
 
     /// What a call makes, by the operands' types and sizes.
@@ -265,8 +277,22 @@ pub trait NaryKernel: Sync {
         numbers: &[f64],
     );
 
-    /// Writes the gradients of those operands that have a target, of those that it can, each of its operand's type and length, from that of the
-    /// result and what the forward pass saved.
+    /// The same where operands are [updated](Self::updates): they are missing among `operands`, and are `updated`, by
+    /// their index.
+    fn forward_updating(
+        &self,
+        exec: &Exec,
+        operands: &[Option<Operand>],
+        _updated: [Option<ViewMut>; MAX_OPERANDS],
+        result: Target,
+        saved: Option<Target>,
+        numbers: &[f64],
+    ) {
+        self.forward(exec, operands, result, saved, numbers);
+    }
+
+    /// Writes the gradients of those operands that have a target, of those that it can, each of its operand's type and
+    /// length, from that of the result and what the forward pass saved. Operands that are updated are missing.
     fn backward(
         &self,
         exec: &Exec,

@@ -41,6 +41,13 @@ impl Layout {
         Some(layout)
     }
 
+    /// The layout of these sizes, of four or five dimensions, with dimension 1 innermost.
+    pub fn channels_last(sizes: &[i64]) -> Option<Self> {
+        let mut layout = Self::contiguous(sizes).filter(|layout| matches!(layout.ndim, 4 | 5))?;
+        layout.restride(channels_last(sizes.len()));
+        Some(layout)
+    }
+
     /// Size of each dimension.
     pub fn sizes(&self) -> &[i64] {
         &self.sizes[..self.ndim]
@@ -208,6 +215,8 @@ mod tests {
     fn channels_last_is_found_and_kept() {
         let layout = Layout::new(&[2, 3, 4, 5], &[60, 1, 15, 3]).unwrap();
         assert!(layout.is_channels_last() && !layout.is_contiguous());
+        assert_eq!(Layout::channels_last(layout.sizes()), Some(layout));
+        assert!(Layout::channels_last(&[2, 3, 4]).is_none());
         assert_eq!(layout.elementwise_result().unwrap().strides(), [60, 1, 15, 3]);
         assert_eq!(layout.dense_order().unwrap()[..4], [0, 2, 3, 1]);
     }

@@ -9,7 +9,7 @@ use pyo3::{
 use rusttorch_torch::decline::Decline;
 
 /// The most parameters that a stock signature has, and the most numbers that a kernel takes.
-pub(crate) const MAX_PARAMETERS: usize = 8;
+pub(crate) const MAX_PARAMETERS: usize = 9;
 pub(crate) const MAX_NUMBERS: usize = 4;
 
 /// The arguments of a vectorcall: `positional` ones, then as many as `names`, a tuple or null, has. They are alive
@@ -135,6 +135,7 @@ impl Signature {
             return Err(PyValueError::new_err("too many numbers"));
         }
         signature.numbers[..numbers.len()].copy_from_slice(numbers);
+        let mut operands = Vec::new();
         for parameter in parameters.try_iter()? {
             let (name, role, index, required, keyword_only, choices): (String, String, usize, bool, bool, Vec<String>) =
                 parameter?.extract()?;
@@ -158,8 +159,7 @@ impl Signature {
                     Role::Sizes(index)
                 }
                 "operand" | "constant" => {
-                    let index = signature.parameters.len();
-                    signature.operands.push((index, role == "constant"));
+                    operands.push((index, (signature.parameters.len(), role == "constant")));
                     Role::Operand
                 }
                 _ => return Err(PyValueError::new_err(format!("role {role:?} unknown"))),
@@ -172,11 +172,11 @@ impl Signature {
                 keyword_only,
             });
         }
+        operands.sort_unstable();
+        signature.operands = operands.into_iter().map(|(_, parameter)| parameter).collect();
         let first = signature.parameters.first();
         if signature.parameters.len() > MAX_PARAMETERS || !first.is_some_and(|p| matches!(p.role, Role::Input)) {
-            return Err(PyValueError::new_err(
-                "the first of up to eight parameters is the input",
-            ));
+            return Err(PyValueError::new_err("the first of up to nine parameters is the input"));
         }
         signature.simple = signature.parameters[1..].iter().all(|parameter| !parameter.required);
         signature.inplace = signature.parameters.iter().any(|p| matches!(p.role, Role::Inplace));

@@ -645,7 +645,7 @@ impl Data {
                 return Err(Decline::Kernel.into());
             }
         }
-        let operands = Operands::read(runtime, kernel, input, &tensors[1..], state.profiled)?;
+        let operands = Operands::read(runtime, kernel, input, &tensors[1..], true, state.profiled)?;
         let mut mode = passed.mode;
         for (tensor, constant) in tensors[1..].iter().zip(self.signature.constants()) {
             let Some(tensor) = tensor else { continue };

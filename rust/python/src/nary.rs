@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use pyo3::{ffi, prelude::*};
 use rusttorch_core::{
-    dtype::{DType, Target, View},
+    dtype::{DType, Target, View, ViewMut},
     kernel::{Elements, Exec, MAX_OPERANDS, NaryKernel, Operand, Outline},
     layout::Layout,
 };
@@ -21,7 +21,7 @@ use crate::{
 /// A tensor as kernels take it.
 ///
 /// # Safety
-/// The tensor is alive and row-major, and nothing writes to it.
+/// The tensor is alive, and row-major or with dimension 1 innermost, and nothing writes to it.
 unsafe fn operand(view: &AnyView) -> Operand<'_> {
     let len = view.layout().numel();
     Operand {
@@ -29,7 +29,14 @@ unsafe fn operand(view: &AnyView) -> Operand<'_> {
         // SAFETY: so many elements; the rest is the caller's.
         elements: unsafe {
             match view {
-                AnyView::Floats(view) => Elements::Floats(View::from_raw(view.dtype, view.data, len)),
+                AnyView::Floats(view) => {
+                    let floats = View::from_raw(view.dtype, view.data, len);
+                    if view.layout.is_contiguous() {
+                        Elements::Floats(floats)
+                    } else {
+                        Elements::ChannelsLast(floats)
+                    }
+                }
                 AnyView::Indices(view) => Elements::Indices(std::slice::from_raw_parts(view.data, len)),
             }
         },
@@ -42,13 +49,36 @@ pub(crate) type Forwarded = (Py<PyAny>, Option<Py<PyAny>>);
 /// The tensors of a call, which outlives this, and its kernel; the first is the input.
 pub(crate) struct Operands {
     kernel: &'static dyn NaryKernel,
-    /// Dense and row-major.
+    /// Dense and row-major; the input perhaps with dimension 1 innermost.
     tensors: Vec<Option<AnyView>>,
 }
 
+/// Whether the kernel takes an input of this layout.
+fn takes(kernel: &dyn NaryKernel, layout: &Layout) -> bool {
+    if !kernel.takes_channels_last() {
+        return layout.is_contiguous();
+    }
+    // Odd strides of dimensions of size 1 decide those of stock torch's results.
+    let plain = if layout.is_contiguous() {
+        Layout::contiguous(layout.sizes())
+    } else {
+        Layout::channels_last(layout.sizes())
+    };
+    plain.as_ref() == Some(layout)
+}
+
+/// The addresses of a tensor's elements, which lie row-major.
+fn span(view: &AnyView) -> std::ops::Range<usize> {
+    let (start, size) = match view {
+        AnyView::Floats(view) => (view.data as usize, view.dtype.size()),
+        AnyView::Indices(view) => (view.data as usize, size_of::<i64>()),
+    };
+    start..start + view.layout().numel() * size
+}
+
 impl Operands {
-    /// Reads the tensors of a call that are beside its input, and may be missing; `profiled` is as of
-    /// [`view`](rusttorch_torch::doors::Held::view).
+    /// Reads the tensors of a call that are beside its input, and may be missing, to change those that the kernel updates
+    /// if it is `updating`; `profiled` is as of [`view`](rusttorch_torch::doors::Held::view).
     ///
     /// # Errors
     /// The reason why a tensor is not for kernels.
@@ -57,13 +87,15 @@ impl Operands {
         kernel: &'static dyn NaryKernel,
         input: TensorView,
         others: &[Option<Bound<'_, PyAny>>],
+        updating: bool,
         profiled: bool,
     ) -> Result<Self, Decline> {
-        if !input.layout.is_contiguous() {
+        if !takes(kernel, &input.layout) {
             return Err(Decline::Layout);
         }
-        let read = |tensor: &Bound<'_, PyAny>| -> Result<AnyView, Decline> {
-            let view = hold(runtime, tensor)?.any_view(tensor.py(), false, profiled)?;
+        let read = |index: usize, tensor: &Bound<'_, PyAny>| -> Result<AnyView, Decline> {
+            let updated = updating && kernel.updates(index);
+            let view = hold(runtime, tensor)?.any_view(tensor.py(), updated, profiled)?;
             if view.layout().is_contiguous() {
                 Ok(view)
             } else {
@@ -72,10 +104,28 @@ impl Operands {
         };
         let mut tensors = Vec::with_capacity(1 + others.len());
         tensors.push(Some(AnyView::Floats(input)));
-        for other in others {
-            tensors.push(other.as_ref().map(read).transpose()?);
+        for (index, other) in (1..).zip(others) {
+            tensors.push(other.as_ref().map(|other| read(index, other)).transpose()?);
         }
-        Ok(Self { kernel, tensors })
+        let operands = Self { kernel, tensors };
+        if updating && !operands.are_apart() {
+            return Err(Decline::Kernel);
+        }
+        Ok(operands)
+    }
+
+    /// Whether no operand that is updated overlaps another.
+    fn are_apart(&self) -> bool {
+        let present = || {
+            self.tensors
+                .iter()
+                .enumerate()
+                .filter_map(|(i, view)| Some((i, span(view.as_ref()?))))
+        };
+        let mut updated = present().filter(|&(index, _)| self.kernel.updates(index));
+        updated.all(|(index, its)| {
+            present().all(|(other, span)| other == index || its.end <= span.start || span.end <= its.start)
+        })
     }
 
     /// As kernels take them.
@@ -89,6 +139,33 @@ impl Operands {
             .iter()
             .map(|view| unsafe { view.as_ref().map(|view| operand(view)) });
         each.collect()
+    }
+
+    /// The same without those that the kernel updates.
+    ///
+    /// # Safety
+    /// As of [`operands`](Self::operands) for the others.
+    unsafe fn constant(&self) -> Vec<Option<Operand<'_>>> {
+        // SAFETY: the caller's.
+        let mut operands = unsafe { self.operands() };
+        for (index, operand) in operands.iter_mut().enumerate() {
+            operand.take_if(|_| self.kernel.updates(index));
+        }
+        operands
+    }
+
+    /// Those that the kernel updates.
+    ///
+    /// # Safety
+    /// The tensors are alive, were read to be updated, and nothing else reads them or writes to them.
+    unsafe fn updated(&self) -> [Option<ViewMut<'_>>; MAX_OPERANDS] {
+        std::array::from_fn(|index| match self.tensors.get(index) {
+            Some(Some(AnyView::Floats(view))) if self.kernel.updates(index) => {
+                // SAFETY: the caller's; the tensor is row-major.
+                Some(unsafe { ViewMut::from_raw(view.dtype, view.data, view.layout.numel()) })
+            }
+            _ => None,
+        })
     }
 
     /// The input's type and layout.
@@ -134,17 +211,19 @@ impl Operands {
             .then(|| runtime.doors.empty(py, kept_dtype, &kept_layout))
             .transpose()?;
         op.run(layout.numel(), || {
-            // SAFETY: as in `outline`; the new tensors are nobody else's.
-            let (operands, target, kept) = unsafe {
+            // SAFETY: as in `outline`; the new tensors are nobody else's, and those that are updated are apart.
+            let (operands, updated, target, kept) = unsafe {
                 (
-                    self.operands(),
+                    self.constant(),
+                    self.updated(),
                     Target::from_raw(dtype, result.data, outline.result.numel()),
                     kept.as_ref()
                         .map(|kept| Target::from_raw(kept_dtype, kept.data, kept_len)),
                 )
             };
+            let exec = Exec::new(runtime.isa, &runtime.team);
             self.kernel
-                .forward(&Exec::new(runtime.isa, &runtime.team), &operands, target, kept, numbers);
+                .forward_updating(&exec, &operands, updated, target, kept, numbers);
         })?;
         let kept = kept.map(|kept| runtime.doors.finish(py, kept)).transpose()?;
         Ok((runtime.doors.finish(py, result)?, kept))
@@ -166,7 +245,8 @@ impl Operands {
         let (dtype, layout) = self.input()?;
         let fits = grad.dtype == dtype
             && grad.layout.sizes() == outline.result.sizes()
-            && grad.layout.is_contiguous()
+            && (grad.layout.is_contiguous() && outline.result.is_contiguous()
+                || grad.layout.is_channels_last() && outline.result.is_channels_last())
             && kept.map_or(outline.saved.1 == 0, |kept| {
                 (kept.dtype, kept.layout.numel()) == outline.saved && kept.layout.is_contiguous()
             });
@@ -178,16 +258,16 @@ impl Operands {
         let mut made: [Option<(NewTensor, DType, usize)>; MAX_OPERANDS] = [const { None }; MAX_OPERANDS];
         for ((made, read), &wanted) in made.iter_mut().zip(&self.tensors).zip(wanted) {
             if let (Some(AnyView::Floats(view)), true) = (read, wanted) {
-                let plain = Layout::contiguous(view.layout.sizes()).ok_or(Decline::Layout)?;
-                let tensor = runtime.doors.empty(py, view.dtype, &plain)?;
-                *made = Some((tensor, view.dtype, plain.numel()));
+                let dense = view.layout.elementwise_result().ok_or(Decline::Layout)?;
+                let tensor = runtime.doors.empty(py, view.dtype, &dense)?;
+                *made = Some((tensor, view.dtype, dense.numel()));
             }
         }
         op.run(layout.numel(), || {
             // SAFETY: as in `forward`; the gradient and what was kept are of these lengths.
             let (operands, grad, kept) = unsafe {
                 (
-                    self.operands(),
+                    self.constant(),
                     View::from_raw(grad.dtype, grad.data, grad.layout.numel()),
                     View::from_raw(outline.saved.0, kept_data, outline.saved.1),
                 )
@@ -206,7 +286,7 @@ impl Operands {
                 numbers,
             );
         })?;
-        let tensors = made.into_iter().take(self.tensors.len());
+        let tensors = made.into_iter().take(wanted.len());
         let finished = tensors.map(|made| made.map(|(tensor, ..)| runtime.doors.finish(py, tensor)).transpose());
         Ok(finished.collect::<Result<_, _>>()?)
     }

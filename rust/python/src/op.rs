@@ -822,6 +822,13 @@ impl Op {
         or_declined(run())
     }
 
+    /// How many of an operation's tensors are read alone; those that it updates in place come after them.
+    fn unchanged(&self, tensors: usize) -> usize {
+        let kernel = self.0.nary_kernel();
+        let updates = |index| kernel.is_some_and(|kernel| kernel.updates(index));
+        (0..tensors).filter(|&index| !updates(index)).count()
+    }
+
     /// The result of an operation on several tensors, without guards, and what `backward_nary` needs beside them, if
     /// anything; `None` if declined.
     fn forward_nary(&self, tensors: Tensors<'_>, numbers: Vec<f64>) -> PyResult<Option<Forwarded>> {
@@ -829,7 +836,7 @@ impl Op {
             return Ok(None);
         };
         let run = || -> Result<_, Failure> {
-            let operands = read_operands(runtime, kernel, &tensors)?;
+            let operands = read_operands(runtime, kernel, &tensors, true)?;
             let outline = operands.outline(&numbers)?;
             operands.forward(py, runtime, &self.0, &outline, &numbers, true)
         };
@@ -850,7 +857,7 @@ impl Op {
         };
         let run = || -> Result<_, Failure> {
             let state = backward_state(runtime, [grad, kept.unwrap_or(grad)])?;
-            let operands = read_operands(runtime, kernel, &tensors)?;
+            let operands = read_operands(runtime, kernel, &tensors, false)?;
             self.0.runs_under(py, state, operands.input()?.0)?;
             let grad = hold(runtime, grad)?.view(py, false, false)?;
             let kept = kept
@@ -862,16 +869,17 @@ impl Op {
     }
 }
 
-/// The tensors of a call that has passed the guards.
+/// The tensors of a call that has passed the guards; `updating` is as of [`Operands::read`].
 fn read_operands(
     runtime: &Runtime,
     kernel: &'static dyn NaryKernel,
     tensors: &Tensors<'_>,
+    updating: bool,
 ) -> Result<Operands, Decline> {
     let (input, others) = tensors.split_first().ok_or(Decline::Arguments)?;
     let input = input.as_ref().ok_or(Decline::Arguments)?;
     let input = hold(runtime, input)?.view(input.py(), false, false)?;
-    Operands::read(runtime, kernel, input, others, false)
+    Operands::read(runtime, kernel, input, others, updating, false)
 }
 
 /// The tensors of an operation on several, of which some may be missing.

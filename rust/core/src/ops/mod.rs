@@ -48,6 +48,8 @@ pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[&dropout::Dropout];
 
 /// Every kernel of several tensors.
 pub static NARY_KERNELS: &[&dyn NaryKernel] = &[
+    &norm::batch_norm::BatchNorm,
+    &norm::instance_norm::InstanceNorm,
     &norm::layer_norm::LayerNorm,
     &norm::rms_norm::RmsNorm,
     &loss::cross_entropy::CrossEntropy,

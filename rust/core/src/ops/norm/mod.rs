@@ -1,6 +1,9 @@
-//! Normalisation of rows, each a dimension or several of the innermost ones: by their mean and variance, or by their mean
-//! square alone.
+//! Normalisation: of channels, and of rows, each a dimension or several of the innermost ones, by their
+//! mean and variance, or by their mean square alone.
 
+pub mod batch_norm;
+mod channels;
+pub mod instance_norm;
 pub mod layer_norm;
 pub mod rms_norm;
 

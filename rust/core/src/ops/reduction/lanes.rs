@@ -15,10 +15,10 @@ use crate::{
 /// Partial sums of short rows.
 const SHORT_SUMS: usize = 16;
 /// The most partial sums that there are, and the most registers for them.
-const MOST_SUMS: usize = 64;
+pub(in crate::ops) const MOST_SUMS: usize = 64;
 const REGISTERS: usize = 8;
 /// Elements that one partial sum covers, so that the error of a long sum stays small.
-pub(super) const BLOCK: usize = 2048;
+pub(in crate::ops) const BLOCK: usize = 2048;
 
 /// The element types of these kernels: those whose lanes have [`RowExp`] and a [`Tile`].
 pub(in crate::ops) trait RowElement: Element<Lane: RowLane> {}
@@ -85,7 +85,7 @@ pub(super) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
 }
 
 /// A register of a lane type in an instruction set.
-pub(super) type Register<F, S> = <F as RowLane>::Vector<S>;
+pub(in crate::ops) type Register<F, S> = <F as RowLane>::Vector<S>;
 
 /// What is summed up of pairs, in registers and of single numbers: a sum with one more term.
 pub(in crate::ops) trait Term<F: RowLane> {
