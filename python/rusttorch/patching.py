@@ -124,14 +124,15 @@ def _inner(entrance: Entrance, stock: Any) -> tuple[Any, Any, list[tuple[int, An
 def _build(row: Row) -> Operation:
     kernel, choices = row.kernel or row.name, {}
     if isinstance(row, Op):
-        native = _rusttorch.Op(row.name, kernel, row.strides)
+        native = _rusttorch.Op(row.name, kernel, row.strides, row.versions)
         # A backward pass that sees the input has to lie in memory as it does: that of a reduction does by its formula.
         copies = row.saves == "result" or row.shape == "reduce"
     else:
         native, copies = _rusttorch.Op(row.name, kernel), False
     if isinstance(row, (Op, Nary)):
         choices = row.choices
-        native.set_apply(make_apply(row, native), copies)
+        if row.trains:
+            native.set_apply(make_apply(row, native), copies)
     sites = []
     for entrance in row.parsed():
         holder = entrance.holder()

@@ -139,6 +139,8 @@ pub(crate) struct OpState {
     name: String,
     kernel: Work,
     strides: Strides,
+    /// The version of a new result, and by how much a call in place counts it up.
+    versions: [usize; 2],
     /// By mode and type.
     windows: [[Window; 4]; 3],
     /// By type, around the windows of all modes.
@@ -420,7 +422,23 @@ impl OpState {
                 numbers,
             );
         })?;
-        Ok(runtime.doors.finish(py, target)?)
+        let result = runtime.doors.finish(py, target)?;
+        if self.versions[0] > 0 {
+            let result = result.bind(py);
+            let held = hold(runtime, result)?;
+            // A new tensor has no version in inference mode.
+            if !held.is_inference(py)? {
+                for _ in 0..self.versions[0] {
+                    held.bump_version(py)?;
+                }
+            }
+        }
+        Ok(result)
+    }
+
+    /// Counts the version of an input up, as stock torch does in place.
+    pub(crate) fn bump_version(&self, py: Python<'_>, held: &Held<'_>) -> Result<(), Decline> {
+        (0..self.versions[1]).try_for_each(|_| held.bump_version(py))
     }
 
     /// Whether this call can run on a row-major copy of its input, with which stock torch begins as well; `reason` is
@@ -587,10 +605,11 @@ pub(crate) struct Op(pub(crate) Arc<OpState>);
 #[pymethods]
 impl Op {
     /// `kernel` is a name of `kernels()`; `strides` says which ones an elementwise result has: "iterator" (as torch's
-    /// iterator chooses them), "contiguous", or "input" (the input's own).
+    /// iterator chooses them), "contiguous", or "input" (the input's own); `versions` is the version of a new result of
+    /// random numbers, and by how much a call in place counts it up.
     #[new]
-    #[pyo3(signature = (name, kernel, strides="iterator"))]
-    fn new(name: String, kernel: &str, strides: &str) -> PyResult<Self> {
+    #[pyo3(signature = (name, kernel, strides="iterator", versions=[0, 1]))]
+    fn new(name: String, kernel: &str, strides: &str, versions: [usize; 2]) -> PyResult<Self> {
         let strides = match strides {
             "iterator" => Strides::Iterator,
             "contiguous" => Strides::Contiguous,
@@ -602,6 +621,7 @@ impl Op {
             name,
             kernel,
             strides,
+            versions,
             windows: std::array::from_fn(|_| std::array::from_fn(|_| Window::always())),
             ever: std::array::from_fn(|_| Window::always()),
             autocast: std::array::from_fn(|_| AtomicBool::new(false)),
