@@ -26,6 +26,8 @@ class Op:
     def name(self) -> str: ...
     def set_window(self, mode: _Mode, dtype: str, low: int | None, high: int | None = None) -> None:
         """The sizes, inclusive, at which the kernel takes calls; ``low`` ``None`` means never."""
+    def set_fast(self, fast: bool) -> None:
+        """Whether random numbers come of a key that each call draws from torch's generator, two words of it."""
     def allow_autocast(self, dtype: str) -> None:
         """Stock torch's autocast leaves inputs of this dtype, and their gradients, alone."""
     def set_probe(self, probe: Callable[[], object]) -> None:

@@ -37,7 +37,7 @@ mod tests {
         kernel::{Exec, RandomKernel},
         ops::random::Random,
         parallel::Serial,
-        random::Mt19937,
+        random::{Mt19937, Source},
     };
 
     const KERNEL: Random<Bernoulli> = Random::NEW;
@@ -48,7 +48,15 @@ mod tests {
         for p in [0.0, 1.0] {
             assert!(KERNEL.accepts(&[p]).is_ok());
             let mut buf = vec![f32::NAN; 1000];
-            KERNEL.inplace(&exec, &mut Mt19937::from_seed(1), (&mut buf[..]).into(), &[p]);
+            KERNEL.inplace(
+                &exec,
+                Source::Torch(&mut Mt19937::from_seed(1)),
+                (&mut buf[..]).into(),
+                &[p],
+            );
+            assert!(buf.iter().all(|&x| f64::from(x) == p));
+            buf.fill(f32::NAN);
+            KERNEL.inplace(&exec, Source::Key(1), (&mut buf[..]).into(), &[p]);
             assert!(buf.iter().all(|&x| f64::from(x) == p));
         }
         for p in [-1e-9, 1.0 + 1e-9, f64::NAN] {

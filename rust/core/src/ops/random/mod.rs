@@ -11,8 +11,11 @@ use crate::{
     float::Float,
     isa::{Program, Simd},
     kernel::{Exec, RandomKernel, each_type},
-    parallel::split_mut,
-    random::{Bernoulli, Mt19937, STRETCH},
+    parallel::{Shared, split_mut},
+    random::{
+        Bernoulli, Draw, STRETCH, Source,
+        counter::{BLOCK, Counted},
+    },
 };
 
 /// What becomes of an element: a number each for one that is dropped, and for one that is kept.
@@ -69,12 +72,40 @@ fn nearest<T: Element>(x: T::Lane) -> T::Lane {
     T::rounded(x).lane()
 }
 
+/// Whether an element is kept.
+trait Kept: Copy {
+    fn is_kept(self) -> bool;
+}
+
+/// As of [`Draw`].
+impl Kept for i32 {
+    #[inline(always)]
+    fn is_kept(self) -> bool {
+        self < 0
+    }
+}
+
+/// As of a mask.
+impl Kept for u8 {
+    #[inline(always)]
+    fn is_kept(self) -> bool {
+        self != 0
+    }
+}
+
 /// A fate on elements of a type, with the space that this takes.
 struct Applied<T: Element> {
     fate: Fate<T::Lane>,
+    /// Of work in place.
+    copy: [T; TILE],
+    tiles: Tiles<T>,
+}
+
+/// Lanes and elements on their way.
+struct Tiles<T: Element> {
     wide: [T::Lane; TILE],
     results: [T::Lane; TILE],
-    halves: [T; TILE],
+    rounded: [T; TILE],
 }
 
 impl<T: Element> Applied<T> {
@@ -83,134 +114,160 @@ impl<T: Element> Applied<T> {
         let zero = T::Lane::of(0.0);
         Self {
             fate,
-            wide: [zero; TILE],
-            results: [zero; TILE],
-            halves: [T::rounded(zero); TILE],
+            copy: [T::rounded(zero); TILE],
+            tiles: Tiles {
+                wide: [zero; TILE],
+                results: [zero; TILE],
+                rounded: [T::rounded(zero); TILE],
+            },
         }
     }
 
-    /// Writes what becomes of as many elements as there are; they are kept where `kept` is not 0.
+    /// Writes what becomes of as many elements as there are.
     #[inline(always)]
-    fn apply<S: Simd>(&mut self, simd: S, src: &[T], kept: &[u8], dst: &mut [MaybeUninit<T>]) {
+    fn apply<S: Simd, K: Kept>(&mut self, simd: S, src: &[T], kept: &[K], dst: &mut [MaybeUninit<T>]) {
         let parts = src.chunks(TILE).zip(kept.chunks(TILE));
         for ((src, kept), dst) in parts.zip(dst.chunks_mut(TILE)) {
-            self.tile(simd, src, kept, dst);
+            self.tiles.apply(simd, self.fate, src, kept, dst);
         }
     }
 
     /// The same in place.
     #[inline(always)]
-    fn apply_inplace<S: Simd>(&mut self, simd: S, buf: &mut [T], kept: &[u8]) {
-        let mut src = self.halves;
+    fn apply_inplace<S: Simd>(&mut self, simd: S, buf: &mut [T], kept: &[i32]) {
         for (buf, kept) in buf.chunks_mut(TILE).zip(kept.chunks(TILE)) {
-            let src = &mut src[..buf.len()];
+            let src = &mut self.copy[..buf.len()];
             src.copy_from_slice(buf);
-            self.tile(simd, src, kept, as_uninit(buf));
+            self.tiles.apply(simd, self.fate, src, kept, as_uninit(buf));
+        }
+    }
+}
+
+impl<T: Element> Tiles<T> {
+    /// Writes what becomes of at most [`TILE`] elements.
+    #[inline(always)]
+    fn apply<S: Simd, K: Kept>(
+        &mut self,
+        simd: S,
+        fate: Fate<T::Lane>,
+        src: &[T],
+        kept: &[K],
+        dst: &mut [MaybeUninit<T>],
+    ) {
+        let each = src.iter().zip(kept);
+        match fate {
+            Fate::Chosen(of) => {
+                let of = of.map(T::rounded);
+                for (dst, &kept) in dst.iter_mut().zip(kept) {
+                    dst.write(pick(of, kept));
+                }
+            }
+            Fate::Scaled(scale) if T::PACKS => {
+                for (dst, (x, &kept)) in dst.iter_mut().zip(each) {
+                    dst.write(T::rounded(x.lane() * pick(scale, kept)));
+                }
+            }
+            Fate::Scaled(scale) => self.collect(simd, src, kept, dst, |x, kept| x * pick(scale, kept)),
+            Fate::Shifted(scale, shift) if T::PACKS => {
+                for (dst, (x, &kept)) in dst.iter_mut().zip(each) {
+                    dst.write(T::rounded(
+                        nearest::<T>(x.lane() * pick(scale, kept)) + pick(shift, kept),
+                    ));
+                }
+            }
+            Fate::Shifted(scale, shift) => {
+                let mut rounded = self.rounded;
+                let rounded = &mut rounded[..src.len()];
+                self.collect(simd, src, kept, as_uninit(rounded), |x, kept| x * pick(scale, kept));
+                self.collect(simd, rounded, kept, dst, |x, kept| x + pick(shift, kept));
+            }
         }
     }
 
-    /// The same for at most [`TILE`] elements.
+    /// `dst[i] = f(src[i], kept[i])`, by way of lanes.
     #[inline(always)]
-    fn tile<S: Simd>(&mut self, simd: S, src: &[T], kept: &[u8], dst: &mut [MaybeUninit<T>]) {
-        let Self {
-            fate,
-            wide,
-            results,
-            halves,
-        } = self;
-        let results = &mut results[..];
-        match *fate {
-            Fate::Chosen(of) => T::collect(simd, kept.iter().map(|&kept| pick(of, kept)), results, dst),
-            Fate::Scaled(scale) => {
-                let lanes = T::lanes(simd, src, wide).iter().zip(kept);
-                T::collect(simd, lanes.map(|(&x, &kept)| x * pick(scale, kept)), results, dst);
-            }
-            Fate::Shifted(scale, shift) if T::HALF => {
-                let halves = &mut halves[..src.len()];
-                let lanes = T::lanes(simd, src, wide).iter().zip(kept);
-                T::collect(
-                    simd,
-                    lanes.map(|(&x, &kept)| x * pick(scale, kept)),
-                    results,
-                    as_uninit(halves),
-                );
-                let lanes = T::lanes(simd, halves, wide).iter().zip(kept);
-                T::collect(simd, lanes.map(|(&x, &kept)| x + pick(shift, kept)), results, dst);
-            }
-            Fate::Shifted(scale, shift) => {
-                let lanes = T::lanes(simd, src, wide).iter().zip(kept);
-                let moved = lanes.map(|(&x, &kept)| x * pick(scale, kept) + pick(shift, kept));
-                T::collect(simd, moved, results, dst);
-            }
-        }
+    fn collect<S: Simd, K: Kept>(
+        &mut self,
+        simd: S,
+        src: &[T],
+        kept: &[K],
+        dst: &mut [MaybeUninit<T>],
+        f: impl Fn(T::Lane, K) -> T::Lane,
+    ) {
+        let lanes = T::lanes(simd, src, &mut self.wide).iter().zip(kept);
+        T::collect(simd, lanes.map(|(&x, &kept)| f(x, kept)), &mut self.results, dst);
     }
 }
 
 #[inline(always)]
-fn pick<F: Float>(of: [F; 2], kept: u8) -> F {
-    if kept == 0 { of[0] } else { of[1] }
+fn pick<F: Copy, K: Kept>(of: [F; 2], kept: K) -> F {
+    if kept.is_kept() { of[1] } else { of[0] }
 }
 
-/// Serial, as the generator is.
-struct Forward<'a, T: Element> {
-    bernoulli: Bernoulli<'a>,
+struct Forward<'a, T: Element, D> {
+    draws: D,
+    /// Space for what is drawn at a time.
+    kept: &'a mut [i32],
     fate: Fate<T::Lane>,
     src: &'a [T],
     dst: &'a mut [MaybeUninit<T>],
     mask: Option<&'a mut [MaybeUninit<u8>]>,
 }
 
-impl<T: Element> Program for Forward<'_, T> {
+impl<T: Element, D: Draw> Program for Forward<'_, T, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self {
-            mut bernoulli,
+            mut draws,
+            kept,
             fate,
             src,
             dst,
             mut mask,
         } = self;
         let mut applied = Applied::<T>::new(fate);
-        let mut kept = [0; STRETCH];
         let mut start = 0;
         while start < src.len() {
-            let most = STRETCH.min(src.len() - start);
-            let end = start + bernoulli.draw(&mut kept[..most]);
+            let most = kept.len().min(src.len() - start);
+            let end = start + draws.draw(&mut kept[..most]);
             let kept = &kept[..end - start];
             applied.apply(simd, &src[start..end], kept, &mut dst[start..end]);
             if let Some(mask) = &mut mask {
-                mask[start..end].write_copy_of_slice(kept);
+                for (mask, kept) in mask[start..end].iter_mut().zip(kept) {
+                    mask.write(u8::from(kept.is_kept()));
+                }
             }
             start = end;
         }
     }
 }
 
-/// As above.
-struct Inplace<'a, T: Element> {
-    bernoulli: Bernoulli<'a>,
+struct Inplace<'a, T: Element, D> {
+    draws: D,
+    /// As above.
+    kept: &'a mut [i32],
     fate: Fate<T::Lane>,
     buf: &'a mut [T],
 }
 
-impl<T: Element> Program for Inplace<'_, T> {
+impl<T: Element, D: Draw> Program for Inplace<'_, T, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self {
-            mut bernoulli,
+            mut draws,
+            kept,
             fate,
             buf,
         } = self;
         let mut applied = Applied::<T>::new(fate);
-        let mut kept = [0; STRETCH];
         let mut rest = buf;
         while !rest.is_empty() {
-            let most = STRETCH.min(rest.len());
-            let count = bernoulli.draw(&mut kept[..most]);
+            let most = kept.len().min(rest.len());
+            let count = draws.draw(&mut kept[..most]);
             let (buf, others) = rest.split_at_mut(count);
             applied.apply_inplace(simd, buf, &kept[..count]);
             rest = others;
@@ -251,9 +308,14 @@ fn backward<T: Element>(exec: &Exec, grad: &[T], mask: &[u8], dst: &mut [MaybeUn
     });
 }
 
+/// Integer instructions that a number takes which depends on a key.
+const COUNTED: usize = 4;
+
+/// Serial, if the numbers are the generator's.
 fn forward<T: Element>(
     exec: &Exec,
-    bernoulli: Bernoulli,
+    source: Source,
+    probability: f64,
     src: &[T],
     dst: &mut [MaybeUninit<T>],
     mask: Option<&mut [MaybeUninit<u8>]>,
@@ -263,17 +325,68 @@ fn forward<T: Element>(
         src.len() == dst.len() && mask.as_ref().is_none_or(|mask| mask.len() == src.len()),
         "the slices differ in length"
     );
-    exec.isa.run(Forward {
-        bernoulli,
-        fate,
-        src,
-        dst,
-        mask,
+    let key = match source {
+        Source::Torch(generator) => {
+            return exec.isa.run(Forward {
+                draws: Bernoulli::new(generator, probability),
+                kept: &mut [0; STRETCH],
+                fate,
+                src,
+                dst,
+                mask,
+            });
+        }
+        Source::Key(key) => key,
+    };
+    let len = src.len();
+    let (team, grain) = exec.team(len, 2 * size_of::<T>(), COUNTED);
+    let (dst, mask) = (Shared::new(dst), mask.map(Shared::new));
+    team.run(len.div_ceil(BLOCK), grain.div_ceil(BLOCK), &|blocks| {
+        let range = blocks.start * BLOCK..len.min(blocks.end * BLOCK);
+        // SAFETY: a team's ranges are disjoint.
+        let (dst, mask) = unsafe {
+            (
+                dst.piece(range.clone()),
+                mask.as_ref().map(|mask| mask.piece(range.clone())),
+            )
+        };
+        exec.isa.run(Forward {
+            draws: Counted::new(key, probability, range.start),
+            kept: &mut [0; TILE],
+            fate,
+            src: &src[range],
+            dst,
+            mask,
+        });
     });
 }
 
-fn inplace<T: Element>(exec: &Exec, bernoulli: Bernoulli, buf: &mut [T], fate: Fate<T::Lane>) {
-    exec.isa.run(Inplace { bernoulli, fate, buf });
+/// As above.
+fn inplace<T: Element>(exec: &Exec, source: Source, probability: f64, buf: &mut [T], fate: Fate<T::Lane>) {
+    let key = match source {
+        Source::Torch(generator) => {
+            return exec.isa.run(Inplace {
+                draws: Bernoulli::new(generator, probability),
+                kept: &mut [0; STRETCH],
+                fate,
+                buf,
+            });
+        }
+        Source::Key(key) => key,
+    };
+    let len = buf.len();
+    let (team, grain) = exec.team(len, 2 * size_of::<T>(), COUNTED);
+    let buf = Shared::new(buf);
+    team.run(len.div_ceil(BLOCK), grain.div_ceil(BLOCK), &|blocks| {
+        let range = blocks.start * BLOCK..len.min(blocks.end * BLOCK);
+        exec.isa.run(Inplace {
+            draws: Counted::new(key, probability, range.start),
+            kept: &mut [0; TILE],
+            fate,
+            // SAFETY: a team's ranges are disjoint.
+            buf: unsafe { buf.piece(range) },
+        });
+    });
 }
 
 impl<C: Chance> RandomKernel for Random<C> {
@@ -288,21 +401,22 @@ impl<C: Chance> RandomKernel for Random<C> {
     fn forward(
         &self,
         exec: &Exec,
-        generator: &mut Mt19937,
+        source: Source,
         src: View,
         dst: Target,
         mask: Option<&mut [MaybeUninit<u8>]>,
         numbers: &[f64],
     ) {
-        let bernoulli = Bernoulli::new(generator, C::kept(numbers));
-        each_type!((src: View, dst: Target) => forward(exec, bernoulli, src, dst, mask, fate_of::<C, _>(src, numbers)));
+        let probability = C::kept(numbers);
+        each_type!((src: View, dst: Target) => {
+            forward(exec, source, probability, src, dst, mask, fate_of::<C, _>(src, numbers));
+        });
     }
 
-    fn inplace(&self, exec: &Exec, generator: &mut Mt19937, buf: ViewMut, numbers: &[f64]) {
-        let bernoulli = Bernoulli::new(generator, C::kept(numbers));
+    fn inplace(&self, exec: &Exec, source: Source, buf: ViewMut, numbers: &[f64]) {
         each_type!((buf: ViewMut) => {
             let fate = fate_of::<C, _>(buf, numbers);
-            inplace(exec, bernoulli, buf, fate);
+            inplace(exec, source, C::kept(numbers), buf, fate);
         });
     }
 
@@ -319,7 +433,12 @@ fn fate_of<C: Chance, T: Element>(_: &[T], numbers: &[f64]) -> Fate<T::Lane> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{isa::Isa, ops::RANDOM_KERNELS, parallel::Serial};
+    use crate::{
+        isa::Isa,
+        ops::RANDOM_KERNELS,
+        parallel::{Serial, test::Halves},
+        random::Mt19937,
+    };
 
     #[test]
     fn forms_agree_and_instruction_sets_do() {
@@ -333,16 +452,19 @@ mod tests {
                 let [one, two] = &mut generators;
                 kernel.forward(
                     &exec,
-                    one,
+                    Source::Torch(one),
                     (&src[..]).into(),
                     (&mut result[..]).into(),
                     Some(as_uninit(&mut mask)),
                     &[0.1],
                 );
                 let mut buf = src.clone();
-                kernel.inplace(&exec, two, (&mut buf[..]).into(), &[0.1]);
+                kernel.inplace(&exec, Source::Torch(two), (&mut buf[..]).into(), &[0.1]);
                 assert_eq!(buf, result, "{}", kernel.name());
                 assert_eq!(one.parts(), two.parts());
+                let kept = if kernel.name() == "bernoulli" { 200 } else { 1800 };
+                let count: usize = mask.iter().map(|&kept| usize::from(kept)).sum();
+                assert!(count.abs_diff(kept) < 60, "{count} of 2000");
                 // Where elements are dropped, the result does not depend on them, but for the sign of zero.
                 let lost = |kept: u8| {
                     result
@@ -356,6 +478,43 @@ mod tests {
                 all.push((result, mask));
             }
             assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{}", kernel.name());
+        }
+    }
+
+    /// The result and the mask by a key.
+    fn keyed(kernel: &dyn RandomKernel, exec: &Exec, src: &[f32], key: u64, p: f64) -> (Vec<f32>, Vec<u8>) {
+        let (mut result, mut mask) = (vec![0.0; src.len()], vec![2; src.len()]);
+        kernel.forward(
+            exec,
+            Source::Key(key),
+            src.into(),
+            (&mut result[..]).into(),
+            Some(as_uninit(&mut mask)),
+            &[p],
+        );
+        (result, mask)
+    }
+
+    #[test]
+    fn a_key_gives_the_same_whatever_the_team_the_instructions_and_the_length() {
+        let src: Vec<f32> = (0..3 * BLOCK + 77).map(|i| i as f32 - 700.5).collect();
+        for kernel in RANDOM_KERNELS {
+            let first = keyed(*kernel, &Exec::new(Isa::detect(), &Serial), &src, 7, 0.3);
+            for isa in Isa::available() {
+                let exec = Exec::new(isa, &Halves);
+                assert_eq!(keyed(*kernel, &exec, &src, 7, 0.3), first, "{}", kernel.name());
+                let mut buf = src.clone();
+                kernel.inplace(&exec, Source::Key(7), (&mut buf[..]).into(), &[0.3]);
+                assert_eq!(buf, first.0, "{}", kernel.name());
+                for len in [1, 31, 33, 511, 513, BLOCK - 1, BLOCK + 1] {
+                    let (result, mask) = keyed(*kernel, &exec, &src[..len], 7, 0.3);
+                    assert_eq!((&result[..], &mask[..]), (&first.0[..len], &first.1[..len]), "{len}");
+                }
+            }
+            assert_ne!(
+                keyed(*kernel, &Exec::new(Isa::detect(), &Serial), &src, 8, 0.3).1,
+                first.1
+            );
         }
     }
 }
