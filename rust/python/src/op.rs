@@ -331,7 +331,7 @@ impl OpState {
         let mut drawn = None;
         match generator.try_lock() {
             Some(mut locked) if numel < RELEASE_GIL => self.run_with_gil(numel, || {
-                drawn = locked.draw(|generator| work(Source::Torch(generator)))
+                drawn = locked.draw(|generator| work(Source::Torch(generator)));
             }),
             // As above.
             locked => {
