@@ -108,7 +108,7 @@ def plan(
                 if dtype not in row.dtypes or (row.shape == "glu" and size < 4):
                     continue
                 several = variants and (everything or size <= LARGEST_VARIANT)
-                trained = everything or size * ITEMSIZE[dtype] <= LARGEST_TRAINING
+                trained = row.trains and (everything or size * ITEMSIZE[dtype] <= LARGEST_TRAINING)
                 for call in row.calls if several else row.calls[:1]:
                     for mode in modes:
                         if mode == "training" and not trained:

@@ -302,9 +302,13 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
     op = call.op
     if x.numel() == 0 or x.dim() > MAX_DIMS or not is_dense(x):
         return False
+    if mode == "training" and not op.trains:
+        return False
     if op.shape == "glu":
         return _glu_runs(x, call.dim)
     copied = not x.is_contiguous() and (op.shape != "pointwise" or op.strides == "contiguous")
+    if mode == "inplace" and copied:
+        return False
     if mode == "training" and copied and op.saves == "input" and op.shape != "reduce":
         return False
     if op.name == "pow" and dict(call.arguments)["exponent"] in (0, 1, -1, -2, 0.5, -0.5):

@@ -23,6 +23,9 @@ ROOT = Path(rusttorch.__file__).parents[1]
 #: (op, call) for each call of the catalogue.
 CALLS = [(name, text) for name, row in CATALOG.items() for text in row.calls]
 
+#: Those of which kernels take inputs that require a gradient.
+TRAINED = [(name, text) for name, text in CALLS if CATALOG[name].trains]
+
 #: How calls with random numbers begin.
 RANDOM = tuple(text.partition("(")[0] for name, text in CALLS if CATALOG[name].random)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support import CALLS, both, calls, comparable, declined, evaluate, outcome, output, sample, without_bits
+from support import TRAINED, both, calls, comparable, declined, evaluate, outcome, output, sample, without_bits
 from torch import nn
 from torch.autograd import forward_ad
 from torch.autograd.gradcheck import gradcheck, gradgradcheck
@@ -23,7 +23,7 @@ from rusttorch.patching import built
 from rusttorch.runtime import AUTOCAST, torch_version
 from rusttorch.selfcheck import untouched
 
-every_call = pytest.mark.parametrize(("name", "text"), CALLS)
+every_call = pytest.mark.parametrize(("name", "text"), TRAINED)
 #: One row for each kind of shape and of saved tensor.
 FEW = [("relu", "F.relu(x)"), ("gelu", "F.gelu(x)"), ("softmax", "F.softmax(x, -1)"),
        ("logsumexp", "torch.logsumexp(x, -1)"), ("glu", "F.glu(x, -1)")]
@@ -105,7 +105,7 @@ def test_graph_looks_as_stock(name: str, text: str) -> None:
         )
 
     stock, ours = both(facts)
-    if name == "softsign":  # three nodes in stock torch
+    if name in ("softsign", "alpha_dropout"):  # several nodes in stock torch
         stock, ours = stock[1][1][:6], ours[1][1][:6]
     assert stock == ours
 

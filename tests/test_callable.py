@@ -386,7 +386,7 @@ def test_implicit_dim_warns_at_the_caller() -> None:
 @pytest.mark.parametrize("path", [path for path in STOCK if path.endswith("_")])
 def test_inplace_forms_count_versions_as_stock(path: str) -> None:
     name = next(name for name, row in CATALOG.items() if path in [e.path for e in row.parsed()])
-    extra = {"pow": (2.0,), "dropout": (0.5, True)}.get(name, ())
+    extra = {"pow": (2.0,), "dropout": (0.5, True), "alpha_dropout": (0.5, True)}.get(name, ())
 
     def run() -> Any:
         base = sample(CATALOG[name], 4, 6)
@@ -406,10 +406,12 @@ def test_inplace_forms_count_versions_as_stock(path: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n, row in CATALOG.items() if any("inplace=" in e for e in row.entrances)])
 def test_inplace_flag_counts_versions_as_stock(name: str) -> None:
+    training = {"training": True} if CATALOG[name].random else {}
+
     def run() -> Any:
         x = sample(CATALOG[name], 4, 6)
         kept = x.detach()
-        result = getattr(F, name)(x, inplace=True)
+        result = getattr(F, name)(x, inplace=True, **training)
         return result is x, x._version, kept._version, result.data_ptr() == kept.data_ptr()
 
     rusttorch.report(reset=True)
@@ -496,7 +498,7 @@ def frames(function: Any, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
 
 def test_python_functions_are_known() -> None:
     python = {path for path, stock in STOCK.items() if isinstance(stock, types.FunctionType)}
-    assert python - set(THIN) == {"F.dropout", "F.softsign", "Tensor.__pow__"}
+    assert python - set(THIN) == {"F.alpha_dropout", "F.dropout", "F.softsign", "Tensor.__pow__"}
 
 
 @pytest.mark.parametrize("path", THIN)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support import CALLS, both, calls, comparable, declined, evaluate, sample, without_bits
+from support import TRAINED, both, calls, comparable, declined, evaluate, sample, without_bits
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
@@ -243,7 +243,7 @@ def test_modes_see_what_they_see_of_stock(kind: type) -> None:
     def run() -> Any:
         x = sample(CATALOG["pow"], 4, 6).requires_grad_()
         with kind() as mode:
-            for _, text in CALLS:
+            for _, text in TRAINED:
                 evaluate(text, x).sum().backward()
             with torch.no_grad():
                 F.relu_(x)

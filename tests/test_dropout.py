@@ -1,4 +1,4 @@
-"""dropout: the numbers of torch's generator, and the state that it is left in."""
+"""dropout, alpha_dropout and bernoulli: the numbers of torch's generator, and the state that it is left in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support import both, calls, comparable, declined, output
+from support import both, calls, comparable, output
 from torch.utils.checkpoint import checkpoint
 
 import rusttorch
@@ -23,34 +23,111 @@ def drawn(program: Callable[[], Any]) -> Any:
 
 
 def same(program: Callable[[], Any], kernels: int | None = 1) -> None:
-    """The program computes as with stock torch, by this many runs of the kernel."""
+    """The program computes as with stock torch, by this many runs of the kernels."""
     rusttorch.report(reset=True)
     stock, mine = both(lambda: drawn(program))
     assert stock[0] == "returned" and stock == mine
     if kernels is not None:
-        assert calls("dropout") == kernels
+        assert sum(map(calls, DRAWS)) == kernels
 
 
+#: A call with a probability of each op that draws, over ``x``.
+DRAWS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
+    "dropout": lambda x, p: F.dropout(x, p),
+    "alpha_dropout": lambda x, p: F.alpha_dropout(x, p, True),
+    "bernoulli": lambda x, p: torch.bernoulli(x, p),
+}
+every_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+
+
+@every_draw
 @pytest.mark.parametrize("size", [1, 2, 311, 312, 313, 623, 624, 625, 1249, 40_000])
 @pytest.mark.parametrize("before", [0, 1, 622, 623, 624])
-def test_words_drawn_before(size: int, before: int) -> None:
+def test_words_drawn_before(size: int, before: int, draw: Callable[..., torch.Tensor]) -> None:
     """Random numbers of one word each leave any word of the state as the next."""
 
     def program() -> Any:
         torch.rand(before)
-        return F.dropout(torch.ones(size), 0.3), torch.rand(3)
+        return draw(torch.ones(size), 0.3), torch.rand(3)
 
     same(program)
 
 
-@pytest.mark.parametrize("p", [1e-12, 0.1, 1 / 3, 0.5, 0.999999, 1 - 2.0**-53])
-def test_probabilities(p: float) -> None:
-    same(lambda: F.dropout(torch.ones(5000), p))
+@every_draw
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("p", [1e-12, 0.1, 1 / 3, 0.5, 0.7, 0.999, 0.999999, 1 - 2.0**-53])
+def test_probabilities(p: float, dtype: torch.dtype, draw: Callable[..., torch.Tensor]) -> None:
+    # Neither zero, whose sign is lost, nor so large that the product overflows, which makes NaNs.
+    same(lambda: draw(torch.linspace(0.25, 1, 5000).to(dtype), p).nan_to_num(nan=3.0))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("p", [0.0, 1.0, 0, 1, True, False])
+def test_certain_numbers_are_drawn_all_the_same(p: float, dtype: torch.dtype) -> None:
+    same(lambda: (torch.bernoulli(torch.ones(501, dtype=dtype), p), torch.empty(7, dtype=dtype).bernoulli_(p)), 2)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan"), "half", None, 1j, torch.tensor(0.5), torch.rand(500)])
+def test_other_probabilities_of_bernoulli_are_stock(p: Any) -> None:
+    def outcomes() -> Any:
+        found = []
+        for call in (torch.bernoulli, torch.Tensor.bernoulli, torch.Tensor.bernoulli_):
+            try:
+                found.append(drawn(lambda call=call: call(torch.ones(500), p)))
+            except Exception as error:
+                found.append((type(error), str(error)))
+        return found
+
+    rusttorch.report(reset=True)
+    stock, mine = both(outcomes)
+    assert stock == mine and calls("bernoulli") == 0
+
+
+def test_a_generator_that_is_given_is_stock() -> None:
+    def program() -> Any:
+        generator = torch.Generator().manual_seed(3)
+        x = torch.ones(500)
+        return x.bernoulli_(0.3, generator=generator), torch.bernoulli(x, generator=generator), generator.get_state()
+
+    same(program, kernels=0)
+    same(lambda: torch.ones(500).bernoulli_(0.3, generator=None))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.empty(40, 30).t(),
+        lambda: torch.empty(40, 30)[:, 3:9],
+        lambda: torch.empty(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        lambda: torch.empty(3, 1).expand(3, 4),
+    ],
+)
+def test_layouts_of_bernoulli(make: Callable[[], torch.Tensor]) -> None:
+    def outcomes() -> Any:
+        try:
+            return drawn(lambda: make().bernoulli_(0.3)), drawn(lambda: torch.bernoulli(make(), 0.3))
+        except RuntimeError as error:
+            return str(error)
+
+    stock, mine = both(outcomes)
+    assert stock == mine
+
+
+def test_bernoulli_of_what_requires_a_gradient_is_stock() -> None:
+    def program() -> Any:
+        x = torch.linspace(0.1, 0.9, 500, requires_grad=True)
+        y = x * 1
+        result = y.bernoulli_(0.3)
+        return result, torch.autograd.grad(result.sum(), x), torch.bernoulli(x, 0.3)
+
+    same(program, kernels=0)
+
+
+@pytest.mark.parametrize("draw", [DRAWS["dropout"], DRAWS["alpha_dropout"]])
 @pytest.mark.parametrize("p", [0.0, 1.0, 0, 1])
-def test_nothing_is_drawn_at_the_ends(p: float) -> None:
-    same(lambda: F.dropout(torch.ones(500), p), kernels=0)
+def test_nothing_is_drawn_at_the_ends(p: float, draw: Callable[..., torch.Tensor]) -> None:
+    same(lambda: draw(torch.ones(500), p), kernels=0)
 
 
 @pytest.mark.parametrize(
@@ -59,14 +136,18 @@ def test_nothing_is_drawn_at_the_ends(p: float) -> None:
         lambda x: F.dropout(x, training=False),
         lambda x: torch.dropout(x, 0.5, False),
         lambda x: torch.nn.Dropout(0.2).eval()(x),
+        lambda x: F.alpha_dropout(x),
+        lambda x: torch.alpha_dropout(x, 0.5, False),
+        lambda x: torch.nn.AlphaDropout(0.2).eval()(x),
     ],
 )
 def test_in_evaluation_the_input_is_returned(call: Callable[[torch.Tensor], torch.Tensor]) -> None:
     x = torch.ones(500)
     with rusttorch.patch(min_numel=0):
         assert call(x).data_ptr() == x.data_ptr()
-        assert calls("dropout") == 0 or declined("dropout")
+        assert sum(map(calls, DRAWS)) == 0
         assert rusttorch.explain(torch.dropout, x, 0.5, False) == "off by an argument, as in evaluation"
+        assert rusttorch.explain(F.alpha_dropout, x) == "off by an argument, as in evaluation"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +159,15 @@ def test_in_evaluation_the_input_is_returned(call: Callable[[torch.Tensor], torc
         lambda x: F.dropout(x, p=0.2, training=True, inplace=False),
         lambda x: torch.dropout(x, 0.2, True),
         lambda x: torch.dropout_(x, 0.2, True),
+        lambda x: torch.nn.AlphaDropout(0.2)(x),
+        lambda x: torch.nn.AlphaDropout(0.2, inplace=True)(x),
+        lambda x: F.alpha_dropout(x, p=0.2, training=True, inplace=True),
+        lambda x: torch.alpha_dropout(x, 0.2, True),
+        lambda x: torch.alpha_dropout_(x, 0.2, True),
+        lambda x: x.bernoulli_(),
+        lambda x: x.bernoulli_(p=0.2),
+        lambda x: x.bernoulli(0.2),
+        lambda x: torch.bernoulli(x, p=0.2),
     ],
 )
 def test_entrances_draw_alike(call: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -90,9 +180,10 @@ def test_entrances_draw_alike(call: Callable[[torch.Tensor], torch.Tensor]) -> N
     same(program)
 
 
-def test_stock_errors() -> None:
+@every_draw
+def test_stock_errors(draw: Callable[..., torch.Tensor]) -> None:
     for p in (-0.1, 1.1, "half", None, torch.tensor(0.5)):
-        stock, mine = both(lambda p=p: drawn(lambda: F.dropout(torch.ones(500), p)))
+        stock, mine = both(lambda p=p: drawn(lambda: draw(torch.ones(500), p)))
         assert stock == mine, p
 
 
@@ -159,10 +250,26 @@ def test_what_is_saved_takes_a_byte_an_element() -> None:
     assert torch.equal(noise, result.detach()) and result.grad_fn._saved_self is None  # type: ignore[union-attr]
 
 
-def test_saved_masks_are_freed_by_backward() -> None:
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_gradients_of_alpha_dropout(dtype: torch.dtype) -> None:
+    """To any order, and as stock torch's where the mask goes through the formula."""
+
+    def program() -> Any:
+        x = torch.linspace(-1, 1, 700, dtype=torch.float64).to(dtype).requires_grad_()
+        result = F.alpha_dropout(x * x, 0.3, training=True)
+        grad = torch.linspace(0, 1, 700).to(dtype)
+        (plain,) = torch.autograd.grad(result, x, grad, retain_graph=True)
+        (first,) = torch.autograd.grad(result, x, grad, create_graph=True)
+        return result, plain, first, torch.autograd.grad(first.sum(), x)
+
+    same(program, kernels=2)
+
+
+@pytest.mark.parametrize("draw", [DRAWS["dropout"], DRAWS["alpha_dropout"]])
+def test_saved_masks_are_freed_by_backward(draw: Callable[..., torch.Tensor]) -> None:
     x = torch.ones(1000, requires_grad=True)
     with rusttorch.patch(min_numel=0):
-        result = F.dropout(x)
+        result = draw(x, 0.5)
         result.sum().backward()
         with pytest.raises(RuntimeError, match="second time"):
             result.sum().backward()
@@ -204,13 +311,14 @@ def test_who_asks_for_the_state_while_a_kernel_draws_waits_for_it() -> None:
     assert states
 
 
-def test_a_generator_of_another_kind_is_left_to_stock(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_generator_of_another_kind_is_left_to_stock(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on CPUs where stock torch takes another library's: the self-check sees it, and leaves the state as it was."""
-    operation = operations()["dropout"]
+    operation = operations()[name]
     state = torch.get_rng_state()
     assert different(operation) == set()
-    site = next(site for site in operation.sites if site.entrance.path == "F.dropout")
-    monkeypatch.setattr(site, "stock", lambda x: x * torch.rand_like(x).round())
+    site = next(site for site in operation.sites if operation.row.calls[0].startswith(site.entrance.path))
+    monkeypatch.setattr(site, "stock", lambda x, **given: x * torch.rand_like(x).round())
     assert {dtype for _, dtype in different(operation)} == set(operation.row.dtypes)
     assert torch.equal(torch.get_rng_state(), state)
 

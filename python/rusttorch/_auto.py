@@ -40,7 +40,13 @@ def _start(torch: Any) -> None:
         except SettingError as error:
             log.warn(f"{error}; stock torch is used")
             return
-        patch(settings.ops, exclude=settings.exclude, min_numel=settings.min_numel, memory=settings.memory)
+        patch(
+            settings.ops,
+            exclude=settings.exclude,
+            min_numel=settings.min_numel,
+            memory=settings.memory,
+            rng=settings.rng,
+        )
     except Exception as error:
         _complain(error)
 

@@ -13,12 +13,21 @@ _Parameter = tuple[str, str, int, bool, bool, list[str]]
 class Op:
     """An operation: a kernel of the registry, its size windows and its counters."""
 
-    def __new__(cls, name: str, kernel: str, strides: Literal["iterator", "contiguous", "input"] = "iterator") -> Op:
-        """``kernel`` is a name of `kernels`; ``strides`` says which ones an elementwise result has."""
+    def __new__(
+        cls,
+        name: str,
+        kernel: str,
+        strides: Literal["iterator", "contiguous", "input"] = "iterator",
+        versions: tuple[int, int] = (0, 1),
+    ) -> Op:
+        """``kernel`` is a name of `kernels`; ``strides`` says which ones an elementwise result has, ``versions`` the
+        version of a new result of random numbers and by how much a call in place counts it up."""
     @property
     def name(self) -> str: ...
     def set_window(self, mode: _Mode, dtype: str, low: int | None, high: int | None = None) -> None:
         """The sizes, inclusive, at which the kernel takes calls; ``low`` ``None`` means never."""
+    def set_fast(self, fast: bool) -> None:
+        """Whether random numbers come of a key that each call draws from torch's generator, two words of it."""
     def allow_autocast(self, dtype: str) -> None:
         """Stock torch's autocast leaves inputs of this dtype, and their gradients, alone."""
     def set_probe(self, probe: Callable[[], object]) -> None:

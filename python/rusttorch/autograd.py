@@ -53,7 +53,7 @@ def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
     """Saves a byte for each element, in the order of memory, where stock torch saves the noise itself."""
     import torch
 
-    formula = op.backward
+    formula, make_noise = op.backward, op.noise
     backward_kernel = native.backward_masked
     forward_kernel = native.forward_masked
 
@@ -66,7 +66,7 @@ def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
 
     def noise(ctx: Any, mask: Any) -> Any:
         """Stock torch's, from the mask."""
-        return mask.to(ctx.dtype).div_(1 - ctx.numbers[0]).as_strided(ctx.sizes, ctx.strides)
+        return make_noise(mask.to(ctx.dtype), *ctx.numbers).as_strided(ctx.sizes, ctx.strides)
 
     def backward(ctx: Any, grad: Any) -> tuple[Any, None]:
         (mask,) = ctx.saved_tensors
@@ -78,13 +78,16 @@ def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
             gradient = formula(grad, noise(ctx, mask), ctx.dim, *ctx.numbers[: len(op.numbers)])
         return gradient, None
 
+    # A product's operand; where stock torch adds to it afterwards, its last node has nothing to show.
+    product = op.node == "MulBackward0"
+    shown = {"other": lambda ctx: noise(ctx, ctx.saved_tensors[0]), "self": lambda ctx: None}
     # An input of the node, as stock torch's noise is.
     return _function(
         op,
         forward,
         backward,
-        ("other",),
-        {"other": lambda ctx: noise(ctx, ctx.saved_tensors[0]), "self": lambda ctx: None},
+        ("other",) if product else (),
+        shown if product else {},
         lambda input: (torch.empty(input.numel(), dtype=torch.uint8),),
     )
 

@@ -21,6 +21,7 @@ ROLES = {
     "inplace": "inplace",
     "dtype": "dtype",  # the input's, or it goes to stock torch
     "out": "absent",  # anything but None goes to stock torch
+    "generator": "absent",
     "normalized_shape": "sizes",
     "cudnn_enable": "ignored",
     "weight": "absent",  # of classes
@@ -74,7 +75,7 @@ class Parameter:
     #: index among the kernel's numbers (roles "number", "optional", "sizes" and "flag"), among what the optimizer keeps (role
     #: "state"), or among the tensors beside the input (role "operand")
     index: int = 0
-    #: whether the caller must give it
+    #: whether the caller must give it, or its default is stock torch's to serve
     required: bool = False
     keyword_only: bool = False
     default: Any = None
@@ -132,6 +133,9 @@ class Row:
     name: str
     entrances: tuple[str, ...]
     kernel: str = field(default="", kw_only=True)
+    #: whether there is a kernel for inputs that require a gradient
+    trains: ClassVar[bool] = True
+
     numbers: dict[str, float] = field(default_factory=dict, kw_only=True)
     fixed: tuple[float, ...] = field(default=(), kw_only=True)
     dtypes: tuple[str, ...] = field(default=FLOATS, kw_only=True)
@@ -166,14 +170,15 @@ class Row:
                 continue
             name, equals, default = (part.strip() for part in text.partition("="))
             role, index = self._role(name)
+            value = eval(default, {}) if equals else None
             parameters.append(
                 Parameter(
                     name=name,
                     role=role,
                     index=index,
-                    required=not equals,
+                    required=not equals or (role == "true" and not value),
                     keyword_only=keyword_only,
-                    default=eval(default, {}) if equals else None,
+                    default=value,
                 )
             )
         inplace = attribute.endswith("_") and not attribute.endswith("__")
@@ -211,7 +216,13 @@ class Op(Row):
     ``saves``
         what the gradient needs: the ``"input"``, the ``"result"`` or ``"both"``, as in stock torch; or a ``"mask"``, a byte for each
         element of what was drawn at random, which ``backward`` is given as stock torch's noise: an op with random
-        numbers, the same for a seed as stock torch's and with the same state of the generator afterwards.
+        numbers, the same for a seed as stock torch's and with the same state of the generator afterwards; or
+        ``"nothing"``: such an op that leaves inputs which require a gradient to stock torch.
+    ``noise``
+        stock torch's, of an op that saves a mask, from ``(kept, *numbers)``: ``kept``, which it may change, is 0 or 1 for
+        each element, in the input's dtype.
+    ``versions``
+        the version of a new result, and by how much a call in place counts its input's up.
     ``backward``
         stock torch's own formula, differentiable, from ``(grad, *saved, dim, *numbers)``; it serves double backward and what the backward kernel declines.
     ``node``
@@ -229,10 +240,12 @@ class Op(Row):
     """
 
     calls: tuple[str, ...]
-    saves: Literal["input", "result", "both", "mask"]
-    backward: Callable[..., Any]
+    saves: Literal["input", "result", "both", "mask", "nothing"]
+    backward: Callable[..., Any] | None
     node: str
     flops: int
+    noise: Callable[..., Any] | None = None
+    versions: tuple[int, int] = (0, 1)
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     shape: Literal["pointwise", "rows", "reduce", "glu"] = "pointwise"
     domain: Literal["any", "positive"] = "any"
@@ -241,7 +254,12 @@ class Op(Row):
     @property
     def random(self) -> bool:
         """Whether it draws random numbers."""
-        return self.saves == "mask"
+        return self.saves in ("mask", "nothing")
+
+    @property
+    def trains(self) -> bool:  # type: ignore[override]
+        """Whether there is a kernel for inputs that require a gradient."""
+        return self.saves != "nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,6 +364,11 @@ def _mish_backward(grad: Any, saved: Any, dim: int) -> Any:
 
 def _softsign_backward(grad: Any, saved: Any, dim: int) -> Any:
     return grad / (1 + saved.abs()).square()
+
+
+def _alpha_noise(kept: Any, p: float) -> Any:
+    alpha = 1.7580993408473766
+    return kept.mul_(1 / ((alpha * alpha * p + 1) * (1 - p)) ** 0.5)
 
 
 def _logsumexp_backward(grad: Any, saved: Any, result: Any, dim: int, keepdim: float) -> Any:
@@ -676,11 +699,40 @@ ROWS: tuple[Op, ...] = (
         calls=("F.dropout(x)", "F.dropout(x, 0.1)"),
         numbers={"p": 0.5},
         saves="mask",
+        noise=lambda kept, p: kept.div_(1 - p),
         backward=lambda grad, noise, dim, p: grad * noise,
         node="MulBackward0",
         # Integer instructions for the most part: two words of the generator.
         flops=26,
         exactness="bits",
+    ),
+    Op(
+        "alpha_dropout",
+        # As above.
+        ("F.alpha_dropout(input, p=0.5, training=False, inplace=False)", "torch.alpha_dropout(input, p, train)",
+         "torch.alpha_dropout_(input, p, train)"),
+        calls=("F.alpha_dropout(x, training=True)", "F.alpha_dropout(x, 0.1, True)"),
+        numbers={"p": 0.5},
+        saves="mask",
+        noise=_alpha_noise,
+        backward=lambda grad, noise, dim, p: grad * noise,
+        node="AddBackward0",
+        flops=27,
+        exactness="bits",
+        versions=(1, 2),
+    ),
+    Op(
+        "bernoulli",
+        ("torch.bernoulli(input, p, *, generator=None)", "Tensor.bernoulli(self, p, *, generator=None)",
+         "Tensor.bernoulli_(self, p=0.5, *, generator=None)"),
+        calls=("torch.bernoulli(x, 0.5)", "torch.bernoulli(x, 0.1)"),
+        numbers={"p": 0.5},
+        saves="nothing",
+        backward=None,
+        node="",
+        flops=25,
+        exactness="bits",
+        strides="contiguous",
     ),
 )
 

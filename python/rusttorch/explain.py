@@ -14,6 +14,8 @@ from .settings import SettingError
 def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     """``"accelerated"``, or the reason why this call would go to stock torch; nothing is run.
 
+    Where random numbers are not stock torch's, it is ``"accelerated, rng='fast'"``.
+
     ``function`` is a function of torch that the catalogue replaces, as stock or as patched, with the call's arguments.
     """
     try:
@@ -27,5 +29,6 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
                     return f"{operation.row.name} is not switched on"
                 if site.current() is not site.callable:
                     return f"{site.entrance.path} is wrapped by another"
-                return _rusttorch.explain(site.callable, args, kwargs) or "accelerated"
+                taken = "accelerated" if operation.rng == "torch" else f"accelerated, rng={operation.rng!r}"
+                return _rusttorch.explain(site.callable, args, kwargs) or taken
     return "not in the catalogue"

@@ -20,7 +20,7 @@ from .catalog import EVERY, Entrance, Nary, Op, Row, Step, holder
 from .log import logger, warn
 from .runtime import ALL_DTYPES, AUTOCAST, UnavailableError, announce, open_runtime, torch_version, without_modes
 from .selfcheck import different, failures, missing, untouched
-from .settings import SettingError, check_names
+from .settings import RNGS, SettingError, check_names
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MISSING = object()
@@ -74,6 +74,10 @@ class Operation:
     sites: list[Site]
     #: ``(mode, dtype)`` that stock torch does not have
     missing: set[tuple[str, str]] = field(default_factory=set)
+    #: ``(mode, dtype)`` whose random numbers are not stock torch's here
+    different: set[tuple[str, str]] = field(default_factory=set)
+    #: where an op with random numbers has them from: `RNGS`
+    rng: str = "torch"
     #: what `set_window` was last called with
     min_numel: Any = _MISSING
 
@@ -124,14 +128,15 @@ def _inner(entrance: Entrance, stock: Any) -> tuple[Any, Any, list[tuple[int, An
 def _build(row: Row) -> Operation:
     kernel, choices = row.kernel or row.name, {}
     if isinstance(row, Op):
-        native = _rusttorch.Op(row.name, kernel, row.strides)
+        native = _rusttorch.Op(row.name, kernel, row.strides, row.versions)
         # A backward pass that sees the input has to lie in memory as it does: that of a reduction does by its formula.
         copies = row.saves == "result" or row.shape == "reduce"
     else:
         native, copies = _rusttorch.Op(row.name, kernel), False
     if isinstance(row, (Op, Nary)):
         choices = row.choices
-        native.set_apply(make_apply(row, native), copies)
+        if row.trains:
+            native.set_apply(make_apply(row, native), copies)
     sites = []
     for entrance in row.parsed():
         holder = entrance.holder()
@@ -210,7 +215,7 @@ def operations() -> dict[str, Operation]:
                 if isinstance(row, Nary):
                     continue  # under autocast they are stock torch's
                 if row.random:
-                    operation.missing |= without_modes(different, operation)
+                    operation.different = without_modes(different, operation)
                     operation.native.reset()
                 if torch_version() >= AUTOCAST:
                     operation.native.set_probe(functools.partial(_probe_autocast, operation))
@@ -236,14 +241,19 @@ def _refresh() -> None:
     found = open_runtime()
     for name, handle in wanted.items():
         operation = every[name]
-        if operation.min_numel != handle.min_numel or operation.min_numel is _MISSING:
+        rng = handle.rng if isinstance(operation.row, Op) and operation.row.random else operation.rng
+        if operation.rng != rng or operation.min_numel != handle.min_numel or operation.min_numel is _MISSING:
             sizes = thresholds.windows(
                 operation.row, found["vendor"], found["isa"], found["door"], handle.min_numel
             )
             for (mode, dtype), (low, high) in sizes.items():
                 never = (mode, dtype) in operation.missing
+                never |= rng == "torch" and (mode, dtype) in operation.different
                 operation.native.set_window(mode, dtype, None if never else low, high)
             operation.min_numel = handle.min_numel
+        if operation.rng != rng:
+            operation.native.set_fast(rng == "fast")
+            operation.rng = rng
     for name in _registry.active - wanted.keys():
         for site in every[name].sites:
             site.uninstall()
@@ -268,12 +278,18 @@ def _check_sizes(min_numel: int | None, limit: bool | int) -> None:
         raise ValueError(f"memory must be True, False or a number of bytes, not {limit!r}")
 
 
+def _check_rng(rng: str) -> None:
+    if rng not in RNGS:
+        raise ValueError(f"rng must be {' or '.join(map(repr, RNGS))}, not {rng!r}")
+
+
 class Handle:
     """A patch of torch. A context manager and a decorator; `undo` takes it back, in any order with others."""
 
-    def __init__(self, ops: tuple[str, ...], min_numel: int | None, memory: bool | int) -> None:
+    def __init__(self, ops: tuple[str, ...], min_numel: int | None, memory: bool | int, rng: str) -> None:
         self.ops = ops
         self.min_numel = min_numel
+        self.rng = rng
         self._limit = memory
         self._policy: Any = None
         self._applied = False
@@ -327,7 +343,7 @@ class Handle:
     def __call__(self, function: _F) -> _F:
         """Decorates a function: on while it runs, and only then."""
         self.undo()
-        return _around(function, lambda: Handle(self.ops, self.min_numel, self._limit))
+        return _around(function, lambda: Handle(self.ops, self.min_numel, self._limit, self.rng))
 
 
 def _around(function: _F, manager: Callable[[], Handle]) -> _F:
@@ -359,8 +375,8 @@ def _around(function: _F, manager: Callable[[], Handle]) -> _F:
 class _Accelerate:
     """What `accelerate` returns: each ``with`` is a handle of its own, so that it nests and is safe with threads."""
 
-    def __init__(self, ops: tuple[str, ...], min_numel: int | None, memory: bool | int) -> None:
-        self._make = lambda: Handle(ops, min_numel, memory)
+    def __init__(self, ops: tuple[str, ...], min_numel: int | None, memory: bool | int, rng: str) -> None:
+        self._make = lambda: Handle(ops, min_numel, memory, rng)
         self._open: list[Handle] = []
 
     def __enter__(self) -> Handle:
@@ -381,17 +397,21 @@ def patch(
     exclude: str | Iterable[str] = (),
     min_numel: int | None = None,
     memory: bool | int = False,
+    rng: str = "torch",
 ) -> Handle:
     """Replaces functions of torch by accelerated ones, at once and for the whole process.
 
     ``ops`` names operations of the catalogue (``None``: all), ``exclude`` some to leave out. ``min_numel`` replaces the
-    measured thresholds by one number of elements for all. ``memory`` is as in `accelerate`, off here.
+    measured thresholds by one number of elements for all. ``memory`` is as in `accelerate`, off here. ``rng`` says
+    where ops with random numbers have them from: ``"torch"``, the same as stock torch's for a seed, or ``"fast"``,
+    others, of a key that a call draws from torch's generator. Of nested patches the innermost decides.
 
     Returns a handle: a context manager, a decorator, and ``undo()``. Raises ``ValueError`` for a name that is not in
-    the catalogue. Where nothing can be accelerated it warns, and torch stays as it is.
+    the catalogue, or another ``rng``. Where nothing can be accelerated it warns, and torch stays as it is.
     """
     _check_sizes(min_numel, memory)
-    return Handle(_select(ops, exclude), min_numel, memory).apply()
+    _check_rng(rng)
+    return Handle(_select(ops, exclude), min_numel, memory, rng).apply()
 
 
 def accelerate(
@@ -400,6 +420,7 @@ def accelerate(
     exclude: str | Iterable[str] = (),
     min_numel: int | None = None,
     memory: bool | int = True,
+    rng: str = "torch",
 ) -> Any:
     """A context manager and decorator inside which torch is accelerated; parameters as in `patch`.
 
@@ -407,7 +428,8 @@ def accelerate(
     most bytes to keep.
     """
     _check_sizes(min_numel, memory)
-    return _Accelerate(_select(ops, exclude), min_numel, memory)
+    _check_rng(rng)
+    return _Accelerate(_select(ops, exclude), min_numel, memory, rng)
 
 
 def is_patched(op: str | None = None) -> bool:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import memory
+from .catalog import Op
 from .patching import built, stale_references
 from .runtime import system
 
 
 @dataclass(frozen=True)
 class Report:
-    """Counts since the start or the last reset; seconds are those inside kernels."""
+    """Counts since the start or the last reset; seconds are those inside kernels, ``rng`` is what holds now."""
 
     ops: dict[str, dict[str, Any]]
     stale: list[str]
@@ -37,7 +38,7 @@ class Report:
         for name, row in sorted(self.ops.items(), key=lambda item: -item[1]["seconds"]):
             reasons = sorted(row["declined"].items(), key=lambda item: -item[1])
             table.add_row(
-                name,
+                f"{name}, fast rng" if row.get("rng") == "fast" else name,
                 f"{row['calls']:,}",
                 f"{row['elements']:,}",
                 f"{row['seconds'] * 1e3:,.1f}",
@@ -62,6 +63,8 @@ def report(reset: bool = False) -> Report:
         counters = operation.native.counters()
         if counters["calls"] or counters["declined"]:
             ops[name] = counters
+            if isinstance(operation.row, Op) and operation.row.random:
+                counters["rng"] = operation.rng
         if reset:
             operation.native.reset()
     kept = {"available": memory.available(), "kept_bytes": memory.kept()}

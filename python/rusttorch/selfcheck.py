@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from . import _rusttorch
-from .catalog import Nary, Op, Parameter
+from .catalog import Entrance, Nary, Op
 from .thresholds import MODES
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def missing(row: Op | Nary) -> set[tuple[str, str]]:
             except RuntimeError:
                 found |= {(mode, dtype) for mode in MODES}
                 break
+            if not row.trains:
+                continue
             try:
                 result.backward(torch.ones_like(result))
             except RuntimeError:
@@ -78,19 +81,22 @@ def different(operation: Operation) -> set[tuple[str, str]]:
 
     found, generator = set(), torch.default_generator
     before, native, row = generator.get_state(), operation.native, operation.row
-    stock = next(site.stock for site in operation.sites if site.entrance.path == row.calls[0].partition("(")[0])
+    site = next(site for site in operation.sites if site.entrance.path == row.calls[0].partition("(")[0])
+    needed = _needed(row, site.entrance)
     try:
-        for dtype in row.dtypes:
+        # Roundings that one probability shows another does not.
+        for dtype, share in itertools.product(row.dtypes, (1.0, 0.2)):
+            numbers = {name: share * value for name, value in row.numbers.items()}
             # Enough elements to renew the generator's state, from where a word has been drawn that makes no pair.
             x = torch.linspace(-2.0, 2.0, 1500).to(getattr(torch, dtype))
             torch.rand(1)
             state = generator.get_state()
             try:
-                expected, after = stock(x), generator.get_state()
+                expected, after = site.stock(x, **{**needed, **numbers}), generator.get_state()
             except RuntimeError:
                 continue  # see `missing`
             generator.set_state(state)
-            mine = native.forward(x, None, tuple(row.numbers.values()))
+            mine = native.forward(x, None, tuple(numbers.values()))
             if mine is None or not _same(torch, mine, expected) or not torch.equal(generator.get_state(), after):
                 found |= {(mode, dtype) for mode in MODES}
     finally:
@@ -98,23 +104,31 @@ def different(operation: Operation) -> set[tuple[str, str]]:
     return found
 
 
+def _needed(row: Op, entrance: Entrance) -> dict[str, Any]:
+    """A value for each argument that a call by a kernel has to have, but the input."""
+    values = {"dim": -1, "true": True}
+    return {
+        p.name: values[p.role] if p.role in values else row.numbers[p.name]
+        for p in entrance.parameters[1:]
+        if p.required or p.role == "dim"
+    }
+
+
 def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
     """The dtypes, by operation, of which stock torch's autocast leaves inputs, results and gradients as they are."""
     import torch
-
-    def argument(row: Op, parameter: Parameter) -> Any:
-        return {"dim": -1, "true": True}.get(parameter.role) or row.numbers[parameter.name]
 
     def everything(operation: Operation, dtype: str) -> list[Any]:
         row, results = operation.row, []
         torch.default_generator.set_state(state)
         x = torch.linspace(0.25, 0.75, 24).to(getattr(torch, dtype)).view(2, 12)
         for site in operation.sites:
-            needed = [p for p in site.entrance.parameters if p.required or p.role == "dim"][1:]
-            results.append(site.stock(x.clone(), *(argument(row, p) for p in needed)))
-        leaf = x.clone().requires_grad_()
+            results.append(site.stock(x.clone(), **_needed(row, site.entrance)))
+        leaf = x.clone().requires_grad_(row.trains)
         result = eval(row.calls[0], row.scope(leaf))
-        results += [result.detach(), *_gradients(result.grad_fn, torch.ones_like(result))]
+        results.append(result.detach())
+        if row.trains:
+            results += _gradients(result.grad_fn, torch.ones_like(result))
         return results
 
     found: dict[str, set[str]] = {}

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from .catalog import EVERY
 
+#: Where random numbers come from.
+RNGS = ("torch", "fast")
+
 
 class SettingError(ValueError):
     """An environment variable has a value that it cannot have."""
@@ -17,13 +20,15 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """``RUSTTORCH_AUTO``, ``_OPS``, ``_EXCLUDE``, ``_MIN_NUMEL``, ``_MEMORY``, ``_LOG``, ``_ISA`` and ``_DOOR``."""
+    """``RUSTTORCH_AUTO``, ``_OPS``, ``_EXCLUDE``, ``_MIN_NUMEL``, ``_MEMORY``, ``_RNG``, ``_LOG``, ``_ISA`` and
+    ``_DOOR``."""
 
     auto: bool
     ops: tuple[str, ...] | None
     exclude: tuple[str, ...]
     min_numel: int | None
     memory: bool | int
+    rng: str
     log: str | None
     isa: str | None
     door: int
@@ -38,6 +43,7 @@ class Settings:
             exclude=_names("RUSTTORCH_EXCLUDE"),
             min_numel=integer("RUSTTORCH_MIN_NUMEL", None),
             memory=_memory(),
+            rng=_word("RUSTTORCH_RNG", RNGS) or "torch",
             log=_word("RUSTTORCH_LOG", ("off", "warn", "info", "debug")),
             isa=_word("RUSTTORCH_ISA", ("avx2", "avx512")),
             door=integer("RUSTTORCH_DOOR", 1, choices=(1, 2, 3)) or 1,

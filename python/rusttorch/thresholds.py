@@ -56,6 +56,9 @@ def windows(
     result: dict[tuple[str, str], tuple[int | None, int | None]] = {}
     for mode in MODES:
         for dtype in op.dtypes:
+            if mode == "training" and not op.trains:
+                result[mode, dtype] = (None, None)
+                continue
             if min_numel is not None:
                 result[mode, dtype] = (min_numel, None)
                 continue

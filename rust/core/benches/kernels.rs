@@ -14,7 +14,7 @@ use rusttorch_core::{
     kernel::{Exec, Geometry, Kernel, Parameter, RandomKernel, Shape, StepKernel},
     ops,
     parallel::{Serial, Team},
-    random::Mt19937,
+    random::{Mt19937, Source},
 };
 
 /// Within the first-level cache, within the second, and beyond.
@@ -116,13 +116,16 @@ where
         group.throughput(Throughput::Bytes((2 * len * size_of::<T>()) as u64));
         for isa in Isa::available() {
             let (exec, mut generator) = (Exec::new(isa, &Serial), Mt19937::from_seed(1));
-            let name = format!("forward/{}/flat/{}/serial", T::DTYPE.name(), isa.name());
-            group.bench_function(BenchmarkId::new(name, len), |b| {
-                b.iter(|| {
-                    let (src, dst) = (View::from(&input[..]), Target::from(&mut result[..]));
-                    kernel.forward(&exec, &mut generator, src, dst, None, &[]);
+            for (rng, key) in [("", None), ("/fast", Some(1))] {
+                let name = format!("forward/{}/flat/{}/serial{rng}", T::DTYPE.name(), isa.name());
+                group.bench_function(BenchmarkId::new(name, len), |b| {
+                    b.iter(|| {
+                        let (src, dst) = (View::from(&input[..]), Target::from(&mut result[..]));
+                        let source = key.map_or(Source::Torch(&mut generator), Source::Key);
+                        kernel.forward(&exec, source, src, dst, None, &[]);
+                    });
                 });
-            });
+            }
         }
     }
     group.finish();

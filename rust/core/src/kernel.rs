@@ -7,7 +7,7 @@ use crate::{
     isa::Isa,
     layout::Layout,
     parallel::{Serial, Team},
-    random::Mt19937,
+    random::Source,
 };
 
 /// Where a kernel runs.
@@ -144,7 +144,7 @@ pub trait Kernel: Sync {
 
 /// An operation on every element by itself, with random numbers, with its gradient.
 ///
-/// `numbers` are as of [`Kernel`]. Random numbers are drawn in the order of memory, whatever the team.
+/// `numbers` are as of [`Kernel`]. Random numbers do not depend on the team.
 ///
 /// # Panics
 /// All methods panic where slices differ in type or length.
@@ -160,7 +160,7 @@ pub trait RandomKernel: Sync {
     fn forward(
         &self,
         exec: &Exec,
-        generator: &mut Mt19937,
+        source: Source,
         src: View,
         dst: Target,
         mask: Option<&mut [MaybeUninit<u8>]>,
@@ -168,7 +168,7 @@ pub trait RandomKernel: Sync {
     );
 
     /// Replaces `buf` by the result.
-    fn inplace(&self, exec: &Exec, generator: &mut Mt19937, buf: ViewMut, numbers: &[f64]);
+    fn inplace(&self, exec: &Exec, source: Source, buf: ViewMut, numbers: &[f64]);
 
     /// Writes the gradient of the input to all of `dst`, from that of the result and the mask.
     fn backward(&self, exec: &Exec, grad: View, mask: &[u8], dst: Target, numbers: &[f64]);

@@ -1,6 +1,24 @@
 //! The random numbers of torch's default generator on the CPU: `MT19937`, M. Matsumoto and T. Nishimura, Mersenne
 //! Twister, <https://doi.org/10.1145/272991.272995>.
 
+pub(crate) mod counter;
+
+/// Where random numbers come from.
+#[derive(Debug)]
+pub enum Source<'a> {
+    /// torch's generator, in the order of memory.
+    Torch(&'a mut Mt19937),
+    /// A key: the number of an element depends on this and its index alone.
+    Key(u64),
+}
+
+/// Which elements are kept, with a probability each.
+pub(crate) trait Draw {
+    /// Writes a negative number for each of the next elements that is kept, and another for one that is not, as many as
+    /// it returns: at least one if there is any.
+    fn draw(&mut self, kept: &mut [i32]) -> usize;
+}
+
 /// Words of the state.
 pub const STATE: usize = 624;
 /// How far apart the words are that a new one is made of.
@@ -38,6 +56,15 @@ impl Mt19937 {
     /// The state, and how many of its words are used up.
     pub fn parts(&self) -> (&[u32; STATE], usize) {
         (&self.state, self.drawn)
+    }
+
+    /// Draws the next two words, upper half first.
+    pub fn draw_long(&mut self) -> u64 {
+        let (mut words, mut have) = ([0; 2], 0);
+        while have < words.len() {
+            have += self.draw(&mut words[have..]);
+        }
+        u64::from(words[0]) << 32 | u64::from(words[1])
     }
 
     /// Draws the next words, at most as many as there is space for; at least one if there is any.
@@ -110,10 +137,11 @@ impl<'a> Bernoulli<'a> {
             left: 0,
         }
     }
+}
 
-    /// 1 for each of the next elements that is kept, else 0, as many as it returns: at least one if there is any.
+impl Draw for Bernoulli<'_> {
     #[inline(always)]
-    pub(crate) fn draw(&mut self, kept: &mut [u8]) -> usize {
+    fn draw(&mut self, kept: &mut [i32]) -> usize {
         if kept.is_empty() {
             return 0;
         }
@@ -127,7 +155,7 @@ impl<'a> Bernoulli<'a> {
         let (pairs, _) = self.words[..2 * count].as_chunks::<2>();
         for (kept, &[upper, lower]) in kept.iter_mut().zip(pairs) {
             let number = (u64::from(upper & 0x001f_ffff) << 32) | u64::from(lower);
-            *kept = u8::from(number < self.below);
+            *kept = (number.wrapping_sub(self.below) >> 32) as i32;
         }
         self.left = have % 2;
         self.words[0] = self.words[have - 1];
@@ -162,7 +190,7 @@ mod tests {
             let all = words(&mut Mt19937::from_seed(1), 4000);
             let mut generator = Mt19937::from_seed(1);
             words(&mut generator, before);
-            let (mut kept, mut done) = ([2; 1500], 0);
+            let (mut kept, mut done) = ([0; 1500], 0);
             let mut bernoulli = Bernoulli::new(&mut generator, 0.3);
             while done < kept.len() {
                 let end = kept.len().min(done + 7 + done % 400);
@@ -170,7 +198,7 @@ mod tests {
             }
             for (kept, pair) in kept.iter().zip(all[before..].chunks(2)) {
                 let number = (u64::from(pair[0] & 0x001f_ffff) << 32) | u64::from(pair[1]);
-                assert_eq!(*kept == 1, (number as f64) * 2.0_f64.powi(-53) < 0.3);
+                assert_eq!(*kept < 0, (number as f64) * 2.0_f64.powi(-53) < 0.3);
             }
             assert_eq!(words(&mut generator, 1)[0], all[before + 2 * kept.len()]);
         }

@@ -270,11 +270,11 @@ impl Signature {
             .parameters
             .iter()
             .zip(bound.given)
-            .any(|(parameter, given)| parameter.required && given.is_null());
-        if missing || bound.input.is_null() {
-            Err(Decline::Arguments)
-        } else {
-            Ok(())
+            .find(|(parameter, given)| parameter.required && given.is_null());
+        match missing {
+            Some((parameter, _)) if matches!(parameter.role, Role::True) => Err(Decline::Off),
+            None if !bound.input.is_null() => Ok(()),
+            _ => Err(Decline::Arguments),
         }
     }
 

@@ -610,7 +610,7 @@ impl Data {
                         return Err(Decline::Inference.into());
                     }
                 } else {
-                    held.bump_version(py)?;
+                    self.op.bump_version(py, held)?;
                 }
                 self.op.inplace(py, runtime, &view, numbers)?;
                 Ok(input.unbind())

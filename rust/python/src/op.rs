@@ -22,7 +22,7 @@ use rusttorch_core::{
     kernel::{Exec, Geometry, Kernel, NaryKernel, RandomKernel, Shape, StepKernel},
     layout::{Layout, MAX_DIMS},
     ops,
-    random::Mt19937,
+    random::{Mt19937, Source},
 };
 use rusttorch_torch::{
     decline::Decline,
@@ -148,6 +148,8 @@ pub(crate) struct OpState {
     name: String,
     kernel: Work,
     strides: Strides,
+    /// The version of a new result, and by how much a call in place counts it up.
+    versions: [usize; 2],
     /// By mode and type.
     windows: [[Window; 4]; 3],
     /// By type, around the windows of all modes.
@@ -156,6 +158,8 @@ pub(crate) struct OpState {
     autocast: [AtomicBool; 4],
     /// Finds that out; taken by the first call under autocast.
     probe: Mutex<Option<Py<PyAny>>>,
+    /// Whether random numbers come of a key that is drawn for each call, rather than one by one of torch's generator.
+    fast: AtomicBool,
     calls: AtomicU64,
     elements: AtomicU64,
     nanoseconds: AtomicU64,
@@ -339,22 +343,29 @@ impl OpState {
     }
 
     /// The same, with random numbers.
-    fn draw(
-        &self,
-        py: Python<'_>,
-        runtime: &Runtime,
-        numel: usize,
-        work: impl FnOnce(&mut Mt19937),
-    ) -> Result<(), Failure> {
+    fn draw(&self, py: Python<'_>, runtime: &Runtime, numel: usize, work: impl FnOnce(Source)) -> Result<(), Failure> {
         let generator = runtime.generator(py)?;
+        if self.fast.load(Relaxed) {
+            let key = match generator.try_lock() {
+                Some(mut locked) => locked.draw(Mt19937::draw_long),
+                // Whoever holds the generator does not wait for the GIL.
+                None => py.detach(|| generator.lock().and_then(|mut locked| locked.draw(Mt19937::draw_long))),
+            };
+            let key = key.ok_or(Decline::Failed)?;
+            return self.run(numel, || work(Source::Key(key)));
+        }
         let mut drawn = None;
         match generator.try_lock() {
-            Some(mut locked) if numel < RELEASE_GIL => self.run_with_gil(numel, || drawn = locked.draw(work)),
-            // Whoever holds the generator does not wait for the GIL.
+            Some(mut locked) if numel < RELEASE_GIL => self.run_with_gil(numel, || {
+                drawn = locked.draw(|generator| work(Source::Torch(generator)));
+            }),
+            // As above.
             locked => {
                 drop(locked);
                 self.run_without_gil(numel, || {
-                    drawn = generator.lock().and_then(|mut locked| locked.draw(work));
+                    drawn = generator
+                        .lock()
+                        .and_then(|mut locked| locked.draw(|generator| work(Source::Torch(generator))));
                 })
             }
         }?;
@@ -428,7 +439,7 @@ impl OpState {
     ) -> Result<Py<PyAny>, Failure> {
         let numel = view.layout.numel();
         let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
-        self.draw(py, runtime, numel, |generator| {
+        self.draw(py, runtime, numel, |source| {
             // SAFETY: as in `forward`; the mask is a new tensor of the caller's, of so many bytes.
             let (src, dst, mask) = unsafe {
                 (
@@ -437,16 +448,25 @@ impl OpState {
                     mask.map(|data| std::slice::from_raw_parts_mut(data as *mut MaybeUninit<u8>, numel)),
                 )
             };
-            kernel.forward(
-                &Exec::new(runtime.isa, &runtime.team),
-                generator,
-                src,
-                dst,
-                mask,
-                numbers,
-            );
+            kernel.forward(&Exec::new(runtime.isa, &runtime.team), source, src, dst, mask, numbers);
         })?;
-        Ok(runtime.doors.finish(py, target)?)
+        let result = runtime.doors.finish(py, target)?;
+        if self.versions[0] > 0 {
+            let result = result.bind(py);
+            let held = hold(runtime, result)?;
+            // A new tensor has no version in inference mode.
+            if !held.is_inference(py)? {
+                for _ in 0..self.versions[0] {
+                    held.bump_version(py)?;
+                }
+            }
+        }
+        Ok(result)
+    }
+
+    /// Counts the version of an input up, as stock torch does in place.
+    pub(crate) fn bump_version(&self, py: Python<'_>, held: &Held<'_>) -> Result<(), Decline> {
+        (0..self.versions[1]).try_for_each(|_| held.bump_version(py))
     }
 
     /// Whether this call can run on a row-major copy of its input, with which stock torch begins as well; `reason` is
@@ -501,10 +521,10 @@ impl OpState {
             Work::Plain(kernel) => kernel,
             Work::Nary(_) | Work::Step(_) => return Err(Decline::Kernel.into()),
             Work::Random(kernel) => {
-                return self.draw(py, runtime, numel, |generator| {
+                return self.draw(py, runtime, numel, |source| {
                     // SAFETY: as below.
                     let buf = unsafe { ViewMut::from_raw(view.dtype, view.data, numel) };
-                    kernel.inplace(&Exec::new(runtime.isa, &runtime.team), generator, buf, numbers);
+                    kernel.inplace(&Exec::new(runtime.isa, &runtime.team), source, buf, numbers);
                 });
             }
         };
@@ -616,10 +636,11 @@ pub(crate) struct Op(pub(crate) Arc<OpState>);
 #[pymethods]
 impl Op {
     /// `kernel` is a name of `kernels()`; `strides` says which ones an elementwise result has: "iterator" (as torch's
-    /// iterator chooses them), "contiguous", or "input" (the input's own).
+    /// iterator chooses them), "contiguous", or "input" (the input's own); `versions` is the version of a new result of
+    /// random numbers, and by how much a call in place counts it up.
     #[new]
-    #[pyo3(signature = (name, kernel, strides="iterator"))]
-    fn new(name: String, kernel: &str, strides: &str) -> PyResult<Self> {
+    #[pyo3(signature = (name, kernel, strides="iterator", versions=[0, 1]))]
+    fn new(name: String, kernel: &str, strides: &str, versions: [usize; 2]) -> PyResult<Self> {
         let strides = match strides {
             "iterator" => Strides::Iterator,
             "contiguous" => Strides::Contiguous,
@@ -631,10 +652,12 @@ impl Op {
             name,
             kernel,
             strides,
+            versions,
             windows: std::array::from_fn(|_| std::array::from_fn(|_| Window::always())),
             ever: std::array::from_fn(|_| Window::always()),
             autocast: std::array::from_fn(|_| AtomicBool::new(false)),
             probe: Mutex::new(None),
+            fast: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             elements: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
@@ -669,6 +692,12 @@ impl Op {
         self.0.ever[dtype].low.store(low.unwrap_or(0), Relaxed);
         self.0.ever[dtype].high.store(high.unwrap_or(usize::MAX), Relaxed);
         Ok(())
+    }
+
+    /// Sets whether random numbers come of a key that each call draws from torch's generator, two words of it, and do not
+    /// equal stock torch's.
+    fn set_fast(&self, fast: bool) {
+        self.0.fast.store(fast, Relaxed);
     }
 
     /// Says that stock torch's autocast leaves inputs of a dtype, and their gradients, alone.

@@ -1,18 +1,19 @@
 //! The operations, a file each; [`KERNELS`], [`RANDOM_KERNELS`], [`NARY_KERNELS`] and [`STEP_KERNELS`] list them.
 
 pub mod activation;
-pub mod dropout;
 pub mod elementwise;
 mod kept;
 pub mod loss;
 pub mod norm;
 pub mod optim;
+pub mod random;
 pub mod reduction;
 pub mod unary;
 
 use crate::kernel::{Kernel, NaryKernel, RandomKernel, StepKernel};
 use elementwise::Elementwise;
 use loss::pointwise::Pointwise;
+use random::Random;
 
 /// Every kernel.
 pub static KERNELS: &[&dyn Kernel] = &[
@@ -44,7 +45,11 @@ pub static KERNELS: &[&dyn Kernel] = &[
 ];
 
 /// Every kernel with random numbers.
-pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[&dropout::Dropout];
+pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[
+    &Random::<random::dropout::Dropout>::NEW,
+    &Random::<random::alpha_dropout::AlphaDropout>::NEW,
+    &Random::<random::bernoulli::Bernoulli>::NEW,
+];
 
 /// Every kernel of several tensors.
 pub static NARY_KERNELS: &[&dyn NaryKernel] = &[
