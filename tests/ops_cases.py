@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from support import BY_FORMULA
 
 import rusttorch
 from rusttorch.catalog import CATALOG, Entrance, Op
@@ -319,7 +320,7 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
     if not -len(sizes) <= call.dim < len(sizes):
         return False
     inner = math.prod(sizes[call.dim % len(sizes) + 1 :])
-    if op.name in ("var", "std"):
+    if op.name in BY_FORMULA:
         few = sizes[call.dim] if inner == 1 else inner
         return sizes[call.dim] > 1 and (few >= 8 or x.numel() <= 1024)
     short_rows = inner == 1 and sizes[call.dim] < 32 and x.numel() > 1024
@@ -341,7 +342,7 @@ def _glu_runs(x: torch.Tensor, dim: int) -> bool:
 
 def backward_kernel_runs(call: Call, grad: torch.Tensor, saved: torch.Tensor, result: torch.Tensor) -> bool:
     """Whether the backward kernel, and not stock torch's formula, must have served this gradient."""
-    if not kernel_runs(call, saved, "training") or call.op.name in ("var", "std"):
+    if not kernel_runs(call, saved, "training") or call.op.name in BY_FORMULA:
         return False
     if call.op.shape in ("reduce", "glu") and not saved.is_contiguous():
         return False
@@ -416,7 +417,7 @@ def bound(call: Call, dtype: torch.dtype) -> float:
     """
     if dtype == torch.float64:
         # The reference is stock torch itself, which sums up one after the other.
-        sums = FLOOR_OF_SUMS * (8 if call.op.name in ("var", "std") else 1)
+        sums = FLOOR_OF_SUMS * (8 if call.op.name in BY_FORMULA else 1)
         return FLOOR[dtype] if call.op.shape in ("pointwise", "glu") else sums
     x = sweep(dtype)
     x = x[x.abs() < float(_pool().abs().max()) * 3]

@@ -130,3 +130,12 @@ def output(code: str, *arguments: str, timeout: float = 120, cwd: Path | None = 
     done = python("-c", textwrap.dedent(code), *arguments, timeout=timeout, cwd=cwd, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+#: Operations whose gradient is stock torch's formula alone.
+BY_FORMULA = ("var", "std")
+
+
+def trained_runs(name: str) -> int:
+    """How often kernels run for a result and its gradient."""
+    return 1 if name in BY_FORMULA else 2
