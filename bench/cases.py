@@ -104,8 +104,7 @@ def plan(
     for dtype in dtypes:
         for size in sizes:
             for row in rows:
-                # The smallest input that can be halved along either dimension has four elements.
-                if dtype not in row.dtypes or (row.shape == "glu" and size < 4):
+                if dtype not in row.dtypes or size < row.least:
                     continue
                 several = variants and (everything or size <= LARGEST_VARIANT)
                 trained = row.trains and (everything or size * ITEMSIZE[dtype] <= LARGEST_TRAINING)
@@ -199,7 +198,7 @@ def build(case: Case, inputs: Inputs) -> Work:
                 tensor.copy_(x)
 
     elif case.mode == "training":
-        used = {node.id for node in ast.walk(ast.parse(case.call)) if isinstance(node, ast.Name)}
+        used = case.row.leaves(case.call) if isinstance(case.row, Nary) else {"x"}
         for name, value in list(scope.items()):
             if name in used and isinstance(value, torch.Tensor) and value.is_floating_point():
                 scope[name] = value.detach().requires_grad_()

@@ -53,24 +53,13 @@ def drawn(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0, domain: str
 def leaves(row: Nary, text: str, x: torch.Tensor) -> dict[str, Any]:
     """The call's names, with gradients where they can have them."""
     scope = row.scope(x)
-    tree = ast.parse(text, mode="eval").body
-    assert isinstance(tree, ast.Call)
-    parameters = [parameter.name for parameter in row.parsed()[0].parameters]
-    positional = zip(tree.args, parameters, strict=False)
-    arguments = [*positional, *((word.value, str(word.arg)) for word in tree.keywords)]
-    given = {
-        node.id: parameter
-        for argument, parameter in arguments
-        for node in ast.walk(argument)
-        if isinstance(node, ast.Name)
-    }
-    used = {name: scope[name] for name in given if isinstance(scope.get(name), torch.Tensor)}
+    leaves = row.leaves(text)
+    names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
 
     def leaf(name: str, value: torch.Tensor) -> torch.Tensor:
-        can = value.is_floating_point() and given[name] not in row.constants
-        return value.clone().requires_grad_(can)
+        return value.clone().requires_grad_(value.is_floating_point() and name in leaves)
 
-    return scope | {name: leaf(name, value) for name, value in used.items()}
+    return scope | {name: leaf(name, scope[name]) for name in names if isinstance(scope.get(name), torch.Tensor)}
 
 
 def everything(row: Nary, text: str, x: torch.Tensor, wide: bool = False) -> list[torch.Tensor]:

@@ -6,6 +6,7 @@ rows. A row names a kernel of the Rust registry; everything the kernel computes 
 
 from __future__ import annotations
 
+import ast
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,7 +33,6 @@ ROLES = {
     "train": "true",
     "full": "false",
     "use_input_stats": "true",
-    "cudnn_enabled": "ignored",
     "params": "params",
     "grads": "grads",
     "d_p_list": "grads",
@@ -128,6 +128,8 @@ class Row:
         ``"bits"``: the same bits as stock torch; ``"ulp"``: maximum error against float64 no larger than stock's.
     ``given``
         further values of its representative calls, made from their ``x``: an expression each.
+    ``least``
+        elements of the smallest two-dimensional ``x``, about square, that those take.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Row:
     dtypes: tuple[str, ...] = field(default=FLOATS, kw_only=True)
     exactness: Literal["bits", "ulp"] = field(default="ulp", kw_only=True)
     given: dict[str, str] = field(default_factory=dict, kw_only=True)
+    least: int = field(default=1, kw_only=True)
 
     def parsed(self) -> tuple[Entrance, ...]:
         """The entrances, parsed."""
@@ -305,6 +308,14 @@ class Nary(Row):
     optional: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def leaves(self, call: str) -> set[str]:
+        """The names in a representative call that may stand for tensors which require a gradient."""
+        tree: Any = ast.parse(call, mode="eval").body
+        names = [parameter.name for parameter in self.parsed()[0].parameters]
+        arguments = [*zip(names, tree.args, strict=False), *((word.arg, word.value) for word in tree.keywords)]
+        nodes = [node for name, value in arguments if name not in self.constants for node in ast.walk(value)]
+        return {node.id for node in nodes if isinstance(node, ast.Name)}
 
     def _role(self, name: str) -> tuple[str, int]:
         if name in self.operands:
@@ -689,6 +700,7 @@ ROWS: tuple[Op, ...] = (
         saves="input",
         backward=lambda grad, saved, dim: _aten().glu_backward(grad, saved, dim),
         node="GluBackward0",
+        least=4,
         flops=9,
     ),
     Op(
@@ -890,8 +902,7 @@ NARY_ROWS: tuple[Nary, ...] = (
     ),
     Nary(
         "batch_norm",
-        ("F.batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05)",
-         "torch.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled)"),
+        ("F.batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05)",),
         operands=("weight", "bias", "running_mean", "running_var"),
         constants=("running_mean", "running_var"),
         numbers={"momentum": 0.1, "eps": 1e-5},
@@ -900,13 +911,13 @@ NARY_ROWS: tuple[Nary, ...] = (
         backward=_batch_norm_backward,
         node="NativeBatchNormBackward0",
         names=("input", "weight", "", "running_mean", "running_var"),
+        least=4,
         flops=8,
         passes=(2.0, 5.0),
     ),
     Nary(
         "instance_norm",
-        ("F.instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-05)",
-         "torch.instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled)"),
+        ("F.instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-05)",),
         operands=("weight", "bias"),
         absent=("running_mean", "running_var"),
         numbers={"momentum": 0.1, "eps": 1e-5},
@@ -915,6 +926,7 @@ NARY_ROWS: tuple[Nary, ...] = (
         backward=_instance_norm_backward,
         node="ViewBackward0",
         names=("input", "weight", ""),
+        least=4,
         flops=8,
         passes=(2.0, 5.0),
     ),

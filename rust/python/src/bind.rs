@@ -9,7 +9,7 @@ use pyo3::{
 use rusttorch_torch::decline::Decline;
 
 /// The most parameters that a stock signature has, and the most numbers that a kernel takes.
-pub(crate) const MAX_PARAMETERS: usize = 9;
+pub(crate) const MAX_PARAMETERS: usize = 8;
 pub(crate) const MAX_NUMBERS: usize = 4;
 
 /// The arguments of a vectorcall: `positional` ones, then as many as `names`, a tuple or null, has. They are alive
@@ -176,7 +176,7 @@ impl Signature {
         signature.operands = operands.into_iter().map(|(_, parameter)| parameter).collect();
         let first = signature.parameters.first();
         if signature.parameters.len() > MAX_PARAMETERS || !first.is_some_and(|p| matches!(p.role, Role::Input)) {
-            return Err(PyValueError::new_err("the first of up to nine parameters is the input"));
+            return Err(PyValueError::new_err("the first of up to eight parameters is the input"));
         }
         signature.simple = signature.parameters[1..].iter().all(|parameter| !parameter.required);
         signature.inplace = signature.parameters.iter().any(|p| matches!(p.role, Role::Inplace));

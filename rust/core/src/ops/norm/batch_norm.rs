@@ -1,6 +1,6 @@
 //! `torch.nn.functional.batch_norm` in training.
 
-use super::channels::{Form, KEPT, backward, check, dims, forward, planes::Planes, update};
+use super::channels::{Form, KEPT, backward, check, dims, forward, planes::Planes, settings, update};
 use crate::{
     dtype::{DType, Target, View, ViewMut},
     kernel::{Elements, Exec, MAX_OPERANDS, NaryKernel, Operand, Outline},
@@ -47,11 +47,7 @@ impl NaryKernel for BatchNorm {
         if outer * inner.iter().product::<i64>() < 2 {
             return Err("one value of a channel");
         }
-        if numbers[1] > 0.0 {
-            Ok(())
-        } else {
-            Err("eps that is not positive")
-        }
+        settings(numbers).map(drop)
     }
 
     fn updates(&self, index: usize) -> bool {
@@ -62,8 +58,9 @@ impl NaryKernel for BatchNorm {
         true
     }
 
-    fn outline(&self, operands: &[Option<Operand>], _: &[f64]) -> Result<Outline, &'static str> {
+    fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str> {
         let (input, dtype) = check(operands)?;
+        self.accepts(dtype, input.sizes, numbers)?;
         if operands.get(MEAN).is_some_and(Option::is_some) != operands.get(VARIANCE).is_some_and(Option::is_some) {
             return Err("one of the running statistics alone");
         }
@@ -96,9 +93,9 @@ impl NaryKernel for BatchNorm {
         updated: [Option<ViewMut>; MAX_OPERANDS],
         result: Target,
         saved: Option<Target>,
-        settings: &[f64],
+        numbers: &[f64],
     ) {
-        let (momentum, eps) = (settings[0], settings[1]);
+        let (momentum, eps) = settings(numbers).expect("numbers that were accepted");
         let moments = forward(exec, operands, form(operands[0].as_ref()), eps, result, saved);
         let [_, _, _, mean, variance, ..] = updated;
         update(mean, variance, momentum, &moments);

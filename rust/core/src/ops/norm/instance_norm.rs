@@ -1,6 +1,6 @@
 //! `torch.nn.functional.instance_norm` by the input's own statistics.
 
-use super::channels::{Form, KEPT, backward, check, dims, forward, planes::Planes};
+use super::channels::{Form, KEPT, backward, check, dims, forward, planes::Planes, settings};
 use crate::{
     dtype::{DType, Target, View},
     kernel::{Exec, MAX_OPERANDS, NaryKernel, Operand, Outline},
@@ -36,15 +36,12 @@ impl NaryKernel for InstanceNorm {
         if inner.iter().product::<i64>() < 2 {
             return Err("one value of a channel");
         }
-        if numbers[1] > 0.0 {
-            Ok(())
-        } else {
-            Err("eps that is not positive")
-        }
+        settings(numbers).map(drop)
     }
 
-    fn outline(&self, operands: &[Option<Operand>], _: &[f64]) -> Result<Outline, &'static str> {
+    fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str> {
         let (input, dtype) = check(operands)?;
+        self.accepts(dtype, input.sizes, numbers)?;
         Ok(Outline {
             result: Layout::contiguous(input.sizes).ok_or("too many dimensions")?,
             saved: (dtype.lane(), KEPT * (input.sizes[0] * input.sizes[1]) as usize),
@@ -59,7 +56,8 @@ impl NaryKernel for InstanceNorm {
         saved: Option<Target>,
         numbers: &[f64],
     ) {
-        forward(exec, operands, form(operands[0].as_ref()), numbers[1], result, saved);
+        let (_, eps) = settings(numbers).expect("numbers that were accepted");
+        forward(exec, operands, form(operands[0].as_ref()), eps, result, saved);
     }
 
     fn backward(

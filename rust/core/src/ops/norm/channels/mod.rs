@@ -468,6 +468,14 @@ fn floats<'a>(operand: &Operand<'a>) -> Option<View<'a>> {
     }
 }
 
+/// The momentum and `eps` of a call.
+pub(super) fn settings(numbers: &[f64]) -> Result<(f64, f64), &'static str> {
+    match numbers {
+        &[momentum, eps] if eps > 0.0 => Ok((momentum, eps)),
+        _ => Err("no momentum and positive eps"),
+    }
+}
+
 /// Checks that there is an input of floating-point numbers, and that each other operand has a number for each of its
 /// channels, all of one type: the input's, or the one that is computed in.
 pub(super) fn check<'a>(operands: &[Option<Operand<'a>>]) -> Result<(Operand<'a>, DType), &'static str> {
@@ -478,6 +486,9 @@ pub(super) fn check<'a>(operands: &[Option<Operand<'a>>]) -> Result<(Operand<'a>
     let [_, channels, ..] = input.sizes else {
         return Err("no channels");
     };
+    if input.sizes.contains(&0) {
+        return Err("no elements");
+    }
     let mut common = None;
     for other in others.iter().flatten() {
         let its = other.floats().ok_or("no floating-point numbers")?.dtype();
