@@ -30,6 +30,12 @@ TYPES = [
 ]  # fmt: skip
 
 
+def runs_of(shape: tuple[int, ...]) -> int:
+    """How often kernels run for a result and its gradient: not for many small planes."""
+    inner = torch.Size(shape[2:]).numel()
+    return 0 if 1 < inner < 64 and torch.Size(shape).numel() > 1024 else 2
+
+
 def drawn(shape: tuple[int, ...], dtype: torch.dtype, seed: int, last: bool = False, shift: float = 0.0) -> Any:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -65,7 +71,7 @@ def test_results_gradients_and_statistics(types: tuple[torch.dtype, torch.dtype]
             truth = everything(x.double(), grad.double(), torch.float64, affine=affine)
             with cases.accelerated(ROW) as runs:  # type: ignore[arg-type]
                 mine = everything(x, grad, param, affine=affine)
-                assert runs() == 2
+                assert runs() == runs_of(shape)
             for index, (a, b, exact) in enumerate(zip(mine, stock, truth, strict=True)):
                 assert (a.dtype, a.shape, a.stride()) == (b.dtype, b.shape, b.stride())
                 unit = torch.finfo(a.dtype).eps * max(1.0, float(exact.abs().max()))

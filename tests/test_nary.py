@@ -35,6 +35,8 @@ CHANNELS = ("batch_norm", "instance_norm")
 def takes(row: Nary, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> bool:
     """Whether the kernel takes rows of that many elements."""
     size, columns = torch.Size(shape).numel(), shape[-1]
+    if row.name == "instance_norm":
+        return size <= 1024 or columns >= 64
     least = 128 if dtype == torch.float16 else 64
     return row.name != "layer_norm" or size <= 1024 or least <= columns <= 16384
 

@@ -176,7 +176,9 @@ impl Signature {
         signature.operands = operands.into_iter().map(|(_, parameter)| parameter).collect();
         let first = signature.parameters.first();
         if signature.parameters.len() > MAX_PARAMETERS || !first.is_some_and(|p| matches!(p.role, Role::Input)) {
-            return Err(PyValueError::new_err("the first of up to eight parameters is the input"));
+            return Err(PyValueError::new_err(
+                "the first of up to eight parameters is the input",
+            ));
         }
         signature.simple = signature.parameters[1..].iter().all(|parameter| !parameter.required);
         signature.inplace = signature.parameters.iter().any(|p| matches!(p.role, Role::Inplace));

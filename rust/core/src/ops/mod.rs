@@ -4,6 +4,7 @@ pub mod activation;
 pub mod elementwise;
 mod kept;
 pub mod loss;
+mod moments;
 pub mod norm;
 pub mod optim;
 pub mod random;

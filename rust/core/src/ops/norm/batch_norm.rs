@@ -1,6 +1,6 @@
 //! `torch.nn.functional.batch_norm` in training.
 
-use super::channels::{Form, KEPT, backward, check, dims, forward, planes::Planes, settings, update};
+use super::channels::{Form, KEPT, accepts, backward, check, dims, forward, planes::Planes, settings, update};
 use crate::{
     dtype::{DType, Target, View, ViewMut},
     kernel::{Elements, Exec, MAX_OPERANDS, NaryKernel, Operand, Outline},
@@ -47,7 +47,8 @@ impl NaryKernel for BatchNorm {
         if outer * inner.iter().product::<i64>() < 2 {
             return Err("one value of a channel");
         }
-        settings(numbers).map(drop)
+        settings(numbers)?;
+        accepts(sizes)
     }
 
     fn updates(&self, index: usize) -> bool {
@@ -60,7 +61,7 @@ impl NaryKernel for BatchNorm {
 
     fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str> {
         let (input, dtype) = check(operands)?;
-        self.accepts(dtype, input.sizes, numbers)?;
+        settings(numbers)?;
         if operands.get(MEAN).is_some_and(Option::is_some) != operands.get(VARIANCE).is_some_and(Option::is_some) {
             return Err("one of the running statistics alone");
         }

@@ -1,6 +1,6 @@
 //! `torch.nn.functional.instance_norm` by the input's own statistics.
 
-use super::channels::{Form, KEPT, backward, check, dims, forward, planes::Planes, settings};
+use super::channels::{Form, KEPT, accepts, backward, check, dims, forward, planes::Planes, settings};
 use crate::{
     dtype::{DType, Target, View},
     kernel::{Exec, MAX_OPERANDS, NaryKernel, Operand, Outline},
@@ -36,12 +36,13 @@ impl NaryKernel for InstanceNorm {
         if inner.iter().product::<i64>() < 2 {
             return Err("one value of a channel");
         }
-        settings(numbers).map(drop)
+        settings(numbers)?;
+        accepts(sizes)
     }
 
     fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str> {
         let (input, dtype) = check(operands)?;
-        self.accepts(dtype, input.sizes, numbers)?;
+        settings(numbers)?;
         Ok(Outline {
             result: Layout::contiguous(input.sizes).ok_or("too many dimensions")?,
             saved: (dtype.lane(), KEPT * (input.sizes[0] * input.sizes[1]) as usize),

@@ -9,7 +9,7 @@ use crate::{
     isa::{Program, Simd},
     kernel::{Exec, Geometry, Kernel, Shape, each_type},
     math::row_exp::RowExp,
-    ops::elementwise::number,
+    ops::{elementwise::number, moments::Moments},
     parallel::split_mut,
 };
 
@@ -17,8 +17,7 @@ use crate::{
 ///
 /// Numbers: whether the dimension is kept, whether the variance is unbiased, and the correction that is taken from the
 /// count of elements; of the last two one at most is a number (1). Sums are taken in double precision of distances from
-/// an element, or from the mean, in blocks that depend on the geometry alone, and put together as in T. Chan, G. Golub,
-/// R. `LeVeque`, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
+/// an element, or from the mean, in blocks that depend on the geometry alone.
 pub struct Var<const ROOT: bool>;
 
 /// Elements of a row that are summed up by themselves.
@@ -43,42 +42,6 @@ fn correction(numbers: &[f64]) -> Result<f64, &'static str> {
         (false, true) => Ok(unbiased),
         (true, false) => Ok(correction),
         (false, false) => Err("unbiased and a correction"),
-    }
-}
-
-/// The mean of numbers, and the sum of their squared distances from it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Moments {
-    mean: f64,
-    squares: f64,
-}
-
-impl Moments {
-    /// From the sums of `count` distances from `from`, and of their squares.
-    #[inline(always)]
-    fn new(from: f64, count: usize, sum: f64, squares: f64) -> Self {
-        let mean = sum / count as f64;
-        // What has overflowed stays infinite.
-        let squares = if sum.is_finite() && squares.is_infinite() {
-            squares
-        } else {
-            squares - sum * mean
-        };
-        Self {
-            mean: from + mean,
-            // Of equal numbers rounding leaves something.
-            squares: if squares < 0.0 { 0.0 } else { squares },
-        }
-    }
-
-    /// Those of numbers that have these, and of others.
-    fn and(self, count: usize, other: Self, others: usize) -> Self {
-        let (a, b) = (count as f64, others as f64);
-        let distance = other.mean - self.mean;
-        Self {
-            mean: self.mean + distance * (b / (a + b)),
-            squares: self.squares + other.squares + distance * distance * (a * b / (a + b)),
-        }
     }
 }
 
@@ -116,6 +79,14 @@ fn origin<T: RowElement>(x: T) -> f64 {
     if x.is_finite() { x } else { 0.0 }
 }
 
+/// The moments of `count` elements, from the sums of their distances, and of those squared. With an infinite element
+/// there are none.
+#[inline(always)]
+fn about(from: f64, count: usize, sum: f64, squares: f64) -> Moments {
+    let squares = if sum.is_finite() { squares } else { f64::NAN };
+    Moments::about(from, count as f64, [sum, squares])
+}
+
 /// The moments of a row.
 #[inline(always)]
 fn row<T: RowElement, S: Simd>(simd: S, src: &[T]) -> Moments {
@@ -127,7 +98,7 @@ fn row<T: RowElement, S: Simd>(simd: S, src: &[T]) -> Moments {
         first
     };
     let (sum, squares) = row_sums(simd, src, from);
-    Moments::new(from, src.len(), sum, squares)
+    about(from, src.len(), sum, squares)
 }
 
 /// The sums of a row's distances, and of their squares.
@@ -181,7 +152,7 @@ fn columns<T: RowElement, S: Simd>(simd: S, src: &[T], inner: usize, start: usiz
     }
     let (sums, squares) = sums(&from);
     for (((moments, &sum), &square), &from) in moments.iter_mut().zip(&sums).zip(&squares).zip(&from) {
-        *moments = Moments::new(from, count, sum, square);
+        *moments = about(from, count, sum, square);
     }
 }
 
@@ -214,8 +185,7 @@ fn moments<T: RowElement>(exec: &Exec, src: &[T], geometry: Geometry) -> Vec<Mom
             let first = index / inner * blocks * inner + index % inner;
             *joined = partial[first];
             for at in 1..blocks {
-                let count = (dim - at * block).min(block);
-                *joined = joined.and(at * block, partial[first + at * inner], count);
+                *joined = joined.and(partial[first + at * inner]);
             }
         }
     });

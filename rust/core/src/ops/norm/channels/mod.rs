@@ -1,9 +1,5 @@
 //! Normalisation of channels, or of groups of them, by their mean and variance: of planes that lie apart in memory, or of
 //! columns.
-//!
-//! Means and variances are those of blocks, each about its own centre, so that nothing cancels, put together in double
-//! precision as in T. F. Chan, G. H. Golub and R. J. `LeVeque`, Updating formulae and a pairwise algorithm for computing
-//! sample variances, <http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf>.
 
 pub(super) mod columns;
 pub(super) mod planes;
@@ -17,6 +13,7 @@ use crate::{
     kernel::{Elements, Exec, MAX_OPERANDS, Operand, each_type},
     ops::{
         kept::keep,
+        moments::Moments,
         reduction::lanes::{First, MOST_SUMS, Register, RowElement, RowLane, fold, sum},
     },
     vector::Vector,
@@ -38,59 +35,6 @@ pub(super) enum Form {
     Planes(planes::Planes),
     /// Rows of so many channels.
     Columns(usize),
-}
-
-/// How many numbers there were, their mean, and the sum of the squares of their distances from it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Moments {
-    count: f64,
-    mean: f64,
-    squares: f64,
-}
-
-impl Moments {
-    /// Of some numbers; `first` and `second` are the sums of their distances from `centre`, which is finite if they are, and
-    /// of these squared.
-    #[inline(always)]
-    fn about(centre: f64, count: f64, [first, second]: [f64; 2]) -> Self {
-        let mut moments = Self {
-            count,
-            mean: centre,
-            squares: if centre.is_finite() { second } else { f64::NAN },
-        };
-        // Where squares overflow, so may the other sum.
-        if second.is_finite() {
-            let shift = first / count;
-            moments.mean += shift;
-            let squares = second - first * shift;
-            moments.squares = if squares < 0.0 { 0.0 } else { squares };
-        }
-        moments
-    }
-
-    /// With further numbers.
-    #[inline(always)]
-    fn and(self, other: Self) -> Self {
-        if self.count == 0.0 {
-            return other;
-        }
-        let count = self.count + other.count;
-        let (apart, share) = (other.mean - self.mean, other.count / count);
-        Self {
-            count,
-            mean: if apart.is_finite() {
-                self.mean + apart * share
-            } else {
-                self.mean + other.mean
-            },
-            squares: self.squares + other.squares + apart * apart * (self.count * share),
-        }
-    }
-
-    /// The variance of the population that these are a sample of.
-    fn unbiased(self) -> f64 {
-        self.squares / (self.count - 1.0)
-    }
 }
 
 /// The mean of a group and the reciprocal of its deviation.
@@ -466,6 +410,18 @@ fn floats<'a>(operand: &Operand<'a>) -> Option<View<'a>> {
         Elements::Floats(view) | Elements::ChannelsLast(view) => Some(view),
         Elements::Indices(_) => None,
     }
+}
+
+/// Elements of planes below which torch's own kernel is as fast, where there are many planes.
+const LEAST: usize = 64;
+
+/// Why an input is better left to stock torch.
+pub(super) fn accepts(sizes: &[i64]) -> Result<(), &'static str> {
+    let [outer, channels, inner] = dims(sizes);
+    if outer * channels * inner > 1024 && (2..LEAST).contains(&inner) {
+        return Err("small planes");
+    }
+    Ok(())
 }
 
 /// The momentum and `eps` of a call.
