@@ -43,6 +43,8 @@ def evaluate(text: str, x: Any) -> Any:
 def sample(row: Op, *sizes: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Random values that the op is made for, away from the kinks of piecewise functions."""
     x = torch.randn(*sizes, dtype=torch.float64) * 1.3 + 0.0371
+    if row.domain == "probability":
+        return x.sigmoid().to(dtype)
     return (x.abs() + 0.3 if row.domain == "positive" else x).to(dtype)
 
 

@@ -41,7 +41,7 @@ for row in NARY.values():
         for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
             scope = row.scope(sample(row, 48, 1000, dtype=dtype))
             y = eval(text, scope)
-            tensors = [value for value in scope.values() if isinstance(value, torch.Tensor)]
+            tensors = [scope[name] for name in sorted(row.leaves(text)) if isinstance(scope[name], torch.Tensor)]
             leaves = [tensor.requires_grad_() for tensor in tensors if tensor.is_floating_point()]
             z = eval(text, scope)
             z.backward(torch.linspace(-1, 1, z.numel()).view(z.shape).to(dtype))

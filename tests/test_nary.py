@@ -446,12 +446,12 @@ class Net(torch.nn.Module):
         self.first, self.second = torch.nn.LayerNorm(160), torch.nn.RMSNorm(160)
         # Without running statistics, which are no part of what these programs compare: see `test_batch_norm`.
         self.batch = torch.nn.BatchNorm1d(160, track_running_stats=False)
-        self.instance = torch.nn.InstanceNorm1d(10, affine=True)
+        self.instance = torch.nn.InstanceNorm1d(2, affine=True)
         self.last = torch.nn.Linear(160, 9)
         self.loss = torch.nn.CrossEntropyLoss()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.instance(self.batch(self.first(x)).view(-1, 10, 16)).flatten(1)
+        x = self.instance(self.batch(self.first(x)).view(-1, 2, 80)).flatten(1)
         scores = self.last(self.second(x))
         target = torch.linspace(0.1, 0.9, scores.numel()).view_as(scores)
         losses = [
