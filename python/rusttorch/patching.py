@@ -147,9 +147,7 @@ def _build(row: Row) -> Operation:
             logger.info("%s is wrapped by another: not accelerated", entrance.path)
             continue
         parameters = [
-            # What must be true and is not by default has to be given.
-            (p.name, p.role, p.index, p.required or (p.role == "true" and not p.default), p.keyword_only,
-             list(choices.get(p.name, ())))
+            (p.name, p.role, p.index, p.required, p.keyword_only, list(choices.get(p.name, ())))
             for p in entrance.parameters
         ]
         dims = [p.default for p in entrance.parameters if p.role == "dim"]
