@@ -594,8 +594,12 @@ mod tests {
             all.iter().all(|one| *one == all[0]),
             "neither threads nor instructions matter"
         );
-        for (found, truth) in all[0].iter().zip(&truth) {
-            let largest = truth.iter().fold(1.0_f64, |largest, x| largest.max(x.abs()));
+        // Terms of either sign cancel in the sums of gradients, of which there are few: these are measured by how far
+        // sums of so many terms go.
+        let far = ((len / channels) as f64).sqrt();
+        for (index, (found, truth)) in all[0].iter().zip(&truth).enumerate() {
+            let least = if matches!(index, 2 | 3) { far } else { 1.0 };
+            let largest = truth.iter().fold(least, |largest, x| largest.max(x.abs()));
             for (&found, &truth) in found.iter().zip(truth) {
                 assert!((f64::from(found) - truth).abs() < 5e-6 * largest, "{found} for {truth}");
             }
