@@ -126,6 +126,39 @@ def test_special_values_in_one_channel(value: float) -> None:
                 assert not ((kind(a) != kind(b)) & (kind(a) != kind(exact.float()))).any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("name", "shape", "last"),
+    [
+        ("batch_norm", (4096, 64), False), ("batch_norm", (64, 16, 10, 10), False),
+        ("batch_norm", (8, 6, 60, 60), False), ("batch_norm", (64, 16, 10, 10), True),
+        ("instance_norm", (64, 16, 10, 10), False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_gradients_of_channels_that_cancel(name: str, shape: tuple[int, ...], last: bool, dtype: torch.dtype) -> None:
+    """The sums of terms of either sign: of the second half of the samples those of the first, negated."""
+    half = drawn((shape[0] // 2, *shape[1:]), dtype, 0)
+    x, grad = drawn(shape, dtype, 1, last), torch.cat([half, -half.flip(0)])
+
+    def gradients(dtype: torch.dtype) -> list[torch.Tensor]:
+        of = torch.float32 if dtype == torch.bfloat16 else dtype
+        weight, bias = (torch.full(shape[1:2], number, dtype=of, requires_grad=True) for number in (1.0, 0.0))
+        if name == "batch_norm":
+            result = F.batch_norm(x.to(dtype), None, None, weight, bias, training=True)
+        else:
+            result = F.instance_norm(x.to(dtype), weight=weight, bias=bias)
+        return [found.double() for found in torch.autograd.grad(result, (weight, bias), grad.to(dtype))]
+
+    stock, truth = gradients(dtype), gradients(torch.float64)
+    with cases.accelerated(NARY[name]) as runs:  # type: ignore[arg-type]
+        mine = gradients(dtype)
+        assert runs() == 2
+    for a, b, exact, floor in zip(mine, stock, truth, (2e-6, 1e-10), strict=True):
+        error, allowed = (float((value - exact).abs().max()) for value in (a, b))
+        assert error <= max(allowed, floor), f"error {error:.3g}, stock {allowed:.3g}"
+
+
 def test_versions_are_stock_torchs() -> None:
     def versions(grad: bool) -> list[int]:
         x, mean, var = drawn((40, 6), torch.float32, 0).requires_grad_(grad), torch.zeros(6), torch.ones(6)

@@ -18,6 +18,11 @@ pub trait Vector: Copy + Debug {
     /// # Panics
     /// Where there are fewer.
     fn load(isa: Self::Isa, src: &[Self::Lane]) -> Self;
+    /// The first numbers of a slice of singles, exactly.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    fn load_singles(isa: Self::Isa, src: &[f32]) -> Self;
     /// Writes the first numbers of a slice.
     ///
     /// # Panics
@@ -59,6 +64,12 @@ macro_rules! array {
             #[inline(always)]
             fn load(_: Self::Isa, src: &[$lane]) -> Self {
                 Self(*src.first_chunk().expect("a whole register"))
+            }
+
+            #[inline(always)]
+            fn load_singles(_: Self::Isa, src: &[f32]) -> Self {
+                let src: &[f32; $lanes] = src.first_chunk().expect("a whole register");
+                Self(src.map(<$lane>::from))
             }
 
             #[inline(always)]
@@ -119,7 +130,7 @@ mod x86 {
     macro_rules! vector {
         (
             $name:ident: $register:ident of $lanes:literal $lane:ident, $isa:ident,
-            $set:ident $load:ident $store:ident $add:ident $sub:ident $mul:ident $mul_add:ident $max:ident
+            $set:ident $load:ident $($widen:ident)? ($load_singles:ident) $store:ident $add:ident $sub:ident $mul:ident $mul_add:ident $max:ident
         ) => {
             #[doc = concat!("A register of ", stringify!($isa), ".")]
             #[derive(Clone, Copy, Debug)]
@@ -141,6 +152,18 @@ mod x86 {
                     let src: &[$lane; $lanes] = src.first_chunk().expect("a whole register");
                     // SAFETY: the token is the proof of the instruction set; there are so many numbers.
                     Self(unsafe { $load(src.as_ptr()) })
+                }
+
+                #[inline(always)]
+                fn load_singles(_: $isa, src: &[f32]) -> Self {
+                    let src: &[f32; $lanes] = src.first_chunk().expect("a whole register");
+                    // SAFETY: as above.
+                    let singles = unsafe { $load_singles(src.as_ptr()) };
+                    $(
+                        // SAFETY: the token is the proof of the instruction set.
+                        let singles = unsafe { $widen(singles) };
+                    )?
+                    Self(singles)
                 }
 
                 #[inline(always)]
@@ -184,13 +207,13 @@ mod x86 {
     }
 
     vector!(F32x8: __m256 of 8 f32, Avx2,
-        _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_fmadd_ps _mm256_max_ps);
+        _mm256_set1_ps _mm256_loadu_ps (_mm256_loadu_ps) _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_fmadd_ps _mm256_max_ps);
     vector!(F64x4: __m256d of 4 f64, Avx2,
-        _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_fmadd_pd _mm256_max_pd);
+        _mm256_set1_pd _mm256_loadu_pd _mm256_cvtps_pd (_mm_loadu_ps) _mm256_storeu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_fmadd_pd _mm256_max_pd);
     vector!(F32x16: __m512 of 16 f32, Avx512,
-        _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_fmadd_ps _mm512_max_ps);
+        _mm512_set1_ps _mm512_loadu_ps (_mm512_loadu_ps) _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_fmadd_ps _mm512_max_ps);
     vector!(F64x8: __m512d of 8 f64, Avx512,
-        _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_fmadd_pd _mm512_max_pd);
+        _mm512_set1_pd _mm512_loadu_pd _mm512_cvtps_pd (_mm256_loadu_ps) _mm512_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_fmadd_pd _mm512_max_pd);
 }
 
 #[cfg(test)]
@@ -201,7 +224,7 @@ mod tests {
     struct All;
 
     impl Program for All {
-        type Output = [[f64; 16]; 7];
+        type Output = [[f64; 16]; 8];
 
         fn run<S: Simd>(self, simd: S) -> Self::Output {
             let numbers: Vec<f32> = (0..16).map(|i| 1.5 - i as f32).collect();
@@ -213,7 +236,12 @@ mod tests {
                 out.map(f64::from)
             };
             let two = S::F32::splat(simd, 2.0);
+            let mut wide = [0.0; 16];
+            for (src, dst) in numbers.chunks(S::F64::LANES).zip(wide.chunks_mut(S::F64::LANES)) {
+                S::F64::load_singles(simd, src).store(dst);
+            }
             [
+                wide,
                 of(&|x| x.add(two)),
                 of(&|x| x.sub(two)),
                 of(&|x| x.mul(two)),
@@ -229,7 +257,8 @@ mod tests {
     fn lanes_compute_as_numbers() {
         let numbers: [f64; 16] = core::array::from_fn(|i| 1.5 - i as f64);
         for isa in Isa::available() {
-            let [sum, difference, product, fused, larger, nan, number] = isa.run(All);
+            let [wide, sum, difference, product, fused, larger, nan, number] = isa.run(All);
+            assert_eq!(wide, numbers);
             assert_eq!(sum, numbers.map(|x| x + 2.0));
             assert_eq!(difference, numbers.map(|x| x - 2.0));
             assert_eq!(product, numbers.map(|x| x * 2.0));

@@ -239,15 +239,22 @@ pub(in crate::ops) trait RowLane: RowExp + Typed + Into<f64> {
     type Vector<S: Simd>: Vector<Lane = Self, Isa = S>;
     /// Partial sums of a row: so many that additions do not wait for one another.
     const SUMS: usize;
+    /// The first numbers of a slice, as many as a register of doubles has.
+    fn load_doubles<S: Simd>(simd: S, src: &[Self]) -> S::F64;
     /// Where a thread keeps its tile.
     fn kept() -> &'static LocalKey<Cell<Vec<Line<Self>>>>;
 }
 
 macro_rules! row_lane {
-    ($float:ty, $vector:ident, $sums:expr) => {
+    ($float:ty, $vector:ident, $sums:expr, $load_doubles:ident) => {
         impl RowLane for $float {
             type Vector<S: Simd> = S::$vector;
             const SUMS: usize = $sums;
+
+            #[inline(always)]
+            fn load_doubles<S: Simd>(simd: S, src: &[Self]) -> S::F64 {
+                S::F64::$load_doubles(simd, src)
+            }
 
             fn kept() -> &'static LocalKey<Cell<Vec<Line<Self>>>> {
                 thread_local! {
@@ -259,5 +266,5 @@ macro_rules! row_lane {
     };
 }
 
-row_lane!(f32, F32, MOST_SUMS);
-row_lane!(f64, F64, MOST_SUMS / 2);
+row_lane!(f32, F32, MOST_SUMS, load_singles);
+row_lane!(f64, F64, MOST_SUMS / 2, load);

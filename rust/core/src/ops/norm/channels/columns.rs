@@ -7,13 +7,12 @@ use crate::{
     float::Float,
     isa::{Program, Simd},
     kernel::Exec,
-    math::row_exp::RowExp,
     ops::reduction::lanes::{RowElement, RowLane, Tile},
     parallel::{Shared, Team},
 };
 
 /// Columns of a strip at most: its sums stay in the first-level cache. Narrower rows than the least are read as longer ones.
-const MOST: usize = 1024;
+const MOST: usize = 512;
 const LEAST: usize = 128;
 /// Rows of a block, and how many blocks there are at most if they have the fewest.
 const FEWEST_ROWS: usize = 64;
@@ -110,26 +109,26 @@ fn wide_rows<'a, T: RowElement, S: Simd, const N: usize>(
 /// Adds the sums of some rows to those of their block: of the gradients, if there are any, else of the distances from the
 /// centre; and of these times the distances.
 #[inline(always)]
-fn add_rows<const GRAD: bool, E: Copy, F: RowLane, const N: usize>(
-    sums: [&mut [F]; 2],
-    centre: &[F],
+fn add_rows<const GRAD: bool, E: Copy, A: RowLane, const N: usize>(
+    sums: [&mut [A]; 2],
+    centre: &[A],
     rows: [&[E]; N],
     grads: [&[E]; N],
-    lane: impl Fn(E) -> F,
+    wide: impl Fn(E) -> A,
 ) {
     let width = rows[0].len();
     let [first, second] = sums.map(|sums| &mut sums[..width]);
     let centre = &centre[..width];
     let (rows, grads) = (rows.map(|row| &row[..width]), grads.map(|row| &row[..width]));
     for i in 0..width {
-        let apart: [F; N] = core::array::from_fn(
+        let apart: [A; N] = core::array::from_fn(
             #[inline(always)]
-            |row| lane(rows[row][i]) - centre[i],
+            |row| wide(rows[row][i]) - centre[i],
         );
         let terms = if GRAD {
             core::array::from_fn(
                 #[inline(always)]
-                |row| lane(grads[row][i]),
+                |row| wide(grads[row][i]),
             )
         } else {
             apart
@@ -144,38 +143,39 @@ fn add_rows<const GRAD: bool, E: Copy, F: RowLane, const N: usize>(
     }
 }
 
-/// Sums of parts. Those of a block lie behind one another: of the gradients or distances, then of the products, and then
-/// the centres where these are not given.
-struct Sums<'a, T: RowElement> {
+/// Sums of parts, taken in `A`. Those of a block lie behind one another: of the gradients or distances, then of the
+/// products, and then the centres where these are not given.
+struct Sums<'a, T, A> {
     matrix: Matrix,
     src: &'a [T],
     /// With the centres of the columns.
-    grad: Option<(&'a [T], &'a [T::Lane])>,
+    grad: Option<(&'a [T], &'a [A])>,
     parts: Range<usize>,
-    found: &'a Shared<'a, T::Lane>,
+    found: &'a Shared<'a, A>,
 }
 
-impl<T: RowElement> Sums<'_, T> {
+impl<T: RowElement<Lane: Into<A>>, A: RowLane> Sums<'_, T, A> {
     /// The sums of a part.
     #[inline(always)]
     fn part<const GRAD: bool, S: Simd>(
         &self,
         simd: S,
         part: &Part,
-        centre: &[T::Lane],
-        [first, second]: [&mut [T::Lane]; 2],
+        centre: &[A],
+        [first, second]: [&mut [A]; 2],
         tile: &mut [T::Lane],
     ) {
-        let [widened, grads, first_terms, second_terms] = tile_rows(tile, AT_ONCE * MOST);
+        let [widened, grads] = tile_rows(tile, AT_ONCE * MOST);
         let width = part.columns.len();
+        let [mut first_terms, mut second_terms] = [[A::ZERO; MOST]; 2];
         let (first_terms, second_terms) = (&mut first_terms[..width], &mut second_terms[..width]);
-        first.fill(T::Lane::ZERO);
-        second.fill(T::Lane::ZERO);
+        first.fill(A::ZERO);
+        second.fill(A::ZERO);
         let mut start = part.rows.start;
         while start < part.rows.end {
             let end = part.rows.end.min(start + TERMS);
-            first_terms.fill(T::Lane::ZERO);
-            second_terms.fill(T::Lane::ZERO);
+            first_terms.fill(A::ZERO);
+            second_terms.fill(A::ZERO);
             while start < end {
                 // Only the last row of all may be short.
                 let whole = self.matrix.at(start + AT_ONCE - 1, &part.columns).len() == width;
@@ -203,8 +203,8 @@ impl<T: RowElement> Sums<'_, T> {
         &self,
         simd: S,
         at: [Range<usize>; N],
-        centre: &[T::Lane],
-        sums: [&mut [T::Lane]; 2],
+        centre: &[A],
+        sums: [&mut [A]; 2],
         [widened, grads]: [&mut [T::Lane]; 2],
     ) {
         let rows = at.clone().map(|at| &self.src[at]);
@@ -217,25 +217,18 @@ impl<T: RowElement> Sums<'_, T> {
                 rows,
                 grad_rows,
                 #[inline(always)]
-                |x: T| x.lane(),
+                |x: T| x.lane().into(),
             );
             return;
         }
         let rows = wide_rows(simd, rows, widened);
         let grads = if GRAD { wide_rows(simd, grad_rows, grads) } else { rows };
-        add_rows::<GRAD, _, _, N>(
-            sums,
-            centre,
-            rows,
-            grads,
-            #[inline(always)]
-            |x| x,
-        );
+        add_rows::<GRAD, _, _, N>(sums, centre, rows, grads, Into::into);
     }
 
     /// The means of the first rows of a part.
     #[inline(always)]
-    fn centre<S: Simd>(&self, simd: S, part: &Part, centre: &mut [T::Lane], tile: &mut [T::Lane]) {
+    fn centre<S: Simd>(&self, simd: S, part: &Part, centre: &mut [A], tile: &mut [T::Lane]) {
         // The last row of all may be short, and is left out where there are others.
         let whole = self.matrix.len / self.matrix.width;
         let rows = part
@@ -245,23 +238,24 @@ impl<T: RowElement> Sums<'_, T> {
             .min(whole.max(part.rows.start + 1));
         let rows = part.rows.start..rows;
         // Not divided at the end, so that no sum overflows.
-        let share = T::Lane::of(1.0 / rows.len() as f64);
-        centre.fill(T::Lane::ZERO);
+        let share = A::of(1.0 / rows.len() as f64);
+        centre.fill(A::ZERO);
         for row in rows {
             let values = T::lanes(simd, &self.src[self.matrix.at(row, &part.columns)], tile);
             for (centre, &x) in centre.iter_mut().zip(values) {
+                let x: A = x.into();
                 *centre = x.mul_add(share, *centre);
             }
         }
     }
 }
 
-impl<T: RowElement> Program for Sums<'_, T> {
+impl<T: RowElement<Lane: Into<A>>, A: RowLane> Program for Sums<'_, T, A> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut tile = Tile::new(4 * AT_ONCE * MOST);
+        let mut tile = Tile::new(2 * AT_ONCE * MOST);
         let (tile, width) = (tile.get(), self.matrix.width);
         for index in self.parts.clone() {
             let part = self.matrix.nth(index);
@@ -284,9 +278,14 @@ impl<T: RowElement> Program for Sums<'_, T> {
 }
 
 /// The sums of all parts.
-fn sums<T: RowElement>(exec: &Exec, matrix: Matrix, src: &[T], grad: Option<(&[T], &[T::Lane])>) -> Vec<T::Lane> {
+fn sums<T: RowElement<Lane: Into<A>>, A: RowLane>(
+    exec: &Exec,
+    matrix: Matrix,
+    src: &[T],
+    grad: Option<(&[T], &[A])>,
+) -> Vec<A> {
     let each = if grad.is_some() { 2 } else { 3 };
-    let mut sums = vec![T::Lane::ZERO; each * matrix.blocks() * matrix.width];
+    let mut sums = vec![A::ZERO; each * matrix.blocks() * matrix.width];
     let shared = &Shared::new(&mut sums);
     let parts = matrix.blocks() * matrix.strips();
     let (team, grain) = matrix.team(exec, parts, each * size_of::<T>());
@@ -404,12 +403,12 @@ fn folded(matrix: Matrix, columns: &[f64]) -> Vec<f64> {
 }
 
 /// The sums over all blocks.
-struct Total<'a, F> {
+struct Total<'a> {
     matrix: Matrix,
-    sums: &'a [F],
+    sums: &'a [f64],
 }
 
-impl<F: RowLane> Program for Total<'_, F> {
+impl Program for Total<'_> {
     type Output = [Vec<f64>; 2];
 
     #[inline(always)]
@@ -418,7 +417,7 @@ impl<F: RowLane> Program for Total<'_, F> {
         let mut totals = vec![0.0; 2 * width];
         for sums in self.sums.chunks_exact(2 * width) {
             for (total, &sum) in totals.iter_mut().zip(sums) {
-                *total += sum.into();
+                *total += sum;
             }
         }
         let (first, second) = totals.split_at(width);
@@ -516,7 +515,7 @@ pub(super) fn forward<T: RowElement>(
     let matrix = Matrix::new(src.len(), channels);
     let mut moments = exec.isa.run(Combine {
         matrix,
-        sums: &sums(exec, matrix, src, None),
+        sums: &sums::<T, T::Lane>(exec, matrix, src, None),
     });
     for (channel, moments) in moments.iter_mut().enumerate() {
         if !moments.mean.is_finite() {
@@ -602,7 +601,9 @@ pub(super) fn backward<T: RowElement>(
     let matrix = Matrix::new(src.len(), channels);
     let centres: Vec<_> = (0..channels).map(|channel| kept(all_kept, channel)).collect();
     let high = columns(matrix, |channel| centres[channel].high);
-    let sums = sums(exec, matrix, src, Some((grad, &high)));
+    // Of either sign, gradients may cancel: they are summed up in double precision.
+    let wide_high: Vec<f64> = high.iter().map(|&high| high.into()).collect();
+    let sums = sums(exec, matrix, src, Some((grad, &wide_high)));
     let [first, second] = exec.isa.run(Total { matrix, sums: &sums });
     let totals: Vec<_> = first
         .iter()

@@ -23,6 +23,8 @@ use crate::{
 const FLOPS: usize = 8;
 /// The most registers of partial sums of a kind.
 const REGISTERS: usize = 4;
+/// Partial sums in double precision.
+const PARTS: usize = 16;
 /// Numbers, or rows, whose sum is taken by itself, so that the error of a sum of many stays small.
 const TERMS: usize = 16;
 /// Numbers that are kept of a group for its gradient: see [`Centre`].
@@ -146,50 +148,45 @@ impl Affine<'_> {
     }
 }
 
-/// Partial sums of gradients or distances, and of products.
-type Sums<F, S> = [[Register<F, S>; REGISTERS]; 2];
-
-/// Adds as many pairs as there are partial sums.
+/// Adds as many numbers as there are partial sums: their distances from `centre`, and these squared.
 #[inline(always)]
-fn add_pairs<const GRAD: bool, F: RowLane, S: Simd>(simd: S, sums: &mut Sums<F, S>, x: &[F], grad: &[F], centre: F) {
+fn add_distances<F: RowLane, S: Simd>(
+    simd: S,
+    sums: &mut [[Register<F, S>; REGISTERS]; 2],
+    x: &[F],
+    centre: Register<F, S>,
+) {
     let (lanes, parts) = (Register::<F, S>::LANES, F::SUMS / 2);
-    let about = Register::<F, S>::splat(simd, centre);
-    let (x, grad) = (&x[..parts], &grad[..parts]);
+    let x = &x[..parts];
     for i in 0..REGISTERS {
         if i * lanes >= parts {
             break;
         }
-        let apart = Register::<F, S>::load(simd, &x[i * lanes..]).sub(about);
-        let term = if GRAD {
-            Register::<F, S>::load(simd, &grad[i * lanes..])
-        } else {
-            apart
-        };
-        sums[0][i] = sums[0][i].add(term);
-        sums[1][i] = term.mul_add(apart, sums[1][i]);
+        let apart = Register::<F, S>::load(simd, &x[i * lanes..]).sub(centre);
+        sums[0][i] = sums[0][i].add(apart);
+        sums[1][i] = apart.mul_add(apart, sums[1][i]);
     }
 }
 
-/// The sums over some numbers: of the gradients, if `GRAD`, else of the distances from `centre`; and of these times the
-/// distances.
+/// The sums over some numbers of their distances from `centre`, and of these squared.
 #[inline(always)]
-fn pair_sums<const GRAD: bool, F: RowLane, S: Simd>(simd: S, x: &[F], grad: &[F], centre: F) -> [f64; 2] {
+fn distance_sums<F: RowLane, S: Simd>(simd: S, x: &[F], centre: F) -> [f64; 2] {
     let (lanes, parts) = (Register::<F, S>::LANES, F::SUMS / 2);
+    let about = Register::<F, S>::splat(simd, centre);
     let zero = [[Register::<F, S>::splat(simd, F::ZERO); REGISTERS]; 2];
     let mut totals = zero;
-    for (x, grad) in x.chunks(TERMS * parts).zip(grad.chunks(TERMS * parts)) {
+    for x in x.chunks(TERMS * parts) {
         let mut sums = zero;
-        let (mut xs, mut grads) = (x.chunks_exact(parts), grad.chunks_exact(parts));
-        for (x, grad) in (&mut xs).zip(&mut grads) {
-            add_pairs::<GRAD, F, S>(simd, &mut sums, x, grad, centre);
+        let mut xs = x.chunks_exact(parts);
+        for x in &mut xs {
+            add_distances(simd, &mut sums, x, about);
         }
         let rest = xs.remainder();
         if !rest.is_empty() {
             // What fills the last ones up adds nothing.
-            let (mut x, mut grad) = ([centre; MOST_SUMS], [F::ZERO; MOST_SUMS]);
+            let mut x = [centre; MOST_SUMS];
             x[..rest.len()].copy_from_slice(rest);
-            grad[..rest.len()].copy_from_slice(grads.remainder());
-            add_pairs::<GRAD, F, S>(simd, &mut sums, &x, &grad, centre);
+            add_distances(simd, &mut sums, &x, about);
         }
         for kind in 0..2 {
             for i in 0..REGISTERS {
@@ -197,18 +194,67 @@ fn pair_sums<const GRAD: bool, F: RowLane, S: Simd>(simd: S, x: &[F], grad: &[F]
             }
         }
     }
-    let mut found = [0.0; 2];
-    for (found, totals) in found.iter_mut().zip(&totals) {
-        let (mut numbers, mut wide) = ([F::ZERO; MOST_SUMS], [0.0; MOST_SUMS]);
-        for (numbers, total) in numbers[..parts].chunks_exact_mut(lanes).zip(totals) {
-            total.store(numbers);
-        }
-        for (wide, number) in wide[..parts].iter_mut().zip(numbers) {
-            *wide = number.into();
-        }
-        *found = fold(&mut wide[..parts], |a, b| a + b);
+    totals.map(
+        #[inline(always)]
+        |totals| {
+            let (mut numbers, mut wide) = ([F::ZERO; MOST_SUMS], [0.0; MOST_SUMS]);
+            for (numbers, total) in numbers[..parts].chunks_exact_mut(lanes).zip(totals) {
+                total.store(numbers);
+            }
+            for (wide, number) in wide[..parts].iter_mut().zip(numbers) {
+                *wide = number.into();
+            }
+            fold(&mut wide[..parts], |a, b| a + b)
+        },
+    )
+}
+
+/// Adds as many pairs as there are partial sums: the gradients, and these times the distances from `centre`.
+#[inline(always)]
+fn add_products<F: RowLane, S: Simd>(
+    simd: S,
+    sums: &mut [[S::F64; REGISTERS]; 2],
+    [x, grad]: [&[F]; 2],
+    centre: S::F64,
+) {
+    let (x, grad) = (&x[..PARTS], &grad[..PARTS]);
+    let [sums, products] = sums;
+    let pairs = x.chunks_exact(S::F64::LANES).zip(grad.chunks_exact(S::F64::LANES));
+    for ((x, grad), (sum, product)) in pairs.zip(sums.iter_mut().zip(products)) {
+        let grad = F::load_doubles(simd, grad);
+        *sum = sum.add(grad);
+        *product = F::load_doubles(simd, x).sub(centre).mul_add(grad, *product);
     }
-    found
+}
+
+/// The sums over some numbers of their gradients, and of these times the distances from `centre`. Of either sign, they may
+/// cancel: they are summed up in double precision.
+#[inline(always)]
+fn gradient_sums<F: RowLane, S: Simd>(simd: S, x: &[F], grad: &[F], centre: F) -> [f64; 2] {
+    let about = S::F64::splat(simd, centre.into());
+    let mut sums = [[S::F64::splat(simd, 0.0); REGISTERS]; 2];
+    let (mut xs, mut grads) = (x.chunks_exact(PARTS), grad.chunks_exact(PARTS));
+    for (x, grad) in (&mut xs).zip(&mut grads) {
+        add_products(simd, &mut sums, [x, grad], about);
+    }
+    let rest = xs.remainder();
+    if !rest.is_empty() {
+        // What fills the last ones up adds nothing.
+        let (mut x, mut grad) = ([centre; PARTS], [F::ZERO; PARTS]);
+        x[..rest.len()].copy_from_slice(rest);
+        grad[..rest.len()].copy_from_slice(grads.remainder());
+        add_products(simd, &mut sums, [&x, &grad], about);
+    }
+    sums.map(
+        #[inline(always)]
+        |sums| {
+            let mut numbers = [0.0; PARTS];
+            for (numbers, sum) in numbers.chunks_exact_mut(S::F64::LANES).zip(sums) {
+                sum.store(numbers);
+            }
+            fold(&mut numbers, |a, b| a + b)
+        },
+    )
 }
 
 /// `dst[i] = f(src[i], i)`; `scratch` has space for two rows of them.
@@ -275,11 +321,7 @@ fn block_moments<F: RowLane, S: Simd>(simd: S, values: &[F]) -> Moments {
         total = values.iter().map(|&x| -> f64 { x.into() }).sum();
     }
     let centre = F::of(total / count);
-    Moments::about(
-        centre.into(),
-        count,
-        pair_sums::<false, F, S>(simd, values, values, centre),
-    )
+    Moments::about(centre.into(), count, distance_sums(simd, values, centre))
 }
 
 /// The operand at this index, of a number of each channel.
@@ -632,6 +674,64 @@ mod tests {
     fn parts_and_blocks() {
         for sizes in [[5, 3, 9000], [70, 2, 600], [301, 130, 1], [3, 1100, 2], [1030, 5, 1]] {
             check_all(sizes);
+        }
+    }
+
+    /// The gradients of weight and bias where the second half of the samples has the first one's, negated.
+    #[test]
+    fn what_cancels_leaves_no_error() {
+        for (sizes, last) in [
+            ([4096, 64, 1], false),
+            ([64, 16, 49], false),
+            ([8, 3, 3000], false),
+            ([64, 16, 49], true),
+        ] {
+            let case = Case { sizes, last };
+            let [samples, channels, inner] = sizes;
+            let (half, dims) = (
+                samples / 2 * channels * inner,
+                [samples as i64, channels as i64, inner as i64, 1],
+            );
+            let x = numbers(2 * half, 1);
+            let mut grad = numbers(half, 2);
+            grad.extend(numbers(half, 2).iter().map(|grad| -grad));
+            let (weight, bias) = (vec![1.0; channels], vec![0.0; channels]);
+            let truth = truth(case, |_, channel| channel, [&x, &grad, &weight, &bias]);
+            let elements: View = x[..].into();
+            let operands = [Some(Operand {
+                sizes: &dims,
+                elements: if last {
+                    Elements::ChannelsLast(elements)
+                } else {
+                    Elements::Floats(elements)
+                },
+            })];
+            let exec = Exec::new(Isa::detect(), &Serial);
+            let (mut result, mut kept) = (vec![0.0_f32; x.len()], vec![0.0_f32; KEPT * channels]);
+            let saved = Some((&mut kept[..]).into());
+            BatchNorm.forward(&exec, &operands, (&mut result[..]).into(), saved, &[0.1, 1e-3]);
+            let [mut weights, mut biases] = [vec![1.0_f32; channels], vec![1.0_f32; channels]];
+            let mut targets = [const { None }; MAX_OPERANDS];
+            targets[1] = Some((&mut weights[..]).into());
+            targets[2] = Some((&mut biases[..]).into());
+            BatchNorm.backward(
+                &exec,
+                grad[..].into(),
+                &operands,
+                kept[..].into(),
+                targets,
+                &[0.1, 1e-3],
+            );
+            for (&bias, &truth) in biases.iter().zip(&truth[3]) {
+                assert!((f64::from(bias) - truth).abs() < 1e-10, "{bias} for {truth}");
+            }
+            for (&weight, &truth) in weights.iter().zip(&truth[2]) {
+                // The deviation is kept in single precision.
+                assert!(
+                    (f64::from(weight) - truth).abs() < 2e-7 * truth.abs() + 1e-7,
+                    "{weight} for {truth}"
+                );
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use core::{mem::MaybeUninit, ops::Range};
 
-use super::{Affine, Centre, FLOPS, Gradient, KEPT, Moments, block_moments, kept, pair_sums, write, write_pairs};
+use super::{Affine, Centre, FLOPS, Gradient, KEPT, Moments, block_moments, gradient_sums, kept, write, write_pairs};
 use crate::{
     float::Float,
     isa::{Program, Simd},
@@ -313,7 +313,7 @@ impl<T: RowElement> Program for Sums<'_, T> {
             let values = planes.gather(simd, self.src, group, piece, widened);
             let grads = planes.gather(simd, self.grad, group, piece, grads);
             let sums = &mut self.found[if single { piece.plane - first } else { 0 }];
-            let [first, second] = pair_sums::<true, T::Lane, S>(simd, values, grads, centre);
+            let [first, second] = gradient_sums(simd, values, grads, centre);
             *sums = [sums[0] + first, sums[1] + second];
         }
     }
