@@ -15,7 +15,7 @@ MODES = ("forward", "inplace", "training")
 SIZES = (1, 16, 256, 1024, 4096, 16384, 65536, 262144, 2**20, 2**22, 2**24, 2**26)
 QUICK_SIZES = (1, 1024, 65536, 2**20, 2**22)
 #: Where time must be saved: bytes of an input up to which training is measured, which takes several times as long, and
-#: elements up to which an op's further calls are.
+#: elements up to which an op's further calls of a kind of input are.
 LARGEST_TRAINING, LARGEST_VARIANT = 2**26, 2**22
 
 ITEMSIZE = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
@@ -69,6 +69,14 @@ class Case:
         return self.row.flops * self.size * (2 if self.mode == "training" else 1)
 
 
+def plain_calls(row: Op | Nary) -> tuple[str, ...]:
+    """The first of the op's calls of each kind of input."""
+    first: dict[int, str] = {}
+    for call in row.calls:
+        first.setdefault(row.kind(call), call)
+    return tuple(first.values())
+
+
 @functools.cache
 def inplace_call(op: str, call: str) -> str | None:
     """The same call in place: ``F.elu(x)`` to ``F.elu(x, inplace=True)``, ``torch.exp(x)`` to ``torch.exp_(x)``."""
@@ -108,7 +116,7 @@ def plan(
                     continue
                 several = variants and (everything or size <= LARGEST_VARIANT)
                 trained = row.trains and (everything or size * ITEMSIZE[dtype] <= LARGEST_TRAINING)
-                for call in row.calls if several else row.calls[:1]:
+                for call in row.calls if several else plain_calls(row):
                     for mode in modes:
                         if mode == "training" and not trained:
                             continue

@@ -123,7 +123,8 @@ def measure(
 def in_window(record: Record) -> bool:
     """Whether the shipped thresholds give this case to the kernel."""
     case = record.case
-    sizes = windows(case.row, record.vendor, record.isa, rusttorch.system()["door"] or 1, None)
+    door, kind = rusttorch.system()["door"] or 1, case.row.kind(case.call)
+    sizes = windows(case.row, record.vendor, record.isa, door, None, kind)
     low, high = sizes[case.mode, case.dtype]
     return low is not None and low <= case.size and (high is None or case.size <= high)
 

@@ -279,7 +279,7 @@ def _kept(vendor: str, isa: str) -> str:
     """What the thresholds leave to stock torch."""
     windows = table(vendor, isa)
     never, limited = [], []
-    for op in TENSOR_OPS:
+    for op in (name for row in TENSOR_OPS.values() for name in row.sized):
         for dtype, modes in windows.get(op, {}).items():
             for mode, window in modes.items():
                 if window is None:

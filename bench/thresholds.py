@@ -10,7 +10,7 @@ from typing import Any
 from rusttorch.catalog import TENSOR_OPS
 
 from .accuracy import is_worse
-from .cases import MODES
+from .cases import MODES, plain_calls
 from .results import BENCH, Record, Store
 from .stats import LOSS, Spread
 
@@ -66,23 +66,24 @@ def is_harmless(spread: Spread) -> bool:
 
 
 def derive(records: Iterable[Record], errors: Mapping[str, Iterable[dict[str, Any]]]) -> dict[str, Any]:
-    """Windows by instruction set, op, dtype and mode, from all calls that kernels took without the memory policy.
+    """Windows by instruction set, op (and kind of input), dtype and mode, from all calls that kernels took without the
+    memory policy.
 
     Never, whatever the speed, where stock torch is the more accurate here: by ``errors``, rows of `accuracy.run` by
-    instruction set, of the op's plain call.
+    instruction set, of the plain call for an op's kind of input.
     """
     inexact = {
-        (isa, row["op"], row["dtype"])
+        (isa, _sized(row["op"], row["call"]), row["dtype"])
         for isa, rows in errors.items()
         for row in rows
-        if row["call"] == TENSOR_OPS[row["op"]].calls[0] and is_worse(row, INEXACT)
+        if row["call"] in plain_calls(TENSOR_OPS[row["op"]]) and is_worse(row, INEXACT)
     }
     groups: dict[tuple[str, str, str, str], dict[int, list[Spread]]] = {}
     for record in records:
         if record.policy:
             continue
         case = record.case
-        sizes = groups.setdefault((record.isa, case.op, case.dtype, case.mode), {})
+        sizes = groups.setdefault((record.isa, _sized(case.op, case.call), case.dtype, case.mode), {})
         # What the kernel declines by itself needs no threshold.
         if record.taken:
             sizes.setdefault(case.size, []).append(record.ratio)
@@ -91,6 +92,12 @@ def derive(records: Iterable[Record], errors: Mapping[str, Iterable[dict[str, An
         found = None if (isa, op, dtype) in inexact else window(sizes)
         table.setdefault(isa, {}).setdefault(op, {}).setdefault(dtype, {})[mode] = found
     return table
+
+
+def _sized(op: str, call: str) -> str:
+    """What the table calls the op where its input is as the call's."""
+    row = TENSOR_OPS[op]
+    return row.sized[row.kind(call)]
 
 
 def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

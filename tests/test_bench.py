@@ -107,6 +107,20 @@ def test_every_measurement_of_a_size_must_win() -> None:
     assert thresholds.window({2**10: [WIN, SLOWER], 2**20: [SLOWER, WIN]}) is None
 
 
+def test_kinds_of_inputs_have_windows_of_their_own() -> None:
+    row = TENSOR_OPS["batch_norm"]
+    columns, planes, _ = cases.plain_calls(row)
+    assert [row.kind(call) for call in cases.plain_calls(row)] == [0, 1, 2]
+    records = [record(ratio, 2**20, op=row.name, call=call) for ratio, call in ((SLOWER, columns), (WIN, planes))]
+    assert thresholds.derive(records, {}) == {
+        "avx512": {
+            "batch_norm.columns": {"float32": {"forward": None}},
+            "batch_norm.planes": {"float32": {"forward": [2**20, None]}},
+        }
+    }
+    assert {case.call for case in cases.plan(["batch_norm"], variants=False)} == set(cases.plain_calls(row))
+
+
 def test_derive_takes_what_kernels_ran_without_the_policy() -> None:
     records = [
         record(WIN, 2**20),
@@ -184,7 +198,7 @@ def test_windows_are_those_of_the_vendor_or_what_all_have_in_common(monkeypatch:
 
 def test_shipped_thresholds_name_ops_of_the_catalogue() -> None:
     for ops in (ops for isas in json.loads(thresholds.PATH.read_text()).values() for ops in isas.values()):
-        assert set(ops) <= set(TENSOR_OPS)
+        assert set(ops) <= {name for row in TENSOR_OPS.values() for name in row.sized}
         for dtypes in ops.values():
             assert set(dtypes) <= set(FLOATS)
             for modes in dtypes.values():
@@ -232,7 +246,9 @@ def test_every_case_runs(case: Case) -> None:
         work.prepare()
     work.run(1)
     if case.mode == "training":
-        assert work.scope["x"].grad.shape == x.shape
+        kind = case.row.kind(case.call)
+        leaf = work.scope[case.row.kinds[kind] if kind else "x"]
+        assert leaf.grad.shape == leaf.shape and leaf.numel() == x.numel()
     elif case.mode == "inplace" and case.op not in ("relu6", "hardtanh") and case.size > 1:
         assert not torch.equal(work.scope["tensors"][0], before)
     assert torch.equal(x, before)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from support import calls, declined
 
 import rusttorch
+from rusttorch import patching, thresholds
 from rusttorch.catalog import NARY, Nary
 
 CALLS = [(row, text) for row in NARY.values() for text in row.calls]
@@ -32,10 +33,10 @@ FLOOR = {torch.float32: 1.5, torch.float64: 16.0, torch.bfloat16: 0.51, torch.fl
 CHANNELS = ("batch_norm", "instance_norm")
 
 
-def takes(row: Nary, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> bool:
+def takes(row: Nary, text: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> bool:
     """Whether the kernel takes rows of that many elements."""
     size, columns = torch.Size(shape).numel(), shape[-1]
-    if row.name == "instance_norm":
+    if row.name == "instance_norm" or (row.name == "batch_norm" and row.kind(text)):
         return size <= 1024 or columns >= 64
     least = 128 if dtype == torch.float16 else 64
     return row.name != "layer_norm" or size <= 1024 or least <= columns <= 16384
@@ -122,7 +123,7 @@ def test_results_and_gradients(row: Nary, text: str, dtype: torch.dtype) -> None
         if refused(row, shape):
             continue
         x = drawn(shape, dtype, seed, row.domain)
-        found += [f"{shape}: {fault}" for fault in faults(row, text, x, 3 if takes(row, shape, dtype) else 0)]
+        found += [f"{shape}: {fault}" for fault in faults(row, text, x, 3 if takes(row, text, shape, dtype) else 0)]
     assert not found, "\n".join(found)
 
 
@@ -154,8 +155,8 @@ def test_threads_do_not_change_results(row: Nary, text: str) -> None:
                 torch.set_num_threads(threads)
                 with cases.accelerated(row) as runs:  # type: ignore[arg-type]
                     results.append(everything(row, text, drawn(shape, torch.float32, 0, row.domain)))
-                    assert runs() == (3 if takes(row, shape) else 0)
-            if takes(row, shape):
+                    assert runs() == (3 if takes(row, text, shape) else 0)
+            if takes(row, text, shape):
                 assert all(torch.equal(one, two) for one, two in zip(*results, strict=True)), shape
     finally:
         torch.set_num_threads(before)
@@ -181,10 +182,11 @@ def test_derivatives(row: Nary, text: str) -> None:
 def test_higher_derivatives_are_stocks(row: Nary, text: str) -> None:
     def derivatives(x: torch.Tensor) -> list[torch.Tensor]:
         scope = leaves(row, text, x)
+        leaf = row.kinds[row.kind(text)] if row.kind(text) else "x"
         result, found = eval(text, scope), []
         # Stock torch's batch_norm has no third ones.
         for _ in range(2 if row.name in ("batch_norm", "instance_norm") else 3):
-            (result,) = torch.autograd.grad((result * result).sum(), scope["x"], create_graph=True)
+            (result,) = torch.autograd.grad((result * result).sum(), scope[leaf], create_graph=True)
             found.append(result.detach())
         return found
 
@@ -595,6 +597,31 @@ def test_programs(program: Callable[[Net, torch.Tensor], Any]) -> None:
         without = [name for name, count in zip(NARY, ran, strict=True) if not count]
         assert without == ["binary_cross_entropy", "gaussian_nll_loss"]
     torch.testing.assert_close(mine, stock, rtol=1e-4, atol=1e-6)
+
+
+def test_kernels_tell_as_many_kinds_of_inputs_apart() -> None:
+    for name, row in NARY.items():
+        assert patching.operations()[name].native.kinds == len(row.sized), name
+
+
+@pytest.mark.parametrize("name", [row.name for row in NARY.values() if row.kinds])
+def test_each_kind_of_input_has_its_own_sizes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row, x = NARY[name], drawn((64, 128), torch.float32)
+    try:
+        for kind, sized in enumerate(row.sized):
+            modes = {each: dict.fromkeys(thresholds.MODES, (0, None) if each == sized else None) for each in row.sized}
+            sizes = {each: {"float32": windows} for each, windows in modes.items()}
+            monkeypatch.setattr(thresholds, "table", lambda *_, sizes=sizes: sizes)
+            with rusttorch.patch(name, min_numel=0):
+                pass  # sizes are set anew where they are asked for in another way
+            with rusttorch.patch(name):
+                for text in row.calls:
+                    before = calls(name)
+                    everything(row, text, x)
+                    assert calls(name) - before == (3 if row.kind(text) == kind else 0), text
+    finally:
+        with rusttorch.patch(name, min_numel=0):
+            pass
 
 
 def test_changed_operands_are_noticed() -> None:

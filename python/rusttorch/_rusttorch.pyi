@@ -24,8 +24,12 @@ class Op:
         version of a new result of random numbers and by how much a call in place counts it up."""
     @property
     def name(self) -> str: ...
-    def set_window(self, mode: _Mode, dtype: str, low: int | None, high: int | None = None) -> None:
-        """The sizes, inclusive, at which the kernel takes calls; ``low`` ``None`` means never."""
+    @property
+    def kinds(self) -> int:
+        """How many kinds of inputs have sizes of their own."""
+    def set_window(self, mode: _Mode, dtype: str, low: int | None, high: int | None = None, kind: int = 0) -> None:
+        """The sizes, inclusive, at which the kernel takes calls, of the kind of input at this index; ``low`` ``None``
+        means never."""
     def set_fast(self, fast: bool) -> None:
         """Whether random numbers come of a key that each call draws from torch's generator, two words of it."""
     def allow_autocast(self, dtype: str) -> None:

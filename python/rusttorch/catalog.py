@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -137,6 +138,8 @@ class Row:
     kernel: str = field(default="", kw_only=True)
     #: whether there is a kernel for inputs that require a gradient
     trains: ClassVar[bool] = True
+    #: the kinds of inputs that the kernel tells apart: see `Nary.kinds`
+    kinds: ClassVar[tuple[str, ...]] = ()
 
     numbers: dict[str, float] = field(default_factory=dict, kw_only=True)
     fixed: tuple[float, ...] = field(default=(), kw_only=True)
@@ -144,6 +147,15 @@ class Row:
     exactness: Literal["bits", "ulp"] = field(default="ulp", kw_only=True)
     given: dict[str, str] = field(default_factory=dict, kw_only=True)
     least: int = field(default=1, kw_only=True)
+
+    @property
+    def sized(self) -> tuple[str, ...]:
+        """What ``thresholds.json`` calls it: a name for each kind of input."""
+        return tuple(f"{self.name}.{kind}" for kind in self.kinds) or (self.name,)
+
+    def kind(self, call: str) -> int:
+        """The index of the kind of input that a representative call has."""
+        return 0
 
     def parsed(self) -> tuple[Entrance, ...]:
         """The entrances, parsed."""
@@ -153,7 +165,7 @@ class Row:
         """The names of a representative call over ``x``."""
         import torch
 
-        names = {"torch": torch, "F": torch.nn.functional, "x": x}
+        names = {"torch": torch, "F": torch.nn.functional, "math": math, "x": x}
         return names | {name: eval(value, dict(names)) for name, value in self.given.items()}
 
     def _role(self, name: str) -> tuple[str, int]:
@@ -291,6 +303,9 @@ class Nary(Row):
         representative calls, over a two-dimensional ``x`` and what ``given`` names, for tests and benches.
     ``passes``
         bytes that the best of kernels moves for those of ``x``, forward and in training.
+    ``kinds``
+        of inputs, in the kernel's order, where it wins at different sizes: the names in ``given`` of those that calls
+        have as their input. A call whose input has another name is of the first kind.
     """
 
     shape: ClassVar[str] = "nary"
@@ -308,6 +323,13 @@ class Nary(Row):
     optional: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()  # type: ignore[misc]
+
+    def kind(self, call: str) -> int:
+        """The index of the kind of input that a representative call has."""
+        tree: Any = ast.parse(call, mode="eval").body
+        name = ast.unparse(tree.args[0])
+        return self.kinds.index(name) if name in self.kinds else 0
 
     def leaves(self, call: str) -> set[str]:
         """The names in a representative call that may stand for tensors which require a gradient."""
@@ -882,6 +904,9 @@ def _instance_norm_backward(
 #: Of `Nary.given`: weights that are no two alike, those of channels where the first dimension of ``x`` is that, and targets.
 _WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
 _CHANNEL_WEIGHTS = "torch.linspace({}, {}, x.shape[0]).to(x.dtype)"
+_PLANE_WEIGHTS = "torch.linspace({}, {}, math.gcd(x.shape[0], 64)).to(x.dtype)"
+#: Images that have the elements of ``x``: up to 64 channels.
+_PLANES = "x.view(-1, math.gcd(x.shape[0], 64), x.shape[1] // math.gcd(x.shape[1], 32), math.gcd(x.shape[1], 32))"
 _TARGETS = "torch.linspace({}, {}, x.numel()).to(x.dtype).view_as(x)"
 _REDUCTIONS = {"reduction": ("none", "mean", "sum")}
 
@@ -906,8 +931,21 @@ NARY_ROWS: tuple[Nary, ...] = (
         operands=("weight", "bias", "running_mean", "running_var"),
         constants=("running_mean", "running_var"),
         numbers={"momentum": 0.1, "eps": 1e-5},
-        calls=("F.batch_norm(x, None, None, w, b, True)", "F.batch_norm(x, None, None, training=True)"),
-        given={"w": _WEIGHTS.format(0.5, 1.5), "b": _WEIGHTS.format(-1.0, 1.0)},
+        calls=(
+            "F.batch_norm(x, None, None, w, b, True)",
+            "F.batch_norm(x, None, None, training=True)",
+            "F.batch_norm(planes, None, None, v, a, True)",
+            "F.batch_norm(channels_last, None, None, v, a, True)",
+        ),
+        given={
+            "w": _WEIGHTS.format(0.5, 1.5),
+            "b": _WEIGHTS.format(-1.0, 1.0),
+            "v": _PLANE_WEIGHTS.format(0.5, 1.5),
+            "a": _PLANE_WEIGHTS.format(-1.0, 1.0),
+            "planes": _PLANES,
+            "channels_last": f"{_PLANES}.contiguous(memory_format=torch.channels_last)",
+        },
+        kinds=("columns", "planes", "channels_last"),
         backward=_batch_norm_backward,
         node="NativeBatchNormBackward0",
         names=("input", "weight", "", "running_mean", "running_var"),

@@ -241,13 +241,14 @@ def _refresh() -> None:
         operation = every[name]
         rng = handle.rng if isinstance(operation.row, Op) and operation.row.random else operation.rng
         if operation.rng != rng or operation.min_numel != handle.min_numel or operation.min_numel is _MISSING:
-            sizes = thresholds.windows(
-                operation.row, found["vendor"], found["isa"], found["door"], handle.min_numel
-            )
-            for (mode, dtype), (low, high) in sizes.items():
-                never = (mode, dtype) in operation.missing
-                never |= rng == "torch" and (mode, dtype) in operation.different
-                operation.native.set_window(mode, dtype, None if never else low, high)
+            for kind in range(operation.native.kinds):
+                sizes = thresholds.windows(
+                    operation.row, found["vendor"], found["isa"], found["door"], handle.min_numel, kind
+                )
+                for (mode, dtype), (low, high) in sizes.items():
+                    never = (mode, dtype) in operation.missing
+                    never |= rng == "torch" and (mode, dtype) in operation.different
+                    operation.native.set_window(mode, dtype, None if never else low, high, kind)
             operation.min_numel = handle.min_numel
         if operation.rng != rng:
             operation.native.set_fast(rng == "fast")

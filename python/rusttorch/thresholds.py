@@ -22,7 +22,7 @@ DOOR_FLOOR = {1: 0, 2: 8192, 3: 32768}
 
 @functools.lru_cache(maxsize=1)
 def measured() -> dict[str, Any]:
-    """The shipped file: vendor, instruction set, op, dtype, mode, then ``[low, high]`` or null for never."""
+    """The shipped file: vendor, instruction set, op (and kind of input), dtype, mode, then ``[low, high]`` or null."""
     return json.loads(resources.files("rusttorch").joinpath("thresholds.json").read_text("utf-8"))
 
 
@@ -49,10 +49,12 @@ def _common(one: Any, other: Any) -> Any:
 
 
 def windows(
-    op: Row, vendor: str, isa: str, door: int, min_numel: int | None
+    op: Row, vendor: str, isa: str, door: int, min_numel: int | None, kind: int = 0
 ) -> dict[tuple[str, str], tuple[int | None, int | None]]:
-    """``(mode, dtype)`` to the sizes, inclusive, at which the kernel takes the call; low ``None`` means never."""
-    shipped = table(vendor, isa).get(op.name, {})
+    """``(mode, dtype)`` to the sizes, inclusive, at which the kernel takes the call, of an input of the kind at this
+    index; low ``None`` means never.
+    """
+    shipped = table(vendor, isa).get(op.sized[kind], {})
     result: dict[tuple[str, str], tuple[int | None, int | None]] = {}
     for mode in MODES:
         for dtype in op.dtypes:

@@ -243,6 +243,16 @@ pub trait NaryKernel: Sync {
         Ok(())
     }
 
+    /// How many kinds of inputs it tells apart whose sizes, at which it wins, differ.
+    fn kinds(&self) -> usize {
+        1
+    }
+
+    /// Of which kind an input is, in the order of the catalogue; `last` says that dimension 1 is innermost.
+    fn kind(&self, _sizes: &[i64], _last: bool) -> usize {
+        0
+    }
+
     /// Whether the operand at this index is changed in place. Like stock torch, it does not tell autograd.
     fn updates(&self, _index: usize) -> bool {
         false

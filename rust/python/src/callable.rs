@@ -629,13 +629,13 @@ impl Data {
         really: bool,
     ) -> Result<Py<PyAny>, Failure> {
         let (state, numbers) = (passed.state, arguments.numbers());
+        let input = passed.held.view(py, false, state.profiled)?;
+        let TensorView { dtype, layout, .. } = &input;
+        self.op.takes_input(passed.mode, *dtype, layout)?;
+        self.op.runs_under(py, state, *dtype)?;
         let given = [arguments.input].into_iter().chain(self.signature.operands(arguments));
         // SAFETY: arguments, which are alive during the call.
         let tensors: Vec<_> = given.map(|object| unsafe { nary::optional(py, object) }).collect();
-        let input = passed.held.view(py, false, state.profiled)?;
-        let TensorView { dtype, layout, .. } = &input;
-        self.op.takes(passed.mode, Some(*dtype), layout.numel())?;
-        self.op.runs_under(py, state, *dtype)?;
         kernel
             .accepts(*dtype, layout.sizes(), numbers)
             .map_err(|_| Decline::Kernel)?;
@@ -657,7 +657,7 @@ impl Data {
                 return Err(Decline::Kernel.into());
             }
             mode = Mode::Training;
-            self.op.takes(mode, Some(input.dtype), input.layout.numel())?;
+            self.op.takes_input(mode, input.dtype, &input.layout)?;
         }
         let outline = operands.outline(numbers)?;
         operands.inspect(runtime, numbers)?;

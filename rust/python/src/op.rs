@@ -82,11 +82,26 @@ impl Window {
         }
     }
 
+    fn set(&self, low: usize, high: usize) {
+        self.low.store(low, Relaxed);
+        self.high.store(high, Relaxed);
+    }
+
+    /// Becomes the smallest one around others.
+    fn surround<'a>(&self, others: impl Iterator<Item = &'a Self> + Clone) {
+        let low = others.clone().map(|window| window.low.load(Relaxed)).min();
+        let high = others.map(|window| window.high.load(Relaxed)).max();
+        self.set(low.unwrap_or(0), high.unwrap_or(usize::MAX));
+    }
+
     #[inline]
     fn contains(&self, numel: usize) -> bool {
         self.low.load(Relaxed) <= numel && numel <= self.high.load(Relaxed)
     }
 }
+
+/// By mode and type.
+type Windows = [[Window; 4]; 3];
 
 /// The strides of an elementwise result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,8 +165,10 @@ pub(crate) struct OpState {
     strides: Strides,
     /// The version of a new result, and by how much a call in place counts it up.
     versions: [usize; 2],
-    /// By mode and type.
-    windows: [[Window; 4]; 3],
+    /// By kind of input, where the kernel tells several apart; then by mode and type.
+    kinds: Vec<Windows>,
+    /// By mode and type, around those of all kinds.
+    windows: Windows,
     /// By type, around the windows of all modes.
     ever: [Window; 4],
     /// By type: whether stock torch's autocast is known to leave the operation alone.
@@ -239,6 +256,19 @@ impl OpState {
             None => windows.iter().any(|window| window.contains(numel)),
         };
         if taken { Ok(()) } else { Err(mode.outside()) }
+    }
+
+    /// The same of an input of this layout, where the kernel may tell several kinds apart.
+    pub(crate) fn takes_input(&self, mode: Mode, dtype: DType, layout: &Layout) -> Result<(), Decline> {
+        let windows = match self.nary_kernel() {
+            Some(kernel) if !self.kinds.is_empty() => &self.kinds[kernel.kind(layout.sizes(), !layout.is_contiguous())],
+            _ => &self.windows,
+        };
+        if windows[mode as usize][dtype as usize].contains(layout.numel()) {
+            Ok(())
+        } else {
+            Err(mode.outside())
+        }
     }
 
     /// Whether torch in this state leaves a tensor of this type to the operation as it is.
@@ -648,12 +678,18 @@ impl Op {
             _ => return Err(PyValueError::new_err(format!("strides: {strides:?} is not known"))),
         };
         let kernel = Work::find(kernel).ok_or_else(|| PyValueError::new_err(format!("no kernel {kernel:?}")))?;
+        let always = || std::array::from_fn(|_| std::array::from_fn(|_| Window::always()));
+        let kinds = match kernel {
+            Work::Nary(kernel) if kernel.kinds() > 1 => kernel.kinds(),
+            _ => 0,
+        };
         Ok(Self(Arc::new(OpState {
             name,
             kernel,
             strides,
             versions,
-            windows: std::array::from_fn(|_| std::array::from_fn(|_| Window::always())),
+            kinds: (0..kinds).map(|_| always()).collect(),
+            windows: always(),
             ever: std::array::from_fn(|_| Window::always()),
             autocast: std::array::from_fn(|_| AtomicBool::new(false)),
             probe: Mutex::new(None),
@@ -672,25 +708,42 @@ impl Op {
         &self.0.name
     }
 
+    /// How many kinds of inputs have sizes of their own.
+    #[getter]
+    fn kinds(&self) -> usize {
+        self.0.kinds.len().max(1)
+    }
+
     /// Sets the sizes, inclusive, at which the kernel takes calls of a mode ("forward", "inplace", "training") and a
-    /// dtype; `None` for `low` means never, for `high` no limit.
-    #[pyo3(signature = (mode, dtype, low, high=None))]
-    fn set_window(&self, mode: &str, dtype: &str, low: Option<usize>, high: Option<usize>) -> PyResult<()> {
+    /// dtype, and of inputs of one kind where the kernel tells several apart; `None` for `low` means never, for `high` no
+    /// limit.
+    #[pyo3(signature = (mode, dtype, low, high=None, kind=0))]
+    fn set_window(
+        &self,
+        mode: &str,
+        dtype: &str,
+        low: Option<usize>,
+        high: Option<usize>,
+        kind: usize,
+    ) -> PyResult<()> {
         let mode = Mode::NAMES.iter().position(|name| *name == mode);
         let dtype = DType::ALL.iter().position(|known| known.name() == dtype);
         let (Some(mode), Some(dtype)) = (mode, dtype) else {
             return Err(PyValueError::new_err("mode or dtype unknown"));
         };
-        let window = &self.0.windows[mode][dtype];
-        window.low.store(low.unwrap_or(usize::MAX), Relaxed);
-        window
-            .high
-            .store(if low.is_none() { 0 } else { high.unwrap_or(usize::MAX) }, Relaxed);
-        let modes = || self.0.windows.iter().map(|windows| &windows[dtype]);
-        let low = modes().map(|window| window.low.load(Relaxed)).min();
-        let high = modes().map(|window| window.high.load(Relaxed)).max();
-        self.0.ever[dtype].low.store(low.unwrap_or(0), Relaxed);
-        self.0.ever[dtype].high.store(high.unwrap_or(usize::MAX), Relaxed);
+        let OpState {
+            kinds, windows, ever, ..
+        } = &*self.0;
+        if kind >= kinds.len().max(1) {
+            return Err(PyValueError::new_err("no such kind of inputs"));
+        }
+        let of_kind = kinds.get(kind).unwrap_or(windows);
+        let (low, high) = low.map_or((usize::MAX, 0), |low| (low, high.unwrap_or(usize::MAX)));
+        of_kind[mode][dtype].set(low, high);
+        if !kinds.is_empty() {
+            windows[mode][dtype].surround(kinds.iter().map(|kind| &kind[mode][dtype]));
+        }
+        ever[dtype].surround(windows.iter().map(|windows| &windows[dtype]));
         Ok(())
     }
 

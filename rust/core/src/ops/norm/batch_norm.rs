@@ -51,6 +51,19 @@ impl NaryKernel for BatchNorm {
         accepts(sizes)
     }
 
+    fn kinds(&self) -> usize {
+        3
+    }
+
+    /// Columns, planes, and channels-last.
+    fn kind(&self, sizes: &[i64], last: bool) -> usize {
+        match sizes {
+            _ if last => 2,
+            [_, _, inner @ ..] if inner.iter().product::<i64>() != 1 => 1,
+            _ => 0,
+        }
+    }
+
     fn updates(&self, index: usize) -> bool {
         matches!(index, MEAN | VARIANCE)
     }
