@@ -443,8 +443,8 @@ every_type! {
     pointwise_with_team => check_all([Shape::Pointwise], [Geometry::flat(50_001)]);
     rows => check_all(ALONG, small_rows());
     rows_with_team => check_all(ALONG, large_rows());
-    along => check_all_along(ALONG, small_rows());
-    along_with_team => check_all_along(ALONG, large_rows());
+    several_results => check_all_along(ALONG, small_rows());
+    several_results_with_team => check_all_along(ALONG, large_rows());
 }
 
 #[test]
