@@ -28,6 +28,9 @@ _INTEGERS = {
     torch.float16: torch.int16,
 }
 
+#: Operations that give elements, and where they are.
+EXTREMES = ("argmax", "argmin", "max", "min")
+
 #: The most dimensions that kernels take.
 MAX_DIMS = 12
 
@@ -327,10 +330,10 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
     if not -len(sizes) <= call.dim < len(sizes):
         return False
     inner = math.prod(sizes[call.dim % len(sizes) + 1 :])
-    if op.name in ("argmax", "argmin", "max", "min"):
-        return True
     if op.name in BY_FORMULA:
         few = sizes[call.dim] if inner == 1 else inner
+        if op.name in EXTREMES:
+            return few >= 32 or x.numel() <= 1024
         return sizes[call.dim] > 1 and (few >= 8 or x.numel() <= 1024)
     short_rows = inner == 1 and sizes[call.dim] < 32 and x.numel() > 1024
     short_columns = inner > 1 and 2**14 <= x.numel() < 2**19

@@ -15,11 +15,10 @@ import rusttorch
 from rusttorch.catalog import CATALOG, Along
 
 ROWS = [row for row in CATALOG.values() if isinstance(row, Along)]
-EXTREMES = ("argmax", "argmin", "max", "min")
 
 all_rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 all_dtypes = pytest.mark.parametrize("dtype", [getattr(torch, name) for name in cases.DTYPES], ids=cases.DTYPES)
-extremes = pytest.mark.parametrize("name", EXTREMES)
+extremes = pytest.mark.parametrize("name", cases.EXTREMES)
 
 
 def ties(view: cases.View, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, torch.Tensor]]:

@@ -31,6 +31,8 @@ const NARROW: usize = 16;
 const SHORT: usize = 32;
 /// Numbers among which a place is looked for at once.
 const GROUP: usize = 64;
+/// Columns and elements of rows below which stock torch may be as fast.
+const FEW: usize = 32;
 /// Instructions of one element, for the choice of threads.
 const FLOPS: usize = 4;
 
@@ -236,6 +238,17 @@ fn is_ambiguous<T: RowElement>(src: &[T], found: &Found<T::Lane>) -> bool {
     its.is_some() && src.iter().any(|&x| sign(x).is_some_and(|sign| Some(sign) != its))
 }
 
+/// Why a geometry is better left to stock torch.
+fn accepts(geometry: Geometry) -> Result<(), &'static str> {
+    super::accepts(geometry)?;
+    let Geometry { dim, inner, .. } = geometry;
+    let few = if inner == 1 { dim } else { inner };
+    if few < FEW && geometry.len() > 1024 {
+        return Err("short rows");
+    }
+    Ok(())
+}
+
 /// The order's part of the names.
 pub(in crate::ops) trait Named: Order {
     /// Of where the extreme is.
@@ -278,7 +291,7 @@ impl<O: Named> AlongKernel for Arg<O> {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        super::accepts(geometry)
+        accepts(geometry)
     }
 
     fn forward(
@@ -328,7 +341,7 @@ impl<O: Named> AlongKernel for Extreme<O> {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        super::accepts(geometry)
+        accepts(geometry)
     }
 
     fn forward(
