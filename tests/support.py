@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 import rusttorch
-from rusttorch.catalog import CATALOG, Op
+from rusttorch.catalog import CATALOG, Along, Op
 
 ROOT = Path(rusttorch.__file__).parents[1]
 
@@ -135,7 +135,7 @@ def output(code: str, *arguments: str, timeout: float = 120, cwd: Path | None = 
 
 
 #: Operations whose gradient is stock torch's formula alone.
-BY_FORMULA = ("var", "std")
+BY_FORMULA = ("var", "std", *(name for name, row in CATALOG.items() if isinstance(row, Along)))
 
 
 def trained_runs(name: str) -> int:

@@ -110,7 +110,7 @@ def test_graph_looks_as_stock(name: str, text: str) -> None:
         x = leaf(name)
         y = evaluate(text, x)
         node = y.grad_fn
-        saved = sorted(key for key in dir(node) if key in ("_saved_self", "_saved_result"))
+        saved = sorted(key for key in dir(node) if key in ("_saved_self", "_saved_result", "_saved_indices"))
         return (
             y.requires_grad, y.is_leaf, y.output_nr, y._is_view(), y._version, node.name(),
             [(type(n).__name__, i) for n, i in node.next_functions], saved,

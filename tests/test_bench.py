@@ -428,7 +428,7 @@ def test_halves_are_tried_whole() -> None:
         )
 
 
-@pytest.mark.parametrize("call", [call for op in CATALOG.values() if not op.random for call in op.calls])
+@pytest.mark.parametrize("call", [call for op in CATALOG.values() if accuracy.has_error(op) for call in op.calls])
 def test_references_agree_with_stock(call: str) -> None:
     op = next(op for op in CATALOG.values() if call in op.calls)
     x = torch.linspace(-6, 6, 4096, dtype=torch.float64)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rusttorch import _rusttorch, patching, thresholds
-from rusttorch.catalog import CATALOG, EVERY, FLOATS, ROWS, TENSOR_OPS, Entrance, Op
+from rusttorch.catalog import CATALOG, EVERY, FLOATS, ROWS, TENSOR_OPS, Along, Entrance, Op
 
 ENTRANCES = [(op, entrance) for op in ROWS for entrance in op.parsed()]
 
@@ -53,7 +53,7 @@ def test_rows_are_complete(op: Op) -> None:
     assert set(op.dtypes) <= set(FLOATS)
     assert op.flops > 0
     assert set(op.choices) <= set(op.numbers)
-    numbers = {p.name for entrance in op.parsed() for p in entrance.parameters if p.role == "number"}
+    numbers = {p.name for entrance in op.parsed() for p in entrance.parameters if p.role in ("number", "flag")}
     assert numbers == set(op.numbers), "numbers that no entrance has"
     assert (op.noise is not None) == (op.saves == "mask")
     assert op.trains == (op.backward is not None)
@@ -63,6 +63,8 @@ def test_rows_are_complete(op: Op) -> None:
     parameters = list(inspect.signature(op.backward).parameters.values())
     # The gradient, what was saved, one or two, the dimension and the numbers.
     given = 3 + (op.saves == "both") + len(op.numbers)
+    if isinstance(op, Along):  # gradients, what was saved, the input's sizes
+        given = 4 + len(op.numbers)
     assert len(parameters) >= given, "the formula takes the numbers"
     assert all(p.default is not inspect.Parameter.empty for p in parameters[given:])
 
@@ -121,9 +123,10 @@ def required(op: Op, entrance: Entrance) -> dict[str, Any]:
 
 
 def same(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Calls it, with the same random numbers each time."""
+    """The result of a call, or the first of several, with the same random numbers each time."""
     torch.manual_seed(0)
-    return function(*args, **kwargs)
+    result = function(*args, **kwargs)
+    return result[0] if isinstance(result, tuple) else result
 
 
 @all_entrances
@@ -170,7 +173,7 @@ def test_numbers_default_to_torchs(op: Op) -> None:
     """Where an entrance lacks a parameter, the kernel gets what the others have as default."""
     for entrance in op.parsed():
         for p in entrance.parameters:
-            if p.role == "number" and not p.required:
+            if p.role in ("number", "flag") and not p.required:
                 default = op.choices[p.name].index(p.default) if p.name in op.choices else p.default
                 number = op.numbers[p.name]
                 # What is no number says that nothing was given.

@@ -109,7 +109,7 @@ def test_threads_do_not_change_results(call: Call, dtype: torch.dtype) -> None:
 def forms(call: Call, entrance: Entrance) -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
     """The ways to give an entrance this call's arguments, besides the input."""
     parameters = entrance.parameters[1:]
-    known = {p.name for p in parameters if p.role in ("number", "dim")}
+    known = {p.name for p in parameters if p.role in ("number", "flag", "dim")}
     given = {name: value for name, value in call.arguments if name in known}
     if any(p.required and p.name not in given for p in parameters):
         return
@@ -171,10 +171,18 @@ def test_entrances(call: Call, entrance: Entrance) -> None:
                 continue
             if not ran:
                 faults.append(f"{name}: the kernel did not run")
-            faults += [f"{name}: {fault}" for fault in cases.form_faults(mine.value, stock.value)]
-            if not torch.allclose(mine.value, stock.value, rtol=1e-4, atol=1e-6):
-                faults.append(f"{name}: {mine.value}, stock {stock.value}")
+            faults += [f"{name}: {fault}" for fault in result_faults(mine.value, stock.value)]
     assert not faults, cases.report(faults)
+
+
+def result_faults(mine: Any, stock: Any) -> Iterator[str]:
+    """What is wrong with results, one or several."""
+    if type(mine) is not type(stock):
+        yield f"type {type(mine)}, stock {type(stock)}"
+    for one, other in zip(cases.tensors(mine), cases.tensors(stock), strict=True):
+        yield from cases.form_faults(one, other)
+        if not torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True):
+            yield f"{one}, stock {other}"
 
 
 def stock_function(entrance: Entrance) -> Callable[..., Any]:
@@ -191,6 +199,8 @@ WRONG: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     ((), {"dim": (0, 1)}),
     ((), {"axis": 0}),
     ((), {"dim": 0, "keepdims": True}),
+    ((), {"dim": 0, "keepdim": 1}),
+    ((0, 1), {}),
     ((), {"dim": True}),
     ((), {"dim": 0, "dtype": torch.float64}),
     ((), {"dim": 0, "dtype": torch.float32}),
@@ -219,10 +229,8 @@ def test_unusual_arguments(entrance: Entrance) -> None:
         name = f"{entrance.path}{positional}{keywords}"
         if mine.error or stock.error:
             faults += [f"{name}: {fault}" for fault in cases.error_faults(mine, stock)]
-        elif isinstance(stock.value, torch.Tensor):
-            faults += [f"{name}: {fault}" for fault in cases.form_faults(mine.value, stock.value)]
-            if not torch.allclose(mine.value, stock.value, rtol=1e-4, atol=1e-6, equal_nan=True):
-                faults.append(f"{name}: {mine.value}, stock {stock.value}")
+        elif isinstance(stock.value, (torch.Tensor, tuple)):
+            faults += [f"{name}: {fault}" for fault in result_faults(mine.value, stock.value)]
     for wrong in ((), ([1.0],), (None,)):
         stock = cases.outcome(stock_function(entrance), *wrong)
         with cases.accelerated(op):
@@ -238,14 +246,16 @@ def test_out(op: Op) -> None:
     call = next(call for call in CALLS if call.op is op)
     for entrance in cases.entrances(op):
         if any(p.name == "out" for p in entrance.parameters):
-            out = torch.empty(0)
             arguments = {
                 p.name: dict(call.arguments)[p.name] for p in entrance.parameters if p.required and p.role != "input"
             }
+            stock = cases.tensors(stock_function(entrance)(x, **arguments))
+            out = tuple(torch.empty(0, dtype=result.dtype) for result in stock)
             with cases.accelerated(op) as runs:
-                assert stock_function(entrance)(x, **arguments, out=out) is out
+                filled = stock_function(entrance)(x, **arguments, out=out if len(out) > 1 else out[0])
+                assert all(one is other for one, other in zip(cases.tensors(filled), out, strict=True))
                 assert runs() == 0
-            assert torch.equal(out, stock_function(entrance)(x, **arguments))
+            assert all(map(torch.equal, out, stock))
 
 
 OTHER_DTYPES = [torch.int32, torch.int64, torch.uint8, torch.bool, torch.complex64, torch.complex128]

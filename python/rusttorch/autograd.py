@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .catalog import Nary, Op, Row
+from .catalog import Along, Nary, Op, Row
 
 #: What a call's forward pass needs beside its input. The node takes the input alone, and so has stock torch's edges.
 _call = threading.local()
@@ -20,6 +20,8 @@ def make_apply(op: Op | Nary, native: Any) -> Callable[..., Any]:
     """``apply(input, dim, *numbers)`` of the row's autograd function; for several tensors ``input`` are those."""
     if isinstance(op, Nary):
         return _make_nary(op, native)
+    if isinstance(op, Along):
+        return _make_along(op, native)
     return _make_masked(op, native) if op.random else _make_plain(op, native)
 
 
@@ -47,6 +49,41 @@ def _make_plain(op: Op, native: Any) -> Callable[..., Any]:
 
     names = ("self", "result") if saves_both else (("result",) if saves_result else ("self",))
     return _function(op, forward, backward, names)
+
+
+def _make_along(op: Along, native: Any) -> Callable[..., Any]:
+    """Saves what stock torch saves; the gradient is its formula."""
+    import torch
+
+    formula, forward_kernel = op.backward, native.forward
+    pack = getattr(torch.return_types, op.pack) if op.pack else tuple
+    names = {"indices": ("indices",), "input": ("self",)}.get(op.saves, ("self", "result"))
+
+    def forward(ctx: Any, input: Any) -> Any:
+        ctx.dim, ctx.numbers = dim, numbers = _call.arguments
+        results = _given(op, input, forward_kernel(input, dim, numbers))
+        results = results if isinstance(results, tuple) else (results,)
+        indices = [result for result in results if not result.dtype.is_floating_point]
+        ctx.mark_non_differentiable(*indices)
+        ctx.set_materialize_grads(False)
+        ctx.sizes, ctx.differentiable = input.shape, len(results) - len(indices)
+        saved = {"indices": indices, "input": (input,)}.get(op.saves, (input, *results))
+        ctx.save_for_backward(*saved)
+        return tuple(results) if len(results) > 1 else results[0]
+
+    def backward(ctx: Any, *grads: Any) -> Any:
+        grads = grads[: ctx.differentiable]
+        if all(grad is None for grad in grads):
+            return None
+        return formula(grads, ctx.saved_tensors, ctx.sizes, ctx.dim, *ctx.numbers[: len(op.numbers)])
+
+    apply = _function(op, forward, backward, names)
+
+    def packed(*arguments: Any) -> Any:
+        results = apply(*arguments)
+        return pack(results) if isinstance(results, tuple) else results
+
+    return packed
 
 
 def _make_masked(op: Op, native: Any) -> Callable[..., Any]:

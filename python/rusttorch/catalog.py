@@ -50,6 +50,9 @@ ROLES = {
     "found_inf": "absent",
 }
 
+#: Numbers that stock torch takes as true or false only.
+FLAGS = ("keepdim", "unbiased")
+
 #: Where an entrance lives: its prefix, the module, the attribute that owns it.
 OWNERS = {
     "F": ("torch.nn.functional", None),
@@ -171,7 +174,9 @@ class Row:
     def _role(self, name: str) -> tuple[str, int]:
         """What a parameter means, and its index."""
         names = list(self.numbers)
-        return ("number", names.index(name)) if name in names else (ROLES[name], 0)
+        if name not in names:
+            return ROLES[name], 0
+        return ("flag" if name in FLAGS else "number"), names.index(name)
 
     def _parse(self, signature: str) -> Entrance:
         signature, _, inner = (part.strip() for part in signature.partition("->"))
@@ -275,6 +280,31 @@ class Op(Row):
     def trains(self) -> bool:  # type: ignore[override]
         """Whether there is a kernel for inputs that require a gradient."""
         return self.saves != "nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Along(Op):
+    """One operation along a dimension whose results, one or several of one shape, are numbers, indices, or both.
+
+    ``pack``
+        the name in ``torch.return_types`` of what several results are; a tuple where there is none.
+    ``saves``
+        as of `Op`; or the ``"indices"``, which are the last result; or ``"nothing"`` where no result has a gradient.
+    ``backward``
+        as of `Op`, from ``(grads, saved, sizes, dim, *numbers)``: the gradients of the results that have one, ``None`` for
+        what nobody asked for, what was saved, and the input's sizes.
+
+    Where torch takes the input alone as another overload, with other results, it trains along a dimension only.
+    """
+
+    saves: Literal["input", "both", "indices", "nothing"]  # type: ignore[assignment]
+    pack: str = ""
+    shape: Literal["reduce"] = "reduce"  # type: ignore[assignment]
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws random numbers: none does."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -428,6 +458,13 @@ def _std_backward(
 ) -> Any:
     grad = (grad / (result * 2)).masked_fill_(result == 0, 0)  # which keeps the strides
     return _var_backward(grad, saved, dim, keepdim, unbiased, correction)
+
+
+def _extreme_backward(grads: Any, saved: Any, sizes: Any, dim: int, keepdim: float) -> Any:
+    (grad,), (indices,) = grads, saved
+    if not keepdim and len(sizes):
+        grad, indices = grad.unsqueeze(dim), indices.unsqueeze(dim)
+    return grad.new_zeros(sizes).scatter(dim, indices, grad)
 
 
 def _unary(name: str, *aliases: str, inplace: bool = True) -> tuple[str, ...]:
@@ -713,6 +750,35 @@ ROWS: tuple[Op, ...] = (
         backward=_std_backward,
         node="StdBackward0",
         flops=8,
+    ),
+    *(
+        Along(
+            name,
+            (f"torch.{name}(input, dim=None, keepdim=False, *, out=None)", f"Tensor.{name}(self, dim=None, keepdim=False)"),
+            calls=(f"torch.{name}(x, -1)", f"torch.{name}(x, 0, keepdim=True)"),
+            numbers={"keepdim": 0.0},
+            saves="nothing",
+            backward=None,
+            node="",
+            flops=4,
+            exactness="bits",
+        )
+        for name in ("argmax", "argmin")
+    ),
+    *(
+        Along(
+            name,
+            (f"torch.{name}(input, dim, keepdim=False, *, out=None)", f"Tensor.{name}(self, dim, keepdim=False)"),
+            calls=(f"torch.{name}(x, -1).values", f"torch.{name}(x, 0, keepdim=True).values"),
+            numbers={"keepdim": 0.0},
+            pack=name,
+            saves="indices",
+            backward=_extreme_backward,
+            node=f"{name.capitalize()}Backward0",
+            flops=4,
+            exactness="bits",
+        )
+        for name in ("max", "min")
     ),
     Op(
         "glu",

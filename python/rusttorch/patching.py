@@ -16,7 +16,7 @@ import wrapt
 
 from . import _rusttorch, compat, memory, thresholds
 from .autograd import make_apply
-from .catalog import EVERY, Entrance, Nary, Op, Row, Step, holder
+from .catalog import EVERY, Along, Entrance, Nary, Op, Row, Step, holder
 from .log import logger, warn
 from .runtime import ALL_DTYPES, AUTOCAST, UnavailableError, announce, open_runtime, torch_version, without_modes
 from .selfcheck import different, failures, missing, untouched
@@ -128,7 +128,12 @@ def _inner(entrance: Entrance, stock: Any) -> tuple[Any, Any, list[tuple[int, An
 def _build(row: Row) -> Operation:
     kernel, choices = row.kernel or row.name, {}
     if isinstance(row, Op):
-        native = _rusttorch.Op(row.name, kernel, row.strides, row.versions)
+        pack = None
+        if isinstance(row, Along) and row.pack:
+            import torch
+
+            pack = getattr(torch.return_types, row.pack)
+        native = _rusttorch.Op(row.name, kernel, row.strides, row.versions, pack)
         # A backward pass that sees the input has to lie in memory as it does: that of a reduction does by its formula.
         copies = row.saves == "result" or row.shape == "reduce"
     else:

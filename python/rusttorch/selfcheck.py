@@ -123,7 +123,8 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
         torch.default_generator.set_state(state)
         x = torch.linspace(0.25, 0.75, 24).to(getattr(torch, dtype)).view(2, 12)
         for site in operation.sites:
-            results.append(site.stock(x.clone(), **_needed(row, site.entrance)))
+            result = site.stock(x.clone(), **_needed(row, site.entrance))
+            results += result if isinstance(result, tuple) else (result,)
         leaf = x.clone().requires_grad_(row.trains)
         result = eval(row.calls[0], row.scope(leaf))
         results.append(result.detach())

@@ -7,7 +7,7 @@ import json
 from importlib import resources
 from typing import Any
 
-from .catalog import Row, Step
+from .catalog import Along, Row, Step
 
 MODES = ("forward", "inplace", "training")
 
@@ -64,8 +64,8 @@ def windows(
             if min_numel is not None:
                 result[mode, dtype] = (min_numel, None)
                 continue
-            # An optimizer's step saves reading and writing, whatever the numbers are.
-            fallback = None if dtype in MEASURED_ONLY and not isinstance(op, Step) else DEFAULT[mode]
+            # An optimizer's step saves reading and writing, and comparing costs the same, whatever the numbers are.
+            fallback = None if dtype in MEASURED_ONLY and not isinstance(op, (Along, Step)) else DEFAULT[mode]
             window = shipped.get(dtype, {}).get(mode, fallback)
             low, high = window if window is not None else (None, None)
             if low is not None:

@@ -1,7 +1,7 @@
 //! Every kernel of the list: forward and backward, in each element type, at a few sizes, with each instruction set of
 //! this machine. `cargo bench -p rusttorch-core -- '^softmax/.*float32'` selects.
 
-use core::{cell::LazyCell, time::Duration};
+use core::{cell::LazyCell, mem::MaybeUninit, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use half::{bf16, f16};
@@ -11,7 +11,9 @@ use rusttorch_core::{
     dtype::{Element, Target, View, ViewMut},
     float::Float,
     isa::{Baseline, Isa},
-    kernel::{Exec, Geometry, Kernel, Parameter, RandomKernel, Shape, StepKernel},
+    kernel::{
+        AlongKernel, Exec, Geometry, Kernel, Kind, MAX_RESULTS, Parameter, RandomKernel, Shape, Slot, StepKernel,
+    },
     ops,
     parallel::{Serial, Team},
     random::{Mt19937, Source},
@@ -89,6 +91,9 @@ where
                             kernel.forward(&exec, src, dst, geometry, &[]);
                         });
                     });
+                    if !kernel.differentiates() {
+                        continue;
+                    }
                     group.throughput(bytes(result_len + 2 * len));
                     group.bench_function(id("backward"), |b| {
                         let mut gradient = input.clone();
@@ -98,6 +103,43 @@ where
                         });
                     });
                 }
+            }
+        }
+    }
+    group.finish();
+}
+
+/// One kernel along a dimension that has several results, or indices.
+fn bench_along<T: Element>(c: &mut Criterion, kernel: &dyn AlongKernel)
+where
+    for<'a> View<'a>: From<&'a [T]>,
+    for<'a> Target<'a>: From<&'a mut [T]>,
+{
+    let mut group = c.benchmark_group(kernel.name());
+    for len in SIZES {
+        let input = values::<T>(len);
+        for (of, geometry) in geometries(kernel.shape(), len) {
+            let result_len = geometry.outer * kernel.shape().result_dim(geometry.dim) * geometry.inner;
+            let mut values = [(); MAX_RESULTS].map(|()| values::<T>(result_len));
+            let mut indices = [(); MAX_RESULTS].map(|()| vec![MaybeUninit::uninit(); result_len]);
+            group.throughput(Throughput::Bytes((len * size_of::<T>()) as u64));
+            for isa in Isa::available() {
+                let exec = Exec::new(isa, &Serial);
+                let name = format!("forward/{}/{of}/{}/serial", T::DTYPE.name(), isa.name());
+                group.bench_function(BenchmarkId::new(name, len), |b| {
+                    b.iter(|| {
+                        let kinds = kernel.results(false);
+                        let mut places = values.iter_mut().zip(&mut indices);
+                        let slots = core::array::from_fn(|at| {
+                            let (values, indices) = places.next()?;
+                            Some(match kinds.get(at)? {
+                                Kind::Values => Slot::Values((&mut values[..]).into()),
+                                Kind::Indices => Slot::Indices(indices),
+                            })
+                        });
+                        kernel.forward(&exec, (&input[..]).into(), slots, geometry, &[])
+                    });
+                });
             }
         }
     }
@@ -189,6 +231,10 @@ fn kernels(c: &mut Criterion) {
         bench::<f64>(c, kernel);
         bench::<bf16>(c, kernel);
         bench::<f16>(c, kernel);
+    }
+    for &kernel in ops::ALONG_KERNELS {
+        bench_along::<f32>(c, kernel);
+        bench_along::<bf16>(c, kernel);
     }
     for &kernel in ops::RANDOM_KERNELS {
         bench_random::<f32>(c, kernel);

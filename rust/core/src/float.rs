@@ -82,6 +82,12 @@ pub trait Float:
     fn larger(self, other: Self) -> Self {
         if self > other { self } else { other }
     }
+
+    /// The smaller of two numbers, a NaN in `self` being lost.
+    #[inline(always)]
+    fn smaller(self, other: Self) -> Self {
+        if self < other { self } else { other }
+    }
 }
 
 /// Implements [`Float`] for a type: each function by its name.

@@ -142,6 +142,67 @@ pub trait Kernel: Sync {
     fn backward(&self, exec: &Exec, grad: View, saved: View, dst: Target, geometry: Geometry, numbers: &[f64]);
 }
 
+/// What one of several results holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Numbers of the input's type.
+    Values,
+    /// Places along the dimension.
+    Indices,
+}
+
+/// Where one of several results goes, to be written in full.
+#[derive(Debug)]
+pub enum Slot<'a> {
+    /// See [`Kind::Values`].
+    Values(Target<'a>),
+    /// See [`Kind::Indices`].
+    Indices(&'a mut [MaybeUninit<i64>]),
+}
+
+/// The most results that an operation has.
+pub const MAX_RESULTS: usize = 2;
+
+/// An operation along a dimension whose results, one or several of one shape, are numbers, places along the dimension, or
+/// both. Gradients are torch's.
+///
+/// `numbers` are as of [`Kernel`].
+///
+/// # Panics
+/// `forward` panics where slices differ in length from what `geometry` says, or the results from what they should be, and
+/// may where `geometry` is empty.
+pub trait AlongKernel: Sync {
+    /// torch's name.
+    fn name(&self) -> &'static str;
+
+    /// Any but [`Shape::Pointwise`].
+    fn shape(&self) -> Shape;
+
+    /// What the results are along a dimension, or, if `whole`, where none is given and all elements are one row; none
+    /// where the call needs a dimension.
+    fn results(&self, whole: bool) -> &'static [Kind];
+
+    /// # Errors
+    /// The reason why these parameters are not for this kernel.
+    fn accepts(&self, _geometry: Geometry, _numbers: &[f64]) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Writes the results of `src`.
+    ///
+    /// # Errors
+    /// The reason why these elements are not for this kernel, which tells but at the sight of them: then the results may
+    /// not be written.
+    fn forward(
+        &self,
+        exec: &Exec,
+        src: View,
+        results: [Option<Slot>; MAX_RESULTS],
+        geometry: Geometry,
+        numbers: &[f64],
+    ) -> Result<(), &'static str>;
+}
+
 /// An operation on every element by itself, with random numbers, with its gradient.
 ///
 /// `numbers` are as of [`Kernel`]. Random numbers do not depend on the team.

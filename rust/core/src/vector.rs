@@ -43,6 +43,9 @@ pub trait Vector: Copy + Debug {
     /// The larger numbers; `other`'s where one is NaN.
     #[must_use]
     fn larger(self, other: Self) -> Self;
+    /// The smaller numbers; `other`'s where one is NaN.
+    #[must_use]
+    fn smaller(self, other: Self) -> Self;
 }
 
 /// A register without instructions of its own.
@@ -109,6 +112,17 @@ macro_rules! array {
                     }
                 }))
             }
+
+            #[inline(always)]
+            fn smaller(self, other: Self) -> Self {
+                Self(core::array::from_fn(|i| {
+                    if self.0[i] < other.0[i] {
+                        self.0[i]
+                    } else {
+                        other.0[i]
+                    }
+                }))
+            }
         }
     };
 }
@@ -130,7 +144,7 @@ mod x86 {
     macro_rules! vector {
         (
             $name:ident: $register:ident of $lanes:literal $lane:ident, $isa:ident,
-            $set:ident $load:ident $($widen:ident)? ($load_singles:ident) $store:ident $add:ident $sub:ident $mul:ident $mul_add:ident $max:ident
+            $set:ident $load:ident $($widen:ident)? ($load_singles:ident) $store:ident $add:ident $sub:ident $mul:ident $mul_add:ident $max:ident $min:ident
         ) => {
             #[doc = concat!("A register of ", stringify!($isa), ".")]
             #[derive(Clone, Copy, Debug)]
@@ -202,18 +216,28 @@ mod x86 {
                     // SAFETY: `self` is the proof of the instruction set.
                     Self(unsafe { $max(self.0, other.0) })
                 }
+
+                #[inline(always)]
+                fn smaller(self, other: Self) -> Self {
+                    // SAFETY: `self` is the proof of the instruction set.
+                    Self(unsafe { $min(self.0, other.0) })
+                }
             }
         };
     }
 
     vector!(F32x8: __m256 of 8 f32, Avx2,
-        _mm256_set1_ps _mm256_loadu_ps (_mm256_loadu_ps) _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_fmadd_ps _mm256_max_ps);
+        _mm256_set1_ps _mm256_loadu_ps (_mm256_loadu_ps) _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_fmadd_ps _mm256_max_ps
+        _mm256_min_ps);
     vector!(F64x4: __m256d of 4 f64, Avx2,
-        _mm256_set1_pd _mm256_loadu_pd _mm256_cvtps_pd (_mm_loadu_ps) _mm256_storeu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_fmadd_pd _mm256_max_pd);
+        _mm256_set1_pd _mm256_loadu_pd _mm256_cvtps_pd (_mm_loadu_ps) _mm256_storeu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_fmadd_pd _mm256_max_pd
+        _mm256_min_pd);
     vector!(F32x16: __m512 of 16 f32, Avx512,
-        _mm512_set1_ps _mm512_loadu_ps (_mm512_loadu_ps) _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_fmadd_ps _mm512_max_ps);
+        _mm512_set1_ps _mm512_loadu_ps (_mm512_loadu_ps) _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_fmadd_ps _mm512_max_ps
+        _mm512_min_ps);
     vector!(F64x8: __m512d of 8 f64, Avx512,
-        _mm512_set1_pd _mm512_loadu_pd _mm512_cvtps_pd (_mm256_loadu_ps) _mm512_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_fmadd_pd _mm512_max_pd);
+        _mm512_set1_pd _mm512_loadu_pd _mm512_cvtps_pd (_mm256_loadu_ps) _mm512_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_fmadd_pd _mm512_max_pd
+        _mm512_min_pd);
 }
 
 #[cfg(test)]
@@ -224,7 +248,7 @@ mod tests {
     struct All;
 
     impl Program for All {
-        type Output = [[f64; 16]; 8];
+        type Output = [[f64; 16]; 11];
 
         fn run<S: Simd>(self, simd: S) -> Self::Output {
             let numbers: Vec<f32> = (0..16).map(|i| 1.5 - i as f32).collect();
@@ -249,6 +273,9 @@ mod tests {
                 of(&|x| x.larger(two)),
                 of(&|x| x.larger(S::F32::splat(simd, f32::NAN))),
                 of(&|x| S::F32::splat(simd, f32::NAN).larger(x)),
+                of(&|x| x.smaller(two)),
+                of(&|x| x.smaller(S::F32::splat(simd, f32::NAN))),
+                of(&|x| S::F32::splat(simd, f32::NAN).smaller(x)),
             ]
         }
     }
@@ -257,15 +284,28 @@ mod tests {
     fn lanes_compute_as_numbers() {
         let numbers: [f64; 16] = core::array::from_fn(|i| 1.5 - i as f64);
         for isa in Isa::available() {
-            let [wide, sum, difference, product, fused, larger, nan, number] = isa.run(All);
+            let [
+                wide,
+                sum,
+                difference,
+                product,
+                fused,
+                larger,
+                nan,
+                number,
+                smaller,
+                small_nan,
+                small_number,
+            ] = isa.run(All);
             assert_eq!(wide, numbers);
             assert_eq!(sum, numbers.map(|x| x + 2.0));
             assert_eq!(difference, numbers.map(|x| x - 2.0));
             assert_eq!(product, numbers.map(|x| x * 2.0));
             assert_eq!(fused, numbers.map(|x| x * x + 2.0));
             assert_eq!(larger, numbers.map(|x| x.max(2.0)));
-            assert!(nan.iter().all(|x| x.is_nan()));
-            assert_eq!(number, numbers);
+            assert_eq!(smaller, numbers.map(|x| x.min(2.0)));
+            assert!(nan.iter().chain(&small_nan).all(|x| x.is_nan()));
+            assert_eq!([number, small_number], [numbers; 2]);
         }
     }
 }

@@ -5,6 +5,7 @@ mod common;
 
 use arbitrary::{Arbitrary, Unstructured};
 use common::{
+    along,
     kernel::{Call, Case, Uneven},
     nary,
     number::{Number, numbers, random},
@@ -13,7 +14,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 use rusttorch_core::{
     isa::Isa,
-    kernel::{Exec, Geometry, Kernel, Shape},
+    kernel::{AlongKernel, Exec, Geometry, Kernel, Shape},
     ops,
     parallel::{Serial, Team},
 };
@@ -327,6 +328,89 @@ fn large_rows() -> Vec<Geometry> {
     .to_vec()
 }
 
+/// The results of a row: values, and indices.
+fn along_row(name: &str, x: &[f64]) -> (Vec<f64>, Vec<i64>) {
+    let first = |beats: &dyn Fn(f64, f64) -> bool| {
+        (1..x.len()).fold(0, |best, at| {
+            let further = beats(x[at], x[best]) || x[at].is_nan() && !x[best].is_nan();
+            if further { at } else { best }
+        })
+    };
+    let (largest, smallest) = (first(&|a, b| a > b), first(&|a, b| a < b));
+    match name {
+        "argmax" => (vec![], vec![largest as i64]),
+        "argmin" => (vec![], vec![smallest as i64]),
+        "max" => (vec![x[largest]], vec![largest as i64]),
+        "min" => (vec![x[smallest]], vec![smallest as i64]),
+        _ => panic!("{name} needs a reference here"),
+    }
+}
+
+/// Numbers of which many are equal, some zeros have a sign, and a few are infinite or none.
+fn ties<T: Number>(len: usize) -> Vec<T> {
+    let special = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+    random(len, len as u64)
+        .map(|bits| match bits % 601 {
+            few @ 0..3 => special[few as usize],
+            other => (other % 5) as f64 * if bits & 1024 == 0 { 0.5 } else { -0.5 },
+        })
+        .map(T::of)
+        .collect()
+}
+
+/// Checks one geometry: the references, every instruction set, and the two teams.
+fn check_along<T: Number>(kernel: &dyn AlongKernel, geometry: Geometry, x: &[T]) {
+    let name = kernel.name();
+    if kernel.accepts(geometry, &[]).is_err() {
+        return;
+    }
+    let what = format!("{name}, {:?}, {geometry:?}", T::DTYPE);
+    let wide: Vec<f64> = x.iter().map(|x| x.wide()).collect();
+    let of = |which: &dyn Fn((Vec<f64>, Vec<i64>)) -> Vec<f64>, count| {
+        by_row(&[&wide], geometry, &[geometry.dim], count, |rows| {
+            which(along_row(name, &rows[0]))
+        })
+    };
+    let values = of(&|(values, _)| values, along_row(name, &wide[..1]).0.len());
+    let indices = of(&|(_, indices)| indices.into_iter().map(|at| at as f64).collect(), 1);
+    for isa in Isa::available() {
+        for team in [&Serial as &dyn Team, &Uneven(3)] {
+            let exec = Exec::new(isa, team);
+            let got = along::call(kernel, &exec, x, geometry, false, &[], (T::of(7.0), -7)).expect(&what);
+            let same = got.values.iter().zip(&values).all(|(got, want)| {
+                let bits = got.bits() == T::of(*want).bits();
+                bits || got.wide().is_nan() && want.is_nan()
+            });
+            assert!(same && got.values.len() == values.len(), "{what}, {}", isa.name());
+            let got: Vec<f64> = got.indices.iter().map(|&at| at as f64).collect();
+            assert_eq!(got, indices, "{what}, {}", isa.name());
+        }
+    }
+}
+
+fn check_all_along<T: Number>(_: &[Shape], geometries: &[Geometry]) {
+    for &kernel in ops::ALONG_KERNELS {
+        for &geometry in geometries {
+            check_along(kernel, geometry, &ties::<T>(geometry.len()));
+            check_along(kernel, geometry, &input::<T>("", geometry.len(), 3));
+        }
+    }
+}
+
+/// Which of the zeros it is depends on the order in which stock torch compares.
+#[test]
+fn extremes_of_all_are_refused_between_zeros() {
+    let exec = Exec::new(Isa::detect(), &Serial);
+    for name in ["max", "min"] {
+        let kernel = ops::find_along(name).unwrap();
+        let run = |x: &[f32]| along::call(kernel, &exec, x, Geometry::flat(x.len()), true, &[], (7.0, -7));
+        let towards = if name == "max" { -1.0 } else { 1.0 };
+        assert!(run(&[towards, 0.0, -0.0]).is_none());
+        assert!(run(&[towards, -0.0, -0.0]).is_some_and(|got| got.values[0].is_sign_negative()));
+        assert_eq!(run(&[-towards, 0.0, -0.0]).unwrap().values, [-towards]);
+    }
+}
+
 macro_rules! every_type {
     ($($test:ident => $check:ident($shapes:expr, $geometries:expr);)*) => {
         $(
@@ -359,6 +443,8 @@ every_type! {
     pointwise_with_team => check_all([Shape::Pointwise], [Geometry::flat(50_001)]);
     rows => check_all(ALONG, small_rows());
     rows_with_team => check_all(ALONG, large_rows());
+    several_results => check_all_along(ALONG, small_rows());
+    several_results_with_team => check_all_along(ALONG, large_rows());
 }
 
 #[test]
@@ -368,6 +454,10 @@ fn names_are_unique_and_found() {
         assert_eq!(ops::find(kernel.name()).unwrap().name(), kernel.name());
     }
     assert!(ops::find("nothing").is_none());
+    for kernel in ops::ALONG_KERNELS {
+        assert_eq!(ops::find_along(kernel.name()).unwrap().name(), kernel.name());
+        assert!(ops::find(kernel.name()).is_none());
+    }
 }
 
 #[test]
@@ -392,12 +482,23 @@ fn any_case() -> impl Strategy<Value = Case> {
     prop::collection::vec(any::<u8>(), 200).prop_map(|bytes| Case::arbitrary(&mut Unstructured::new(&bytes)).unwrap())
 }
 
+fn any_along_case() -> impl Strategy<Value = along::Case> {
+    prop::collection::vec(any::<u8>(), 200)
+        .prop_map(|bytes| along::Case::arbitrary(&mut Unstructured::new(&bytes)).unwrap())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     /// Whatever the numbers and their bits.
     #[test]
     fn any_call_gives_the_same_everywhere(case in any_case()) {
+        case.check();
+    }
+
+    /// The same of those that have several results, or indices.
+    #[test]
+    fn any_call_along_a_dimension_gives_the_same_everywhere(case in any_along_case()) {
         case.check();
     }
 }

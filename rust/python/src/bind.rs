@@ -61,6 +61,8 @@ enum Role {
     False,
     /// The kernel's number at this index.
     Number(usize),
+    /// As above: true or false, and no other number.
+    Flag(usize),
     /// As above, where `None` stands for the default.
     Optional(usize),
     /// As above: the index of the string among these.
@@ -87,6 +89,8 @@ pub(crate) struct Signature {
     count: usize,
     /// Whether the one argument that must be given is the input, in front.
     simple: bool,
+    /// Whether the input alone is an overload of its own, in which all elements are one row.
+    pub(crate) alone: bool,
     /// Whether an argument can ask for work in place.
     pub(crate) inplace: bool,
     /// The parameters that are tensors beside the input, in the kernel's order, and whether they may require no gradient.
@@ -122,13 +126,14 @@ impl Arguments {
 
 impl Signature {
     /// From `(name, role, index, required, keyword_only, choices)` each, the default `dim`, and the kernel's numbers
-    /// where the signature has no parameter or the call no argument for them.
-    pub(crate) fn new(parameters: &Bound<'_, PyAny>, dim: Option<i64>, numbers: &[f64]) -> PyResult<Self> {
+    /// where the signature has no parameter or the call no argument for them; `alone` is as of the field.
+    pub(crate) fn new(parameters: &Bound<'_, PyAny>, dim: Option<i64>, numbers: &[f64], alone: bool) -> PyResult<Self> {
         let mut signature = Self {
             dim,
             numbers: [0.0; MAX_NUMBERS],
             count: numbers.len(),
             simple: true,
+            alone,
             ..Self::default()
         };
         if numbers.len() > MAX_NUMBERS {
@@ -148,11 +153,12 @@ impl Signature {
                 "ignored" => Role::Ignored,
                 "true" => Role::True,
                 "false" => Role::False,
-                "number" | "optional" | "sizes" if index >= numbers.len() => {
+                "number" | "flag" | "optional" | "sizes" if index >= numbers.len() => {
                     return Err(PyValueError::new_err("no such number"));
                 }
                 "number" if choices.is_empty() => Role::Number(index),
                 "number" => Role::Choice(index, choices),
+                "flag" => Role::Flag(index),
                 "optional" => Role::Optional(index),
                 "sizes" => {
                     signature.sizes = Some(signature.parameters.len());
@@ -180,7 +186,7 @@ impl Signature {
                 "the first of up to eight parameters is the input",
             ));
         }
-        signature.simple = signature.parameters[1..].iter().all(|parameter| !parameter.required);
+        signature.simple = alone || signature.parameters[1..].iter().all(|parameter| !parameter.required);
         signature.inplace = signature.parameters.iter().any(|p| matches!(p.role, Role::Inplace));
         Ok(signature)
     }
@@ -268,6 +274,10 @@ impl Signature {
                 set(bound, &self.parameters[index].role, &value)?;
             }
         }
+        if self.alone && bound.dim.is_none() {
+            let input = !bound.input.is_null() && bound.given.iter().filter(|given| !given.is_null()).count() == 1;
+            return if input { Ok(()) } else { Err(Decline::Arguments) };
+        }
         let missing = self
             .parameters
             .iter()
@@ -319,6 +329,7 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
         Role::Dtype => bound.dtype = value.as_ptr(),
         Role::Inplace => bound.inplace = boolean(value)?,
         Role::Number(index) => bound.numbers[*index] = number(value)?,
+        Role::Flag(index) => bound.numbers[*index] = f64::from(u8::from(boolean(value)?)),
         Role::Optional(_) if value.is_none() => {}
         Role::Optional(index) => {
             let number = number(value)?;

@@ -352,6 +352,7 @@ fn holds_inside(reason: Decline) -> bool {
             | Decline::Negative
             | Decline::Layout
             | Decline::Kernel
+            | Decline::Elements
     )
 }
 
@@ -392,7 +393,7 @@ impl Data {
             if !outline.dense {
                 return Err(Decline::Layout);
             }
-            let recorded = runtime.state.grad() && outline.requires_grad();
+            let recorded = self.op.recorded && runtime.state.grad() && outline.requires_grad();
             self.takes(recorded, Some(dtype), outline.numel)?;
             Ok(Some(recorded))
         }
@@ -490,7 +491,7 @@ impl Data {
         } else {
             Some(runtime.state.read()?)
         };
-        let recorded = runtime.state.grad() && held.requires_grad(py)?;
+        let recorded = self.op.recorded && runtime.state.grad() && held.requires_grad(py)?;
         self.takes(recorded, None, held.numel(py)?)?;
         Ok((recorded, state))
     }
@@ -521,6 +522,8 @@ impl Data {
         };
         let mode = match (recorded, self.inplace || arguments.inplace) {
             (true, true) => return Err(Decline::TrainingInplace),
+            // The gradient is that of calls along a dimension.
+            (true, false) if self.signature.alone && arguments.dim.is_none() => return Err(Decline::Training),
             (true, false) => Mode::Training,
             (false, true) => Mode::Inplace,
             (false, false) => Mode::Forward,
@@ -953,7 +956,7 @@ pub(crate) fn make(
         signature: if step {
             Signature::default()
         } else {
-            Signature::new(parameters, dim, &numbers)?
+            Signature::new(parameters, dim, &numbers, op.get().0.has_overload())?
         },
         step: step.then(|| StepSignature::new(parameters, numbers)).transpose()?,
         inplace,

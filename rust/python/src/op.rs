@@ -15,18 +15,20 @@ use pyo3::{
     exceptions::{PyException, PyRuntimeError, PyValueError},
     ffi,
     prelude::*,
-    types::PyDict,
+    types::{PyDict, PyTuple},
 };
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
-    kernel::{Exec, Geometry, Kernel, NaryKernel, RandomKernel, Shape, StepKernel},
+    kernel::{
+        AlongKernel, Exec, Geometry, Kernel, Kind, MAX_RESULTS, NaryKernel, RandomKernel, Shape, Slot, StepKernel,
+    },
     layout::{Layout, MAX_DIMS},
     ops,
     random::{Mt19937, Source},
 };
 use rusttorch_torch::{
     decline::Decline,
-    doors::{Held, TensorView},
+    doors::{Held, NewTensor, TensorView},
     state::State,
 };
 
@@ -118,6 +120,7 @@ enum Strides {
 #[derive(Clone, Copy)]
 enum Work {
     Plain(&'static dyn Kernel),
+    Along(&'static dyn AlongKernel),
     Random(&'static dyn RandomKernel),
     Nary(&'static dyn NaryKernel),
     Step(&'static dyn StepKernel),
@@ -127,6 +130,7 @@ impl Work {
     fn find(name: &str) -> Option<Self> {
         let plain = ops::find(name).map(Self::Plain);
         plain
+            .or_else(|| ops::find_along(name).map(Self::Along))
             .or_else(|| ops::find_random(name).map(Self::Random))
             .or_else(|| ops::find_nary(name).map(Self::Nary))
             .or_else(|| ops::find_step(name).map(Self::Step))
@@ -135,17 +139,33 @@ impl Work {
     fn shape(self) -> Shape {
         match self {
             Self::Plain(kernel) => kernel.shape(),
+            Self::Along(kernel) => kernel.shape(),
             Self::Random(_) | Self::Nary(_) | Self::Step(_) => Shape::Pointwise,
         }
     }
 
     fn reduces_all(self) -> bool {
-        matches!(self, Self::Plain(kernel) if kernel.reduces_all())
+        match self {
+            Self::Plain(kernel) => kernel.reduces_all(),
+            Self::Along(kernel) => !kernel.results(true).is_empty(),
+            Self::Random(_) | Self::Nary(_) | Self::Step(_) => false,
+        }
+    }
+
+    /// Whether a call of all elements has other results than one along a dimension.
+    fn has_overload(self) -> bool {
+        matches!(self, Self::Along(kernel) if !kernel.results(true).is_empty() && kernel.results(true) != kernel.results(false))
+    }
+
+    /// Whether results may have a gradient.
+    fn is_recorded(self) -> bool {
+        !matches!(self, Self::Along(kernel) if !kernel.results(false).contains(&Kind::Values))
     }
 
     fn accepts(self, geometry: Geometry, numbers: &[f64]) -> Result<(), Decline> {
         match self {
             Self::Plain(kernel) => kernel.accepts(geometry, numbers),
+            Self::Along(kernel) => kernel.accepts(geometry, numbers),
             Self::Random(kernel) => kernel.accepts(numbers),
             Self::Nary(_) | Self::Step(_) => Err("no operation on one tensor"),
         }
@@ -162,6 +182,10 @@ fn keeps_dim(numbers: &[f64]) -> bool {
 pub(crate) struct OpState {
     name: String,
     kernel: Work,
+    /// What several results are made into, called with a tuple of them; a tuple where there is nothing.
+    pack: Option<Py<PyAny>>,
+    /// Whether autograd records calls.
+    pub(crate) recorded: bool,
     strides: Strides,
     /// The version of a new result, and by how much a call in place counts it up.
     versions: [usize; 2],
@@ -213,12 +237,20 @@ impl From<Decline> for Failure {
 /// What a kernel works on.
 pub(crate) struct Plan {
     geometry: Geometry,
+    /// The layout of each result.
     result: Layout,
+    /// Whether all elements are one row for want of a dimension.
+    whole: bool,
 }
 
 impl OpState {
     pub(crate) fn count_decline(&self, reason: Decline) {
         add(&self.declined[reason as usize], 1);
+    }
+
+    /// Whether a call of the input alone is another overload than one along a dimension.
+    pub(crate) fn has_overload(&self) -> bool {
+        self.kernel.has_overload()
     }
 
     /// The kernel, if it is an optimizer's step.
@@ -306,6 +338,7 @@ impl OpState {
             Plan {
                 geometry: Geometry::flat(layout.numel()),
                 result: if self.strides == Strides::Input { *layout } else { dense },
+                whole: false,
             }
         } else {
             if dim.is_none() && self.kernel.reduces_all() {
@@ -315,7 +348,11 @@ impl OpState {
             if shape == Shape::Glu && !layout.is_contiguous() {
                 let (geometry, result) = layout.halved(dim).ok_or(Decline::Kernel)?;
                 self.kernel.accepts(geometry, numbers)?;
-                return Ok(Plan { geometry, result });
+                return Ok(Plan {
+                    geometry,
+                    result,
+                    whole: false,
+                });
             }
             if !layout.is_contiguous() {
                 return Err(Decline::Layout);
@@ -336,6 +373,7 @@ impl OpState {
             Plan {
                 geometry,
                 result: Layout::contiguous(result.sizes()).ok_or(Decline::Layout)?,
+                whole: false,
             }
         };
         self.kernel.accepts(plan.geometry, numbers)?;
@@ -353,6 +391,7 @@ impl OpState {
         Ok(Plan {
             geometry,
             result: Layout::contiguous(&[1; MAX_DIMS][..dims]).ok_or(Decline::Layout)?,
+            whole: true,
         })
     }
 
@@ -437,6 +476,7 @@ impl OpState {
     ) -> Result<Py<PyAny>, Failure> {
         let kernel = match self.kernel {
             Work::Plain(kernel) => kernel,
+            Work::Along(kernel) => return self.forward_along(py, runtime, kernel, view, plan, numbers),
             Work::Random(kernel) => return self.forward_random(py, runtime, kernel, view, plan, numbers, None),
             Work::Nary(_) | Work::Step(_) => return Err(Decline::Kernel.into()),
         };
@@ -453,6 +493,55 @@ impl OpState {
             kernel.forward(&Exec::new(runtime.isa, &runtime.team), src, dst, plan.geometry, numbers);
         })?;
         Ok(runtime.doors.finish(py, target)?)
+    }
+
+    /// The same along a dimension, of one result or several.
+    fn forward_along(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        kernel: &dyn AlongKernel,
+        view: &TensorView,
+        plan: &Plan,
+        numbers: &[f64],
+    ) -> Result<Py<PyAny>, Failure> {
+        let kinds = kernel.results(plan.whole);
+        let make = |index: usize| {
+            let made = match kinds.get(index)? {
+                Kind::Values => runtime.doors.empty(py, view.dtype, &plan.result),
+                Kind::Indices => runtime.doors.empty_indices(py, &plan.result),
+            };
+            Some(made)
+        };
+        let made: [Option<NewTensor>; MAX_RESULTS] = [make(0).transpose()?, make(1).transpose()?];
+        let (numel, len) = (view.layout.numel(), plan.result.numel());
+        let mut outcome = Ok(());
+        self.run(numel, || {
+            // SAFETY: as in `forward`; indices are of 64 bits.
+            let (src, slots) = unsafe {
+                let slot = |index: usize| {
+                    let data = made[index].as_ref()?.data;
+                    Some(match kinds[index] {
+                        Kind::Values => Slot::Values(Target::from_raw(view.dtype, data, len)),
+                        Kind::Indices => Slot::Indices(std::slice::from_raw_parts_mut(data.cast(), len)),
+                    })
+                };
+                (View::from_raw(view.dtype, view.data, numel), std::array::from_fn(slot))
+            };
+            let exec = Exec::new(runtime.isa, &runtime.team);
+            outcome = kernel.forward(&exec, src, slots, plan.geometry, numbers);
+        })?;
+        outcome.map_err(|_| Decline::Elements)?;
+        let mut results = made.into_iter().flatten().map(|made| runtime.doors.finish(py, made));
+        if kinds.len() == 1 {
+            return Ok(results.next().ok_or(Decline::Failed)??);
+        }
+        let results = results.collect::<Result<Vec<_>, _>>()?;
+        let packed = PyTuple::new(py, results).and_then(|results| match &self.pack {
+            Some(pack) => pack.call1(py, (results,)),
+            None => Ok(results.into_any().unbind()),
+        });
+        packed.map_err(Failure::Raise)
     }
 
     /// The same with random numbers; `mask` is the address of a byte for each element.
@@ -549,7 +638,7 @@ impl OpState {
         let numel = view.layout.numel();
         let kernel = match self.kernel {
             Work::Plain(kernel) => kernel,
-            Work::Nary(_) | Work::Step(_) => return Err(Decline::Kernel.into()),
+            Work::Along(_) | Work::Nary(_) | Work::Step(_) => return Err(Decline::Kernel.into()),
             Work::Random(kernel) => {
                 return self.draw(py, runtime, numel, |source| {
                     // SAFETY: as below.
@@ -641,7 +730,7 @@ impl OpState {
             for &number in numbers {
                 arguments.push(number.into_pyobject(py)?.into_any());
             }
-            apply.call1(py, pyo3::types::PyTuple::new(py, arguments)?)
+            apply.call1(py, PyTuple::new(py, arguments)?)
         };
         call().map_err(Failure::Raise)
     }
@@ -667,10 +756,11 @@ pub(crate) struct Op(pub(crate) Arc<OpState>);
 impl Op {
     /// `kernel` is a name of `kernels()`; `strides` says which ones an elementwise result has: "iterator" (as torch's
     /// iterator chooses them), "contiguous", or "input" (the input's own); `versions` is the version of a new result of
-    /// random numbers, and by how much a call in place counts it up.
+    /// random numbers, and by how much a call in place counts it up; `pack` makes what is returned of a tuple of several
+    /// results.
     #[new]
-    #[pyo3(signature = (name, kernel, strides="iterator", versions=[0, 1]))]
-    fn new(name: String, kernel: &str, strides: &str, versions: [usize; 2]) -> PyResult<Self> {
+    #[pyo3(signature = (name, kernel, strides="iterator", versions=[0, 1], pack=None))]
+    fn new(name: String, kernel: &str, strides: &str, versions: [usize; 2], pack: Option<Py<PyAny>>) -> PyResult<Self> {
         let strides = match strides {
             "iterator" => Strides::Iterator,
             "contiguous" => Strides::Contiguous,
@@ -686,6 +776,8 @@ impl Op {
         Ok(Self(Arc::new(OpState {
             name,
             kernel,
+            pack,
+            recorded: kernel.is_recorded(),
             strides,
             versions,
             kinds: (0..kinds).map(|_| always()).collect(),
@@ -1027,8 +1119,9 @@ fn or_declined<T>(result: Result<T, Failure>) -> PyResult<Option<T>> {
 #[pyfunction]
 pub(crate) fn kernels() -> Vec<&'static str> {
     let plain = ops::KERNELS.iter().map(|kernel| kernel.name());
+    let along = ops::ALONG_KERNELS.iter().map(|kernel| kernel.name());
     let random = ops::RANDOM_KERNELS.iter().map(|kernel| kernel.name());
     let nary = ops::NARY_KERNELS.iter().map(|kernel| kernel.name());
     let steps = ops::STEP_KERNELS.iter().map(|kernel| kernel.name());
-    plain.chain(random).chain(nary).chain(steps).collect()
+    plain.chain(along).chain(random).chain(nary).chain(steps).collect()
 }

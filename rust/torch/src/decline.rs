@@ -60,6 +60,8 @@ reasons! {
     Dim = "dim",
     /// This kernel's own limits.
     Kernel = "shape or parameters outside the kernel's limits",
+    /// Elements whose result follows from the order in which stock torch looks at them.
+    Elements = "elements outside the kernel's limits",
     /// Memory could not be had, or another failure that stock torch will name.
     Failed = "could not run",
 }

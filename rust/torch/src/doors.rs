@@ -37,9 +37,10 @@ struct Maker {
     data: Get<*mut u8>,
     delete: Ask<i32>,
     wrap: Wrap,
-    /// The numbers of the CPU, and of the four types in the order of [`DType::ALL`].
+    /// The numbers of the CPU, of the four types in the order of [`DType::ALL`], and of indices.
     cpu: i32,
     dtypes: [i32; 4],
+    int64: i32,
 }
 
 /// How a handle becomes a Python object.
@@ -77,6 +78,7 @@ impl Maker {
                     number(c"aoti_torch_dtype_bfloat16")?,
                     number(c"aoti_torch_dtype_float16")?,
                 ],
+                int64: number(c"aoti_torch_dtype_int64")?,
             })
         }
     }
@@ -127,7 +129,7 @@ impl Reader {
                 mutable_data: cpu.function(c"torch_get_mutable_data_ptr")?,
                 cpu: maker.cpu,
                 dtypes: maker.dtypes,
-                int64: number(c"aoti_torch_dtype_int64")?,
+                int64: maker.int64,
                 strided: number(c"aoti_torch_layout_strided")?,
                 is_neg: cpu.function(c"_ZN2at4_ops6is_neg4callERKNS_6TensorE"),
                 is_inference: cpu.function(c"_ZN2at4_ops12is_inference4callERKNS_6TensorE"),
@@ -677,13 +679,26 @@ impl Doors {
     /// # Errors
     /// Where it cannot be had, memory above all.
     pub fn empty(&self, py: Python<'_>, dtype: DType, layout: &Layout) -> Result<NewTensor, Decline> {
+        self.make(py, Some(dtype), layout)
+    }
+
+    /// The same of indices.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn empty_indices(&self, py: Python<'_>, layout: &Layout) -> Result<NewTensor, Decline> {
+        self.make(py, None, layout)
+    }
+
+    /// A new tensor, of indices where there is no type.
+    fn make(&self, py: Python<'_>, dtype: Option<DType>, layout: &Layout) -> Result<NewTensor, Decline> {
         if let Some(maker) = &self.maker {
             let (mut aten, mut data) = (ptr::null_mut(), ptr::null_mut());
             let (sizes, strides) = (layout.sizes(), layout.strides());
             // SAFETY: the slices have the stated length; the results are filled where 0 is returned.
             unsafe {
                 let ndim = sizes.len() as i64;
-                let dtype = maker.dtypes[dtype as usize];
+                let dtype = dtype.map_or(maker.int64, |dtype| maker.dtypes[dtype as usize]);
                 let make = maker.empty_strided;
                 if make(
                     ndim,
@@ -712,7 +727,8 @@ impl Doors {
         }
         let make = || -> PyResult<Py<PyAny>> {
             let kwargs = pyo3::types::PyDict::new(py);
-            kwargs.set_item(intern!(py, "dtype"), &self.dtypes[dtype as usize])?;
+            let dtype = dtype.map_or(&self.int64, |dtype| &self.dtypes[dtype as usize]);
+            kwargs.set_item(intern!(py, "dtype"), dtype)?;
             let (sizes, strides) = (PyTuple::new(py, layout.sizes())?, PyTuple::new(py, layout.strides())?);
             self.empty_strided.call(py, (sizes, strides), Some(&kwargs))
         };
@@ -722,8 +738,10 @@ impl Doors {
             Door::DlPack(export) => unsafe { Self::read_dlpack(py, *export, object.as_ptr()) },
             _ => self.read_python(py, object.as_ptr()),
         };
-        let Ok(AnyView::Floats(TensorView { data, .. })) = view else {
-            return Err(Decline::Failed);
+        let data = match view {
+            Ok(AnyView::Floats(view)) => view.data,
+            Ok(AnyView::Indices(view)) => view.data.cast_mut().cast(),
+            Err(_) => return Err(Decline::Failed),
         };
         Ok(NewTensor {
             data,

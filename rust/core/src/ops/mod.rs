@@ -1,4 +1,4 @@
-//! The operations, a file each; [`KERNELS`], [`RANDOM_KERNELS`], [`NARY_KERNELS`] and [`STEP_KERNELS`] list them.
+//! The operations, a file each; [`KERNELS`], [`ALONG_KERNELS`], [`RANDOM_KERNELS`], [`NARY_KERNELS`] and [`STEP_KERNELS`] list them.
 
 pub mod activation;
 pub mod elementwise;
@@ -11,10 +11,14 @@ pub mod random;
 pub mod reduction;
 pub mod unary;
 
-use crate::kernel::{Kernel, NaryKernel, RandomKernel, StepKernel};
+use crate::kernel::{AlongKernel, Kernel, NaryKernel, RandomKernel, StepKernel};
 use elementwise::Elementwise;
 use loss::pointwise::Pointwise;
 use random::Random;
+use reduction::{
+    extreme::{Arg, Extreme},
+    lanes::{Largest, Smallest},
+};
 
 /// Every kernel.
 pub static KERNELS: &[&dyn Kernel] = &[
@@ -43,6 +47,14 @@ pub static KERNELS: &[&dyn Kernel] = &[
     &reduction::logsumexp::Logsumexp,
     &reduction::var::Var::<false>,
     &reduction::var::Var::<true>,
+];
+
+/// Every kernel along a dimension whose results may be several, or indices.
+pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
+    &Arg::<Largest>::NEW,
+    &Arg::<Smallest>::NEW,
+    &Extreme::<Largest>::NEW,
+    &Extreme::<Smallest>::NEW,
 ];
 
 /// Every kernel with random numbers.
@@ -81,6 +93,11 @@ pub static STEP_KERNELS: &[&dyn StepKernel] = &[
 /// The kernel of that name.
 pub fn find(name: &str) -> Option<&'static dyn Kernel> {
     KERNELS.iter().copied().find(|kernel| kernel.name() == name)
+}
+
+/// The kernel along a dimension, of several results or indices, of that name.
+pub fn find_along(name: &str) -> Option<&'static dyn AlongKernel> {
+    ALONG_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
 }
 
 /// The kernel with random numbers of that name.

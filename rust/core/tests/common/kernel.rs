@@ -153,7 +153,7 @@ impl<'a> Arbitrary<'a> for Case {
 }
 
 /// Along a dimension, a geometry is not empty.
-fn geometry(shape: Shape, u: &mut Unstructured) -> Result<Geometry> {
+pub fn geometry(shape: Shape, u: &mut Unstructured) -> Result<Geometry> {
     // Small ones come often, so that there are many.
     let most = *u.choose(&[20, 600, 600, 3000, MOST])?;
     if shape == Shape::Pointwise {

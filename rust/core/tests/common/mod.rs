@@ -1,5 +1,6 @@
 //! What is said about kernels, by the tests and by the fuzzer in `fuzz/`.
 
+pub mod along;
 pub mod kernel;
 pub mod nary;
 pub mod number;

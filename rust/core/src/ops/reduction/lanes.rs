@@ -7,6 +7,7 @@ use std::thread::LocalKey;
 
 use crate::{
     dtype::{Element, Typed},
+    float::Float,
     isa::Simd,
     math::row_exp::RowExp,
     vector::Vector,
@@ -53,35 +54,119 @@ pub(super) fn raised<F: RowExp>(max: F, x: F) -> F {
     x.larger(max) + F::ZERO
 }
 
+/// Which end of the order of numbers is looked for.
+pub(in crate::ops) trait Order: Send + Sync + 'static {
+    /// The number that none is behind.
+    fn start<F: RowExp>() -> F;
+    /// The further one of two numbers, a NaN in `a` being lost.
+    fn further<F: Float>(a: F, b: F) -> F;
+    /// The same of registers.
+    fn further_all<V: Vector>(a: V, b: V) -> V;
+    /// Whether an element takes the place of those before it: if it is further than they are, or the first NaN.
+    fn beats<F: RowExp>(x: F, others: F) -> bool;
+}
+
+/// The largest one.
+pub(in crate::ops) struct Largest;
+
+impl Order for Largest {
+    #[inline(always)]
+    fn start<F: RowExp>() -> F {
+        F::NEG_INFINITY
+    }
+
+    #[inline(always)]
+    fn further<F: Float>(a: F, b: F) -> F {
+        a.larger(b)
+    }
+
+    #[inline(always)]
+    fn further_all<V: Vector>(a: V, b: V) -> V {
+        a.larger(b)
+    }
+
+    // Comparisons with a NaN are false.
+    #[inline(always)]
+    fn beats<F: RowExp>(x: F, others: F) -> bool {
+        !(others >= x) & !others.is_nan()
+    }
+}
+
+/// The smallest one.
+pub(in crate::ops) struct Smallest;
+
+impl Order for Smallest {
+    #[inline(always)]
+    fn start<F: RowExp>() -> F {
+        -F::NEG_INFINITY
+    }
+
+    #[inline(always)]
+    fn further<F: Float>(a: F, b: F) -> F {
+        a.smaller(b)
+    }
+
+    #[inline(always)]
+    fn further_all<V: Vector>(a: V, b: V) -> V {
+        a.smaller(b)
+    }
+
+    #[inline(always)]
+    fn beats<F: RowExp>(x: F, others: F) -> bool {
+        !(others <= x) & !others.is_nan()
+    }
+}
+
 /// The largest element; NaN if one of them is.
 #[inline(always)]
 pub(super) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
+    extreme::<Largest, _, _>(simd, values)
+}
+
+/// The furthest element; NaN if one of them is.
+#[inline(always)]
+pub(super) fn extreme<O: Order, F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
     let lanes = Register::<F, S>::LANES;
     if values.len() < lanes {
-        return short_max(values);
+        return short_extreme::<O, _>(values);
     }
-    let mut maxima = [Register::<F, S>::splat(simd, F::NEG_INFINITY); 4];
+    let mut extremes = [Register::<F, S>::splat(simd, O::start()); 4];
     let mut sums = [Register::<F, S>::splat(simd, F::ZERO); 4];
-    let mut fours = values.chunks_exact(4 * lanes);
-    for four in &mut fours {
-        for ((x, max), sum) in four.chunks_exact(lanes).zip(&mut maxima).zip(&mut sums) {
-            *max = Register::<F, S>::load(simd, x).larger(*max);
-            *sum = sum.add(Register::<F, S>::load(simd, x));
+    let mut at = 0;
+    while at + 4 * lanes <= values.len() {
+        for i in 0..4 {
+            add_extreme::<O, _, S>(simd, &values[at + i * lanes..], &mut extremes[i], &mut sums[i]);
         }
+        at += 4 * lanes;
+    }
+    while at + lanes <= values.len() {
+        add_extreme::<O, _, S>(simd, &values[at..], &mut extremes[0], &mut sums[0]);
+        at += lanes;
     }
     // The last register may overlap those before.
     let last = &values[values.len() - lanes..];
-    for x in fours.remainder().chunks_exact(lanes).chain([last]) {
-        maxima[0] = Register::<F, S>::load(simd, x).larger(maxima[0]);
-        sums[0] = sums[0].add(Register::<F, S>::load(simd, x));
-    }
+    add_extreme::<O, _, S>(simd, last, &mut extremes[0], &mut sums[0]);
     let [a, b, c, d] = sums;
     // A sum is NaN if an element is, or if infinities of both signs meet, which is so in few rows.
     if fold_lanes(a.add(b).add(c.add(d)), |a, b| a + b).is_nan() && values.iter().any(|x| x.is_nan()) {
         return F::NAN;
     }
-    let [a, b, c, d] = maxima;
-    fold_lanes(a.larger(b).larger(c.larger(d)), F::larger)
+    let [a, b, c, d] = extremes;
+    let both = [O::further_all(a, b), O::further_all(c, d)];
+    fold_lanes(O::further_all(both[0], both[1]), O::further)
+}
+
+/// Adds a register of numbers to the extremes and to the sums of such.
+#[inline(always)]
+fn add_extreme<O: Order, F: RowLane, S: Simd>(
+    simd: S,
+    values: &[F],
+    extreme: &mut Register<F, S>,
+    sum: &mut Register<F, S>,
+) {
+    let x = Register::<F, S>::load(simd, values);
+    *extreme = O::further_all(x, *extreme);
+    *sum = sum.add(x);
 }
 
 /// A register of a lane type in an instruction set.
@@ -155,16 +240,16 @@ pub(in crate::ops) fn total<F: RowLane, S: Simd>(simd: S, a: &[F], b: &[F], term
 }
 
 #[inline(always)]
-fn short_max<F: RowExp>(values: &[F]) -> F {
-    let (mut max, mut sum) = (F::NEG_INFINITY, F::ZERO);
+fn short_extreme<O: Order, F: RowExp>(values: &[F]) -> F {
+    let (mut extreme, mut sum) = (O::start::<F>(), F::ZERO);
     for &x in values {
-        max = x.larger(max);
+        extreme = O::further(x, extreme);
         sum += x;
     }
     if sum.is_nan() && values.iter().any(|x| x.is_nan()) {
         F::NAN
     } else {
-        max
+        extreme
     }
 }
 

@@ -1,7 +1,9 @@
 //! Operations along a dimension: `rows` where it is the innermost one, else `columns`.
 
+mod blocks;
 mod columns;
 mod dense;
+pub mod extreme;
 pub(in crate::ops) mod lanes;
 pub mod log_softmax;
 pub mod logsumexp;

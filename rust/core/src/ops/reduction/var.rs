@@ -2,7 +2,10 @@
 
 use core::mem::MaybeUninit;
 
-use super::lanes::{RowElement, fold};
+use super::{
+    blocks::Blocks,
+    lanes::{RowElement, fold},
+};
 use crate::{
     dtype::{DType, Element, TILE, Target, View, ViewMut},
     float::Float,
@@ -10,7 +13,6 @@ use crate::{
     kernel::{Exec, Geometry, Kernel, Shape, each_type},
     math::row_exp::RowExp,
     ops::{elementwise::number, moments::Moments},
-    parallel::split_mut,
 };
 
 /// The variance along a dimension, or of all elements; its root if `ROOT`. Without a gradient.
@@ -158,38 +160,21 @@ fn columns<T: RowElement, S: Simd>(simd: S, src: &[T], inner: usize, start: usiz
 
 /// The moments along the geometry's dimension, `outer` times `inner` of them.
 fn moments<T: RowElement>(exec: &Exec, src: &[T], geometry: Geometry) -> Vec<Moments> {
-    let Geometry { outer, dim, inner } = geometry;
-    let block = if inner == 1 {
+    let inner = geometry.inner;
+    let rows = if inner == 1 {
         BLOCK
     } else {
         (ELEMENTS / inner).clamp(ROWS.0, ROWS.1)
     };
-    let blocks = dim.div_ceil(block);
-    let mut partial = vec![Moments::default(); outer * blocks * inner];
-    let each = block.min(dim);
+    let blocks = Blocks { geometry, rows };
     let (team, grain) = exec.team(src.len(), size_of::<T>(), FLOPS);
-    split_mut(team, &mut partial, inner, grain.div_ceil(each), &|start, partial| {
-        for (index, moments) in (start / inner..).zip(partial.chunks_exact_mut(inner)) {
-            let rows = index % blocks * block..dim.min((index % blocks + 1) * block);
-            let first = index / blocks * dim;
-            let src = &src[(first + rows.start) * inner..(first + rows.end) * inner];
+    let of = |start, moments: &mut [Moments]| {
+        for (index, moments) in (start..).zip(moments.chunks_exact_mut(inner)) {
+            let src = &src[blocks.nth(index).0];
             exec.isa.run(Part { src, inner, moments });
         }
-    });
-    if blocks == 1 {
-        return partial;
-    }
-    let mut joined = vec![Moments::default(); outer * inner];
-    split_mut(team, &mut joined, 1, grain.div_ceil(dim), &|start, joined| {
-        for (index, joined) in (start..).zip(joined) {
-            let first = index / inner * blocks * inner + index % inner;
-            *joined = partial[first];
-            for at in 1..blocks {
-                *joined = joined.and(partial[first + at * inner]);
-            }
-        }
-    });
-    joined
+    };
+    blocks.find(team, grain, &of, &|all: Moments, one| all.and(one))
 }
 
 fn forward<T: RowElement, const ROOT: bool>(
