@@ -291,6 +291,9 @@ class Nary(Row):
         representative calls, over a two-dimensional ``x`` and what ``given`` names, for tests and benches.
     ``passes``
         bytes that the best of kernels moves for those of ``x``, forward and in training.
+    ``multiplies``
+        whether it is a product of the rows of ``x`` and a matrix, ``flops`` for each term of a sum: stock torch's for the
+        types that the CPU multiplies by instructions of its own.
     """
 
     shape: ClassVar[str] = "nary"
@@ -308,6 +311,7 @@ class Nary(Row):
     optional: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    multiplies: bool = False
 
     def leaves(self, call: str) -> set[str]:
         """The names in a representative call that may stand for tensors which require a gradient."""
@@ -749,6 +753,11 @@ ROWS: tuple[Op, ...] = (
 )
 
 
+def _linear_backward(grad: Any, input: Any, weight: Any, bias: Any) -> tuple[Any, ...]:
+    rows, grads = input.reshape(-1, input.shape[-1]), grad.reshape(-1, weight.shape[0])
+    return (grads @ weight).view(input.shape), grads.t() @ rows, None if bias is None else grads.sum(0)
+
+
 def _layer_norm_backward(
     grad: Any, input: Any, weight: Any, bias: Any, dims: float, eps: float
 ) -> tuple[Any, Any, Any]:
@@ -883,9 +892,25 @@ def _instance_norm_backward(
 _WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
 _CHANNEL_WEIGHTS = "torch.linspace({}, {}, x.shape[0]).to(x.dtype)"
 _TARGETS = "torch.linspace({}, {}, x.numel()).to(x.dtype).view_as(x)"
+#: Rows of a matrix over those of ``x``, as many as these have elements, or fewer where they are long.
+_ROWS = "min(x.shape[-1], 2**20 // x.shape[-1] + 1)"
+_MATRIX = f"torch.linspace(1.0, 99.0, {_ROWS} * x.shape[-1]).cos().to(x.dtype).view(-1, x.shape[-1])"
 _REDUCTIONS = {"reduction": ("none", "mean", "sum")}
 
 NARY_ROWS: tuple[Nary, ...] = (
+    Nary(
+        "linear",
+        ("F.linear(input, weight, bias=None)",),
+        operands=("weight", "bias"),
+        calls=("F.linear(x, w, b)", "F.linear(x, w)"),
+        given={"w": _MATRIX, "b": f"torch.linspace(-1.0, 1.0, {_ROWS}).to(x.dtype)"},
+        multiplies=True,
+        backward=_linear_backward,
+        node="AddmmBackward0",
+        names=("mat1", "mat2", ""),
+        flops=1,
+        passes=(3.0, 8.0),
+    ),
     Nary(
         "layer_norm",
         ("F.layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05) -> torch.layer_norm(input, normalized_shape, weight, bias, eps)",
