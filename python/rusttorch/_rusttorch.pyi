@@ -98,6 +98,9 @@ def open(torch: ModuleType, tier: int = 1, isa: str | None = None) -> dict[str, 
 def available_isas() -> list[str]:
     """The names of this machine's instruction sets, widest first."""
 
+def multiplied(isa: str) -> list[str]:
+    """The dtypes that an instruction set of this machine multiplies by instructions of their own; none if it has no such."""
+
 def memory_available() -> bool:
     """Whether the allocator policy has something to act on."""
 

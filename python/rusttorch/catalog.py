@@ -336,6 +336,9 @@ class Nary(Row):
     ``kinds``
         of inputs, in the kernel's order, where it wins at different sizes: the names in ``given`` of those that calls
         have as their input. A call whose input has another name is of the first kind.
+    ``multiplies``
+        whether it is a product of the rows of ``x`` and a matrix, ``flops`` for each term of a sum: stock torch's for the
+        types that the CPU multiplies by instructions of its own.
     """
 
     shape: ClassVar[str] = "nary"
@@ -353,6 +356,7 @@ class Nary(Row):
     optional: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    multiplies: bool = False
     kinds: tuple[str, ...] = ()  # type: ignore[misc]
 
     def kind(self, call: str) -> int:
@@ -837,6 +841,11 @@ ROWS: tuple[Op, ...] = (
 )
 
 
+def _linear_backward(grad: Any, input: Any, weight: Any, bias: Any) -> tuple[Any, ...]:
+    rows, grads = input.reshape(-1, input.shape[-1]), grad.reshape(-1, weight.shape[0])
+    return (grads @ weight).view(input.shape), grads.t() @ rows, None if bias is None else grads.sum(0)
+
+
 def _layer_norm_backward(
     grad: Any, input: Any, weight: Any, bias: Any, dims: float, eps: float
 ) -> tuple[Any, Any, Any]:
@@ -974,9 +983,25 @@ _PLANE_WEIGHTS = "torch.linspace({}, {}, math.gcd(x.shape[0], 64)).to(x.dtype)"
 #: Images that have the elements of ``x``: up to 64 channels.
 _PLANES = "x.view(-1, math.gcd(x.shape[0], 64), x.shape[1] // math.gcd(x.shape[1], 32), math.gcd(x.shape[1], 32))"
 _TARGETS = "torch.linspace({}, {}, x.numel()).to(x.dtype).view_as(x)"
+#: Rows of a matrix over those of ``x``, as many as these have elements, or fewer where they are long.
+_ROWS = "min(x.shape[-1], 2**20 // x.shape[-1] + 1)"
+_MATRIX = f"torch.linspace(1.0, 99.0, {_ROWS} * x.shape[-1]).cos().to(x.dtype).view(-1, x.shape[-1])"
 _REDUCTIONS = {"reduction": ("none", "mean", "sum")}
 
 NARY_ROWS: tuple[Nary, ...] = (
+    Nary(
+        "linear",
+        ("F.linear(input, weight, bias=None)",),
+        operands=("weight", "bias"),
+        calls=("F.linear(x, w, b)", "F.linear(x, w)"),
+        given={"w": _MATRIX, "b": f"torch.linspace(-1.0, 1.0, {_ROWS}).to(x.dtype)"},
+        multiplies=True,
+        backward=_linear_backward,
+        node="AddmmBackward0",
+        names=("mat1", "mat2", ""),
+        flops=1,
+        passes=(3.0, 8.0),
+    ),
     Nary(
         "layer_norm",
         ("F.layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05) -> torch.layer_norm(input, normalized_shape, weight, bias, eps)",

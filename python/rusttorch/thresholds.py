@@ -7,7 +7,8 @@ import json
 from importlib import resources
 from typing import Any
 
-from .catalog import Along, Row, Step
+from . import _rusttorch
+from .catalog import Along, Nary, Row, Step
 
 MODES = ("forward", "inplace", "training")
 
@@ -55,6 +56,8 @@ def windows(
     index; low ``None`` means never.
     """
     shipped = table(vendor, isa).get(op.sized[kind], {})
+    # Stock torch multiplies by the CPU's own instructions at the hardware's limit.
+    stocks = _rusttorch.multiplied(isa) if isinstance(op, Nary) and op.multiplies else []
     result: dict[tuple[str, str], tuple[int | None, int | None]] = {}
     for mode in MODES:
         for dtype in op.dtypes:
@@ -63,6 +66,9 @@ def windows(
                 continue
             if min_numel is not None:
                 result[mode, dtype] = (min_numel, None)
+                continue
+            if dtype in stocks:
+                result[mode, dtype] = (None, None)
                 continue
             # An optimizer's step saves reading and writing, and comparing costs the same, whatever the numbers are.
             fallback = None if dtype in MEASURED_ONLY and not isinstance(op, (Along, Step)) else DEFAULT[mode]

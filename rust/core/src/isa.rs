@@ -13,7 +13,10 @@ use core::mem::MaybeUninit;
 
 use half::f16;
 
-use crate::vector::{self, Vector};
+use crate::{
+    dtype::DType,
+    vector::{self, Vector},
+};
 
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
@@ -161,6 +164,21 @@ impl Isa {
     /// Whether a fused multiply-add is one instruction here: without it the kernels are correct but slow.
     pub fn has_fma(self) -> bool {
         !matches!(self, Self::Baseline(_)) || cfg!(target_arch = "aarch64")
+    }
+
+    /// The element types that it multiplies by instructions of their own.
+    pub fn multiplied(self) -> Vec<DType> {
+        let mut all = vec![DType::F32, DType::F64];
+        #[cfg(target_arch = "x86_64")]
+        if let Self::Avx512(_) = self {
+            if is_x86_feature_detected!("avx512bf16") {
+                all.push(DType::Bf16);
+            }
+            if is_x86_feature_detected!("avx512fp16") {
+                all.push(DType::F16);
+            }
+        }
+        all
     }
 
     /// Runs a program compiled for this instruction set.

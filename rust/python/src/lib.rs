@@ -18,6 +18,6 @@ mod _rusttorch {
     use super::op::{Op, kernels};
     #[pymodule_export]
     use super::runtime::{
-        available_isas, memory_available, memory_keep, memory_kept, memory_restore, memory_trim, open,
+        available_isas, memory_available, memory_keep, memory_kept, memory_restore, memory_trim, multiplied, open,
     };
 }

@@ -3,7 +3,10 @@
 use std::sync::OnceLock;
 
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
-use rusttorch_core::isa::{self, Isa};
+use rusttorch_core::{
+    dtype::DType,
+    isa::{self, Isa},
+};
 use rusttorch_torch::{
     decline::Decline,
     doors::{Doors, Tier},
@@ -85,6 +88,13 @@ pub(crate) fn open<'py>(torch: &Bound<'py, PyModule>, tier: u8, isa: Option<&str
 #[pyfunction]
 pub(crate) fn available_isas() -> Vec<&'static str> {
     Isa::available().into_iter().map(Isa::name).collect()
+}
+
+/// The element types that an instruction set of this machine multiplies by instructions of their own, by torch's names.
+#[pyfunction]
+pub(crate) fn multiplied(isa: &str) -> Vec<&'static str> {
+    let found = Isa::by_name(isa).map(Isa::multiplied).unwrap_or_default();
+    found.into_iter().map(DType::name).collect()
 }
 
 /// Whether the allocator policy has something to act on.

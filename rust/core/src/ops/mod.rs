@@ -4,6 +4,7 @@ pub mod activation;
 pub mod elementwise;
 mod kept;
 pub mod loss;
+pub mod matmul;
 mod moments;
 pub mod norm;
 pub mod optim;
@@ -66,6 +67,7 @@ pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[
 
 /// Every kernel of several tensors.
 pub static NARY_KERNELS: &[&dyn NaryKernel] = &[
+    &matmul::linear::Linear,
     &norm::batch_norm::BatchNorm,
     &norm::instance_norm::InstanceNorm,
     &norm::layer_norm::LayerNorm,

@@ -1,0 +1,188 @@
+//! Products of few rows: each element is a dot product of two rows that lie one element after the other, and the larger
+//! matrix is read once, at the speed of memory.
+
+use core::{mem::MaybeUninit, ops::Range};
+
+use super::{Matrix, add_bias, microkernel};
+use crate::{
+    isa::{Program, Simd},
+    kernel::Exec,
+    math::row_exp::RowExp,
+    ops::reduction::lanes::{RowElement, Tile},
+    parallel::Shared,
+    vector::Vector,
+};
+
+/// Terms of the sums that are worked on at a time: so many of the rows stay in the caches.
+const TERMS: usize = 1024;
+/// Groups of columns whose sums are taken before they are written.
+const BLOCK: usize = 32;
+/// Rows are filled up with zeros to a multiple of that, which is a whole number of registers.
+const PAD: usize = 16;
+/// Rows of the first matrix that are worked on at a time, at most.
+const M: usize = 8;
+/// Columns that are.
+const N: usize = 3;
+
+/// How far apart rows of `terms` numbers lie: rows that begin at the same place of a page would drive one another from the
+/// first-level cache.
+fn pitch(terms: usize) -> usize {
+    (terms.next_multiple_of(PAD) / PAD | 1) * PAD
+}
+
+/// See [`gemm`](super::gemm).
+pub(super) fn gemm<T: RowElement>(
+    exec: &Exec,
+    a: Matrix<T>,
+    b: Matrix<T>,
+    bias: Option<&[T]>,
+    dst: &mut [MaybeUninit<T>],
+) {
+    let pitch = pitch(a.columns);
+    let mut widened = vec![T::Lane::ZERO; a.rows.next_multiple_of(M) * pitch];
+    for (src, dst) in a.elements.chunks_exact(a.columns).zip(widened.chunks_exact_mut(pitch)) {
+        exec.isa.run(Widen {
+            src,
+            dst: &mut dst[..a.columns],
+        });
+    }
+    let dst = Shared::new(dst);
+    let (team, grain) = exec.team(b.columns, b.rows * size_of::<T>(), a.rows * b.rows);
+    team.run(b.columns, grain, &|columns| {
+        exec.isa.run(Columns {
+            a: &widened,
+            rows: a.rows,
+            b,
+            bias,
+            columns,
+            dst: &dst,
+        });
+    });
+}
+
+/// Widens a slice.
+struct Widen<'a, T: RowElement> {
+    src: &'a [T],
+    dst: &'a mut [T::Lane],
+}
+
+impl<T: RowElement> Program for Widen<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        T::widen(simd, self.src, self.dst);
+    }
+}
+
+/// Some columns of a product.
+struct Columns<'a, T: RowElement> {
+    /// Rows, filled up.
+    a: &'a [T::Lane],
+    rows: usize,
+    /// The transpose of a row-major matrix.
+    b: Matrix<'a, T>,
+    bias: Option<&'a [T]>,
+    columns: Range<usize>,
+    /// The whole of the result; these columns of it are theirs.
+    dst: &'a Shared<'a, MaybeUninit<T>>,
+}
+
+impl<T: RowElement> Program for Columns<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (terms, pitches) = (self.b.rows, [pitch(self.b.rows), pitch(TERMS)]);
+        let chunks = terms.div_ceil(TERMS);
+        let mut tile = Tile::<T::Lane>::new(N * pitches[1] + self.rows * BLOCK * N);
+        let (widened, sums) = tile.get().split_at_mut(N * pitches[1]);
+        for first in self.columns.clone().step_by(BLOCK * N) {
+            let block = first..self.columns.end.min(first + BLOCK * N);
+            let (width, groups) = (block.len(), block.len().div_ceil(N));
+            let sums = &mut sums[..self.rows * width];
+            sums.fill(T::Lane::ZERO);
+            for index in 0..chunks * groups {
+                // Where all rows are worked on at a time, the columns are read one after the other; else a part of the
+                // rows stays in the cache for a block of columns.
+                let (chunk, group) = if self.rows <= M {
+                    (index % chunks, index / chunks)
+                } else {
+                    (index / groups, index % groups)
+                };
+                let part = chunk * TERMS..terms.min((chunk + 1) * TERMS);
+                let padded = part.start..part.end.next_multiple_of(PAD);
+                let few = N.min(width - group * N);
+                for (column, widened) in widened.chunks_exact_mut(pitches[1]).take(few).enumerate() {
+                    let row = &self.b.elements[(block.start + group * N + column) * terms..][part.clone()];
+                    let (widened, rest) = widened[..padded.len()].split_at_mut(row.len());
+                    T::widen(simd, row, widened);
+                    rest.fill(T::Lane::ZERO);
+                }
+                let columns = rows(widened, pitches[1], &(0..padded.len()));
+                let mut row = 0;
+                while row < self.rows {
+                    let (left, a) = (self.rows - row, &self.a[row * pitches[0]..]);
+                    let (sums, wanted) = (&mut sums[row * width + group * N..], [left, few]);
+                    let part = &padded;
+                    row += if left > 4 && S::F32::LANES == 16 {
+                        microkernel::dots::<T::Lane, S, 8, N>(
+                            simd,
+                            rows(a, pitches[0], part),
+                            columns,
+                            sums,
+                            width,
+                            wanted,
+                        );
+                        8
+                    } else if left > 2 {
+                        microkernel::dots::<T::Lane, S, 4, N>(
+                            simd,
+                            rows(a, pitches[0], part),
+                            columns,
+                            sums,
+                            width,
+                            wanted,
+                        );
+                        4
+                    } else if left == 2 {
+                        microkernel::dots::<T::Lane, S, 2, N>(
+                            simd,
+                            rows(a, pitches[0], part),
+                            columns,
+                            sums,
+                            width,
+                            wanted,
+                        );
+                        2
+                    } else {
+                        microkernel::dots::<T::Lane, S, 1, N>(
+                            simd,
+                            rows(a, pitches[0], part),
+                            columns,
+                            sums,
+                            width,
+                            wanted,
+                        );
+                        1
+                    };
+                }
+            }
+            for (row, sums) in sums.chunks_exact_mut(width).enumerate() {
+                if let Some(bias) = self.bias {
+                    add_bias(sums, &bias[block.clone()]);
+                }
+                let at = row * self.b.columns;
+                // SAFETY: a team's ranges of columns are disjoint, and so are blocks and rows of one.
+                let dst = unsafe { self.dst.piece(at + block.start..at + block.end) };
+                T::narrow(simd, sums, dst);
+            }
+        }
+    }
+}
+
+/// A part of each of some rows.
+#[inline(always)]
+fn rows<'a, F, const R: usize>(all: &'a [F], pitch: usize, part: &Range<usize>) -> [&'a [F]; R] {
+    core::array::from_fn(|i| &all[i * pitch..][part.clone()])
+}

@@ -1,0 +1,416 @@
+//! Matrix products: those of half precision are summed up in single precision, and rounded once.
+//!
+//! Two ways, by the count of rows: few rows read the other matrix once, where it lies ([`few_rows`]); many go through packed
+//! panels and a microkernel over a register tile, after Goto and van de Geijn, "Anatomy of High-Performance Matrix
+//! Multiplication" (2008). Either way an element's sum depends on the sizes alone, and not on the threads.
+
+mod few_rows;
+pub mod linear;
+mod microkernel;
+mod pack;
+
+use core::{mem::MaybeUninit, ops::Range};
+
+use microkernel::{Accumulate, Registers};
+
+use crate::{
+    float::Float,
+    isa::{Program, Simd},
+    kernel::Exec,
+    math::row_exp::RowExp,
+    ops::reduction::lanes::{RowElement, Tile},
+    parallel::Shared,
+    vector::Vector,
+};
+
+/// A matrix in a slice: row-major, or the transpose of such a one.
+pub(in crate::ops) struct Matrix<'a, T> {
+    elements: &'a [T],
+    rows: usize,
+    columns: usize,
+    transposed: bool,
+}
+
+// Not derived: it would ask for `T: Clone`.
+impl<T> Clone for Matrix<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Matrix<'_, T> {}
+
+impl<'a, T> Matrix<'a, T> {
+    /// A row-major one.
+    ///
+    /// # Panics
+    /// Where there are more or fewer elements.
+    pub(in crate::ops) fn new(elements: &'a [T], rows: usize, columns: usize) -> Self {
+        assert_eq!(elements.len(), rows * columns, "the elements of a matrix");
+        Self {
+            elements,
+            rows,
+            columns,
+            transposed: false,
+        }
+    }
+
+    /// Its transpose.
+    #[must_use]
+    pub(in crate::ops) fn t(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            transposed: !self.transposed,
+            ..self
+        }
+    }
+}
+
+/// Rows up to which the other matrix is read where it lies.
+const FEW_ROWS: usize = 32;
+/// Rows and columns of a tile of the result at most, and the terms of its sums that are packed at a time: a tile, and what
+/// is packed for it, stay in the second-level cache.
+const TILE_ROWS: usize = 144;
+const TILE_COLUMNS: usize = 240;
+const TERMS: usize = 256;
+/// Tiles for each thread, so that all have about as much to do.
+const TILES: usize = 4;
+
+/// `dst = a * b + bias`, the bias being added to each row.
+///
+/// # Panics
+/// Where the sizes do not match.
+pub(in crate::ops) fn gemm<T: RowElement>(
+    exec: &Exec,
+    a: Matrix<T>,
+    b: Matrix<T>,
+    bias: Option<&[T]>,
+    dst: &mut [MaybeUninit<T>],
+) {
+    assert!(
+        a.columns == b.rows && dst.len() == a.rows * b.columns && bias.is_none_or(|bias| bias.len() == b.columns),
+        "the sizes of matrices match"
+    );
+    if a.rows <= FEW_ROWS && !a.transposed && b.transposed {
+        few_rows::gemm(exec, a, b, bias, dst);
+        return;
+    }
+    let (rows, columns) = (a.rows, b.columns);
+    let (team, _) = exec.team(
+        rows * columns,
+        size_of::<T>() * (a.columns / columns + b.rows / rows + 1),
+        a.columns,
+    );
+    let down = rows.div_ceil(TILE_ROWS);
+    let least = columns.div_ceil(TILE_COLUMNS);
+    let across = if team.threads() > 1 {
+        least
+            .max((TILES * team.threads()).div_ceil(down))
+            .min(columns.div_ceil(NARROWEST))
+    } else {
+        least
+    };
+    let part = |len: usize, parts: usize, index: usize| len * index / parts..len * (index + 1) / parts;
+    let dst = Shared::new(dst);
+    team.run(down * across, 1, &|tiles| {
+        for tile in tiles {
+            exec.isa.run(Panel {
+                a,
+                b,
+                bias,
+                rows: part(rows, down, tile % down),
+                columns: part(columns, across, tile / down),
+                dst: &dst,
+            });
+        }
+    });
+}
+
+/// Columns of a tile at least, where there are threads to be kept busy.
+const NARROWEST: usize = 48;
+
+/// A tile of a product.
+struct Panel<'a, T> {
+    a: Matrix<'a, T>,
+    b: Matrix<'a, T>,
+    bias: Option<&'a [T]>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// The whole of the result; the tile's part of it is its own.
+    dst: &'a Shared<'a, MaybeUninit<T>>,
+}
+
+impl<T: RowElement> Program for Panel<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        // With a row of the one matrix and an element of the other, or two, these fill all registers.
+        match (S::F32::LANES, size_of::<T::Lane>()) {
+            (16, 4) => self.by::<S, 8, 3, 48>(simd),
+            (16, _) => self.by::<S, 8, 3, 24>(simd),
+            (_, 4) => self.by::<S, 6, 2, 16>(simd),
+            _ => self.by::<S, 6, 2, 8>(simd),
+        }
+    }
+}
+
+impl<T: RowElement> Panel<'_, T> {
+    /// With register tiles of `M` rows and `WIDTH` columns, `N` registers.
+    #[inline(always)]
+    fn by<S: Simd, const M: usize, const N: usize, const WIDTH: usize>(self, simd: S)
+    where
+        Registers<T::Lane, S, M, N>: Accumulate<T::Lane, S, N>,
+    {
+        let (rows, columns) = (
+            self.rows.len().next_multiple_of(M),
+            self.columns.len().next_multiple_of(WIDTH),
+        );
+        let terms = TERMS.min(self.a.columns);
+        let mut tile = Tile::<T::Lane>::new((rows + columns) * terms + rows * columns + columns + 16);
+        let (packed_a, rest) = tile.get().split_at_mut(rows * terms);
+        let (packed_b, rest) = rest.split_at_mut(columns * terms);
+        let (sums, line) = rest.split_at_mut(rows * columns);
+        for start in (0..self.a.columns).step_by(TERMS) {
+            let depth = start..self.a.columns.min(start + TERMS);
+            let terms = depth.len();
+            let (packed_a, packed_b) = (&mut packed_a[..rows * terms], &mut packed_b[..columns * terms]);
+            pack::strips::<T, S, M>(simd, self.a.t(), depth.clone(), self.rows.clone(), line, packed_a);
+            pack::strips::<T, S, WIDTH>(simd, self.b, depth, self.columns.clone(), line, packed_b);
+            // Column by column of register tiles: a strip of `b` stays in the first-level cache.
+            let mut tiles = sums.chunks_exact_mut(M * WIDTH);
+            for b in packed_b.chunks_exact(WIDTH * terms) {
+                for a in packed_a.chunks_exact(M * terms) {
+                    let sums = tiles.next().expect("a register tile for each pair of strips");
+                    microkernel::microkernel::<T::Lane, S, M, N, WIDTH>(simd, a, b, sums, start == 0);
+                }
+            }
+        }
+        self.write::<S, M, WIDTH>(simd, sums, line);
+    }
+
+    /// Writes the tile from the sums of register tiles.
+    #[inline(always)]
+    fn write<S: Simd, const M: usize, const WIDTH: usize>(self, simd: S, sums: &[T::Lane], line: &mut [T::Lane]) {
+        let stride = self.b.columns;
+        let down = self.rows.len().div_ceil(M);
+        let width = self.columns.len();
+        let line = &mut line[..width];
+        for (i, row) in self.rows.clone().enumerate() {
+            for (j, part) in line.chunks_mut(WIDTH).enumerate() {
+                let start = (j * down + i / M) * M * WIDTH + i % M * WIDTH;
+                part.copy_from_slice(&sums[start..start + part.len()]);
+            }
+            if let Some(bias) = self.bias {
+                add_bias(line, &bias[self.columns.clone()]);
+            }
+            // SAFETY: tiles are disjoint, and so are the rows of one.
+            let dst = unsafe {
+                self.dst
+                    .piece(row * stride + self.columns.start..row * stride + self.columns.end)
+            };
+            T::narrow(simd, line, dst);
+        }
+    }
+}
+
+/// Adds a row to another.
+#[inline(always)]
+fn add_bias<T: RowElement>(sums: &mut [T::Lane], bias: &[T]) {
+    for (sum, bias) in sums.iter_mut().zip(bias) {
+        *sum += bias.lane();
+    }
+}
+
+/// Writes the sums of the columns of a row-major matrix.
+pub(in crate::ops) fn sum_rows<T: RowElement>(exec: &Exec, matrix: Matrix<T>, dst: &mut [MaybeUninit<T>]) {
+    assert!(
+        !matrix.transposed && dst.len() == matrix.columns,
+        "a sum of each column"
+    );
+    let (team, grain) = exec.team(matrix.columns, matrix.rows * size_of::<T>(), matrix.rows);
+    let dst = Shared::new(dst);
+    team.run(matrix.columns, grain.max(64), &|columns| {
+        exec.isa.run(SumRows {
+            matrix,
+            columns: columns.clone(),
+            // SAFETY: a team's ranges are disjoint.
+            dst: unsafe { dst.piece(columns) },
+        });
+    });
+}
+
+/// Rows that are summed up by themselves before their sum is added to the others', so that errors stay small.
+const SUMMED: usize = 16;
+
+/// The sums of some columns.
+struct SumRows<'a, T> {
+    matrix: Matrix<'a, T>,
+    columns: Range<usize>,
+    dst: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: RowElement> Program for SumRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let width = self.columns.len();
+        let mut tile = Tile::<T::Lane>::new(3 * width);
+        let (widened, rest) = tile.get().split_at_mut(width);
+        let (terms, sums) = rest.split_at_mut(width);
+        let mut totals = vec![0.0_f64; width];
+        for rows in self.matrix.elements.chunks(SUMMED * self.matrix.columns) {
+            terms.fill(T::Lane::ZERO);
+            for row in rows.chunks_exact(self.matrix.columns) {
+                for (term, &x) in terms
+                    .iter_mut()
+                    .zip(T::lanes(simd, &row[self.columns.clone()], widened))
+                {
+                    *term += x;
+                }
+            }
+            for (total, &term) in totals.iter_mut().zip(&*terms) {
+                *total += term.into();
+            }
+        }
+        let sums = &mut sums[..width];
+        for (sum, &total) in sums.iter_mut().zip(&totals) {
+            *sum = T::Lane::of(total);
+        }
+        T::narrow(simd, sums, self.dst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::{bf16, f16};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        dtype::as_uninit,
+        isa::Isa,
+        parallel::{Serial, Team, test::Halves},
+    };
+
+    fn numbers<T: RowElement>(len: usize, seed: usize) -> Vec<T> {
+        let number = |i: usize| ((i * 7919 + seed * 104_729) % 2003) as f64 / 500.0 - 2.0;
+        (0..len).map(|i| T::rounded(T::Lane::of(number(i)))).collect()
+    }
+
+    fn product<T: RowElement>(isa: Isa, team: &dyn Team, [a, b]: [Matrix<T>; 2], bias: Option<&[T]>) -> Vec<T> {
+        let mut dst = vec![T::rounded(T::Lane::ZERO); a.rows * b.columns];
+        gemm(&Exec::new(isa, team), a, b, bias, as_uninit(&mut dst));
+        dst
+    }
+
+    /// Every layout of either matrix, with and without a bias: the error of a sum of products, and one rounding.
+    fn check<T: RowElement>(unit: f64, rows: usize, terms: usize, columns: usize) {
+        let [a, b, bias] = [rows * terms, terms * columns, columns].map(|len| numbers::<T>(len, len));
+        let lefts = [Matrix::new(&a, rows, terms), Matrix::new(&a, terms, rows).t()];
+        let rights = [Matrix::new(&b, terms, columns), Matrix::new(&b, columns, terms).t()];
+        let at = |matrix: &Matrix<T>, i: usize, j: usize| -> f64 {
+            let index = if matrix.transposed {
+                j * matrix.rows + i
+            } else {
+                i * matrix.columns + j
+            };
+            matrix.elements[index].lane().into()
+        };
+        for (left, right, bias) in lefts
+            .into_iter()
+            .flat_map(|left| rights.map(|right| (left, right)))
+            .flat_map(|(left, right)| [None, Some(&bias[..])].map(|bias| (left, right, bias)))
+        {
+            for isa in Isa::available() {
+                let result = product(isa, &Serial, [left, right], bias);
+                let shared = product(isa, &Halves, [left, right], bias);
+                let same = result.iter().zip(&shared).all(|(a, b)| a.lane() == b.lane());
+                assert!(same, "threads change nothing");
+                for (index, found) in result.iter().enumerate() {
+                    let (i, j) = (index / columns, index % columns);
+                    let products = || (0..terms).map(|k| at(&left, i, k) * at(&right, k, j));
+                    let shift = bias.map_or(0.0, |bias| bias[j].lane().into());
+                    let truth = products().sum::<f64>() + shift;
+                    let magnitude = products().map(f64::abs).sum::<f64>() + shift.abs();
+                    let lane = if size_of::<T::Lane>() == 8 {
+                        f64::EPSILON
+                    } else {
+                        f64::from(f32::EPSILON)
+                    };
+                    let allowed = unit * truth.abs() + lane * magnitude * (terms as f64).sqrt();
+                    let error: f64 = (found.lane().into() - truth).abs();
+                    assert!(
+                        error <= allowed,
+                        "{} {rows}x{terms}x{columns} [{i}, {j}]: {error:e}, allowed {allowed:e}",
+                        isa.name()
+                    );
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn products_of_all_sizes(rows in 1_usize..70, terms in 1_usize..90, columns in 1_usize..110) {
+            check::<f32>(0.0, rows, terms, columns);
+            check::<f64>(0.0, rows, terms, columns);
+            check::<bf16>(1.0 / 256.0, rows, terms, columns);
+            check::<f16>(1.0 / 2048.0, rows, terms, columns);
+        }
+    }
+
+    #[test]
+    fn products_of_more_than_one_tile() {
+        check::<f32>(0.0, 3, 2100, 200);
+        check::<f32>(0.0, 170, 300, 260);
+        check::<bf16>(1.0 / 256.0, 9, 1100, 100);
+    }
+
+    #[test]
+    fn infinities_and_what_is_no_number() {
+        for isa in Isa::available() {
+            for rows in [2, 40] {
+                let mut a = vec![0.0_f32; rows * 20];
+                let mut b = vec![1.0_f32; 20 * 7];
+                a[20] = f32::INFINITY;
+                b[3] = f32::NAN;
+                let result = product(
+                    isa,
+                    &Serial,
+                    [Matrix::new(&a, rows, 20), Matrix::new(&b, 7, 20).t()],
+                    None,
+                );
+                for (index, x) in result.iter().enumerate() {
+                    let expected = match (index / 7, index % 7) {
+                        (_, 0) => f32::NAN,
+                        (1, _) => f32::INFINITY,
+                        _ => 0.0,
+                    };
+                    assert!(x.to_bits() == expected.to_bits() || x.is_nan() && expected.is_nan());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_columns() {
+        for isa in Isa::available() {
+            let x = numbers::<f32>(300 * 130, 3);
+            let mut sums = vec![0.0_f32; 130];
+            sum_rows(
+                &Exec::new(isa, &Halves),
+                Matrix::new(&x, 300, 130),
+                as_uninit(&mut sums),
+            );
+            for (j, sum) in sums.iter().enumerate() {
+                let truth: f64 = (0..300).map(|i| f64::from(x[i * 130 + j])).sum();
+                assert!((f64::from(*sum) - truth).abs() < 1e-4, "{j}: {sum} {truth}");
+            }
+        }
+    }
+}
