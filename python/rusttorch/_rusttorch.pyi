@@ -64,10 +64,11 @@ def make(
     dim: int | None = None,
     numbers: Iterable[float] = ...,
     inplace: bool = False,
+    dims: int | None = None,
     label: str = "",
     inner: tuple[Callable[..., Any], Callable[..., Any] | None, list[tuple[int, Any]]] | None = None,
 ) -> Any:
-    """The callable that stands in for ``stock``, inactive until `set_active`.
+    """The callable that stands in for ``stock``, inactive until `set_active`; ``dims`` the input must have, if given.
 
     ``inner`` is a function in C that does the same for a plain tensor, the one for work in place if there is one, and
     the index and default of each parameter that they take.
