@@ -32,6 +32,8 @@ ROLES = {
     "training": "true",  # anything else goes to stock torch
     "train": "true",
     "full": "false",
+    "scale_grad_by_freq": "false",
+    "sparse": "false",
     "use_input_stats": "true",
     "params": "params",
     "parameters": "parameters",  # their gradients
@@ -291,6 +293,8 @@ class Nary(Row):
     ``operands``
         the parameters that are tensors beside the input, in the order of the kernel; those that it updates in place come
         last.
+    ``input``
+        the parameter that is the input, where it is called otherwise.
     ``constants``
         those of the operands whose gradient is stock torch's, and so is a call that asks for it.
     ``domain``
@@ -322,6 +326,7 @@ class Nary(Row):
     names: tuple[str, ...]
     flops: int
     passes: tuple[float, float]
+    input: str = ""
     constants: tuple[str, ...] = ()
     domain: Literal["any", "probability"] = "any"
     optional: tuple[str, ...] = ()
@@ -339,6 +344,8 @@ class Nary(Row):
     def _role(self, name: str) -> tuple[str, int]:
         if name in self.operands:
             return "constant" if name in self.constants else "operand", self.operands.index(name)
+        if name == self.input:
+            return "input", 0
         if name in self.absent:
             return "absent", 0
         role, index = super()._role(name)
@@ -931,6 +938,10 @@ def _instance_norm_backward(
     return of_input.view(input.shape), *summed
 
 
+def _embedding_backward(grad: Any, weight: Any, indices: Any, padding: float) -> tuple[Any, None]:
+    return _aten().embedding_dense_backward(grad, indices, weight.shape[0], int(padding), False), None
+
+
 #: Of `Nary.given`: weights that are no two alike, those of channels where the first dimension of ``x`` is that, and targets.
 _WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
 _CHANNEL_WEIGHTS = "torch.linspace({}, {}, x.shape[0]).to(x.dtype)"
@@ -996,6 +1007,22 @@ NARY_ROWS: tuple[Nary, ...] = (
         names=("self", "other"),
         flops=4,
         passes=(2.0, 5.0),
+    ),
+    Nary(
+        "embedding",
+        # F.embedding and torch.nn.Embedding come down to it.
+        ("torch.embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False)",),
+        input="weight",
+        operands=("indices",),
+        numbers={"padding_idx": -1.0},
+        calls=("torch.embedding(x, i)",),
+        given={"i": "(torch.arange(2 * x.shape[0]) * 7 % x.shape[0]).view(2, -1)"},
+        backward=_embedding_backward,
+        node="EmbeddingBackward0",
+        names=("", "indices"),
+        flops=1,
+        passes=(4.0, 9.0),
+        exactness="bits",
     ),
     Nary(
         "cross_entropy",

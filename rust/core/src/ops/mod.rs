@@ -10,6 +10,7 @@ pub mod norm;
 pub mod optim;
 pub mod random;
 pub mod reduction;
+pub mod sparse;
 pub mod unary;
 
 use crate::kernel::{ClipKernel, Kernel, NaryKernel, RandomKernel, StepKernel};
@@ -61,6 +62,7 @@ pub static NARY_KERNELS: &[&dyn NaryKernel] = &[
     &norm::instance_norm::InstanceNorm,
     &norm::layer_norm::LayerNorm,
     &norm::rms_norm::RmsNorm,
+    &sparse::embedding::Embedding,
     &loss::cross_entropy::CrossEntropy,
     &Pointwise::<loss::mse_loss::MseLoss>::NEW,
     &Pointwise::<loss::l1_loss::L1Loss>::NEW,
