@@ -56,7 +56,7 @@ class Case:
             forward, training = self.row.passes
             passes = training if self.mode == "training" else forward
             return "read" if passes == 1 else "copy", int(passes * self.size * ITEMSIZE[self.dtype])
-        values = {"pointwise": 1.0, "rows": 1.0, "reduce": 0.0, "glu": 0.5}[self.row.shape]
+        values = {"pointwise": 1.0, "rows": 1.0, "reduce": 0.0, "glu": 0.5, "features": 1.0}[self.row.shape]
         # Backward reads the result's gradient and what was saved, and writes the input's gradient. What was saved is
         # the input or, of the same size, the result; a reduction's own gradient is small.
         passes = {"forward": 1 + values, "inplace": 2.0, "training": 3 + 2 * values}[self.mode]
@@ -65,7 +65,7 @@ class Case:
 
     @property
     def flops(self) -> int:
-        """Floating-point instructions, one value each; backward counts as much as forward, and of a product twice that."""
+        """Floating-point instructions, one value each; backward counts as much as forward, of a product twice."""
         if isinstance(self.row, Nary) and self.row.multiplies:
             return self.row.flops * self.shape[-1] * self.size * (3 if self.mode == "training" else 1)
         return self.row.flops * self.size * (2 if self.mode == "training" else 1)

@@ -84,6 +84,11 @@ class Call:
         return dict(self.arguments).get("dim", 0)
 
 
+def shaped(x: torch.Tensor, entrance: Entrance) -> torch.Tensor:
+    """With as many dimensions as the entrance's input must have, by such of size 1."""
+    return x.view(*x.shape, *[1] * ((entrance.dims or x.dim()) - x.dim()))
+
+
 def invoke(entrance: Entrance, x: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
     """Calls a stock function, whatever stands in its place now, with named arguments, the first ones by position."""
     function = getattr(entrance.holder(), entrance.attribute)
@@ -317,6 +322,8 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
         return False
     if op.shape == "glu":
         return _glu_runs(x, call.dim)
+    if op.shape == "features":
+        return x.dim() >= 2 and x.stride() == torch.empty(x.shape).stride()
     copied = not x.is_contiguous() and (op.shape != "pointwise" or op.strides == "contiguous")
     if mode == "inplace" and copied:
         return False

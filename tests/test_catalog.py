@@ -111,8 +111,10 @@ def test_signatures_are_torchs(op: Op, entrance: Entrance) -> None:
             assert own.default == p.default, own.name
 
 
-def sample(op: Op) -> torch.Tensor:
+def sample(op: Op, entrance: Entrance | None = None) -> torch.Tensor:
     x = torch.linspace(-3, 3, 64, dtype=torch.float64).view(2, 32)
+    if entrance and entrance.dims:
+        x = x.view(*x.shape, *[1] * (entrance.dims - x.dim()))
     return x.abs() + 0.1 if op.domain == "positive" else x
 
 
@@ -140,15 +142,15 @@ def test_defaults(op: Op, entrance: Entrance) -> None:
     }
     if entrance.path.startswith("F.") and any(p.role == "dim" and p.default is None for p in entrance.parameters):
         given["dim"] = -1
-    plain = same(function, sample(op), **given)
+    plain = same(function, sample(op, entrance), **given)
     for name, value in defaults.items():
-        assert torch.equal(same(function, sample(op), **given, **{name: value}), plain), name
+        assert torch.equal(same(function, sample(op, entrance), **given, **{name: value}), plain), name
     positional = []
     for p in entrance.parameters[1:]:
         if p.keyword_only:
             break
         positional.append(given.get(p.name, p.default))
-    assert torch.equal(same(function, sample(op), *positional), plain)
+    assert torch.equal(same(function, sample(op, entrance), *positional), plain)
 
 
 @all_entrances

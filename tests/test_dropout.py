@@ -31,11 +31,18 @@ def same(program: Callable[[], Any], kernels: int | None = 1) -> None:
         assert sum(map(calls, DRAWS)) == kernels
 
 
+def _channels(x: torch.Tensor) -> torch.Tensor:
+    """Of one element, or of four."""
+    return x.view(-1, 1, 2, 2) if x.numel() % 4 == 0 else x.view(1, -1, 1, 1)
+
+
 #: A call with a probability of each op that draws, over ``x``.
 DRAWS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     "dropout": lambda x, p: F.dropout(x, p),
     "alpha_dropout": lambda x, p: F.alpha_dropout(x, p, True),
     "bernoulli": lambda x, p: torch.bernoulli(x, p),
+    "feature_dropout": lambda x, p: F.dropout2d(_channels(x), p).view(x.shape),
+    "feature_alpha_dropout": lambda x, p: F.feature_alpha_dropout(_channels(x), p, True).view(x.shape),
 }
 every_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -124,7 +131,7 @@ def test_bernoulli_of_what_requires_a_gradient_is_stock() -> None:
     same(program, kernels=0)
 
 
-@pytest.mark.parametrize("draw", [DRAWS["dropout"], DRAWS["alpha_dropout"]])
+@pytest.mark.parametrize("draw", [draw for name, draw in DRAWS.items() if name != "bernoulli"])
 @pytest.mark.parametrize("p", [0.0, 1.0, 0, 1])
 def test_nothing_is_drawn_at_the_ends(p: float, draw: Callable[..., torch.Tensor]) -> None:
     same(lambda: draw(torch.ones(500), p), kernels=0)
@@ -164,6 +171,19 @@ def test_in_evaluation_the_input_is_returned(call: Callable[[torch.Tensor], torc
         lambda x: F.alpha_dropout(x, p=0.2, training=True, inplace=True),
         lambda x: torch.alpha_dropout(x, 0.2, True),
         lambda x: torch.alpha_dropout_(x, 0.2, True),
+        lambda x: torch.nn.Dropout1d(0.2)(x.view(7, 50, 2)),
+        lambda x: F.dropout1d(x.view(7, 50, 2), 0.2, inplace=True),
+        lambda x: torch.nn.Dropout2d(0.2)(x.view(7, 25, 2, 2)),
+        lambda x: torch.nn.Dropout2d(0.2, inplace=True)(x.view(7, 25, 2, 2)),
+        lambda x: F.dropout2d(x.view(7, 25, 2, 2), p=0.2, training=True, inplace=False),
+        lambda x: torch.nn.Dropout3d(0.2)(x.view(7, 25, 1, 2, 2)),
+        lambda x: F.dropout3d(x.view(7, 25, 1, 2, 2), 0.2, True, True),
+        lambda x: torch.feature_dropout(x.view(7, 100), 0.2, True),
+        lambda x: torch.feature_dropout_(x.view(7, 5, 5, 2, 2, 1), 0.2, True),
+        lambda x: torch.nn.FeatureAlphaDropout(0.2)(x.view(7, 25, 4)),
+        lambda x: F.feature_alpha_dropout(x.view(7, 25, 2, 2), training=True, inplace=True),
+        lambda x: torch.feature_alpha_dropout(x.view(7, 25, 4), 0.2, True),
+        lambda x: torch.feature_alpha_dropout_(x.view(7, 100), 0.2, True),
         lambda x: x.bernoulli_(),
         lambda x: x.bernoulli_(p=0.2),
         lambda x: x.bernoulli(0.2),
@@ -178,6 +198,54 @@ def test_entrances_draw_alike(call: Callable[[torch.Tensor], torch.Tensor]) -> N
         return result, x, result is x, x._version - version
 
     same(program)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: F.dropout1d(x.view(70, 10), 0.2),
+        lambda x: F.dropout2d(x.view(7, 10, 10), 0.2),
+        lambda x: F.dropout2d(x.view(7, 100), 0.2),
+        lambda x: F.dropout2d(x.view(7, 5, 2, 5, 2), 0.2),
+        lambda x: F.dropout3d(x.view(7, 5, 4, 5), 0.2),
+        lambda x: F.dropout1d(x, 0.2),
+        lambda x: torch.feature_dropout(x, 0.2, True),
+        lambda x: torch.feature_alpha_dropout(x, 0.2, True),
+        lambda x: F.dropout2d(x.view(7, 25, 2, 2).to(memory_format=torch.channels_last), 0.2),
+        lambda x: F.dropout2d(x.view(7, 25, 2, 2).transpose(2, 3), 0.2),
+        lambda x: F.dropout2d(x.view(7, 25, 2, 2), 0.0),
+        lambda x: F.dropout2d(x.view(7, 25, 2, 2), 1.0),
+        lambda x: F.dropout2d(x.view(7, 25, 2, 2), training=False),
+        lambda x: F.feature_alpha_dropout(x.view(7, 25, 2, 2)),
+    ],
+)
+def test_channels_that_are_stock_torchs(call: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """With what it warns of."""
+    rusttorch.report(reset=True)
+    stock, mine = both(lambda: drawn(lambda: call(torch.linspace(-1, 1, 700))), warm=True)
+    assert stock == mine
+    assert sum(map(calls, DRAWS)) == 0
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_gradients_of_channels(dtype: torch.dtype, alpha: bool) -> None:
+    """To any order, of what lies in memory as the result or not; the node shows stock torch's noise."""
+
+    def program() -> Any:
+        x = torch.linspace(-1, 1, 700, dtype=torch.float64).to(dtype).view(7, 25, 2, 2).requires_grad_()
+        call = F.feature_alpha_dropout if alpha else F.dropout2d
+        result = call(x * x, 0.3, training=True)
+        grad = torch.linspace(0, 1, 700).to(dtype).view(7, 25, 2, 2)
+        (plain,) = torch.autograd.grad(result, x, grad, retain_graph=True)
+        (across,) = torch.autograd.grad(result, x, grad.transpose(2, 3), retain_graph=True)
+        (whole,) = torch.autograd.grad(result.sum(), x, retain_graph=True)
+        (first,) = torch.autograd.grad(result, x, grad, create_graph=True)
+        node = result.grad_fn
+        noise = None if alpha else node._saved_other  # type: ignore[union-attr]
+        return result, node.name(), noise, plain, across, whole, first, torch.autograd.grad(first.sum(), x)
+
+    same(program, kernels=2)
 
 
 @every_draw
@@ -265,7 +333,7 @@ def test_gradients_of_alpha_dropout(dtype: torch.dtype) -> None:
     same(program, kernels=2)
 
 
-@pytest.mark.parametrize("draw", [DRAWS["dropout"], DRAWS["alpha_dropout"]])
+@pytest.mark.parametrize("draw", [draw for name, draw in DRAWS.items() if name != "bernoulli"])
 def test_saved_masks_are_freed_by_backward(draw: Callable[..., torch.Tensor]) -> None:
     x = torch.ones(1000, requires_grad=True)
     with rusttorch.patch(min_numel=0):

@@ -191,3 +191,24 @@ def test_environment() -> None:
     assert found["fast"][1] != found["torch"][1]
     wrong = python("-c", "import torch", RUSTTORCH_AUTO="1", RUSTTORCH_RNG="faster")
     assert wrong.returncode == 0 and wrong.stderr.count("RUSTTORCH_RNG='faster' is not torch or fast") == 1
+
+
+@pytest.mark.parametrize("name", ["dropout2d", "feature_alpha_dropout"])
+def test_channels_are_kept_as_a_whole(name: str) -> None:
+    x = torch.linspace(0.5, 1, 64 * 100 * 30).view(64, 100, 5, 6).requires_grad_()
+
+    def program() -> Any:
+        result = getattr(F, name)(x, 0.3, True)
+        return result.detach(), *torch.autograd.grad(result.sum(), x)
+
+    results, threads = [], torch.get_num_threads()
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        results.append(seeded(program, rng="fast"))
+    torch.set_num_threads(threads)
+    assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
+    result, gradient = results[0]
+    kept = gradient != 0
+    assert torch.equal(kept, kept[:, :, :1, :1].expand_as(kept))
+    assert abs(float(kept.float().mean()) - 0.7) < 0.03
+    assert torch.equal(result[~kept].unique(), result[~kept][:1])

@@ -68,10 +68,11 @@ def make(
     dim: int | None = None,
     numbers: Iterable[float] = ...,
     inplace: bool = False,
+    dims: int | None = None,
     label: str = "",
     inner: tuple[Callable[..., Any], Callable[..., Any] | None, list[tuple[int, Any]]] | None = None,
 ) -> Any:
-    """The callable that stands in for ``stock``, inactive until `set_active`.
+    """The callable that stands in for ``stock``, inactive until `set_active`; ``dims`` the input must have, if given.
 
     ``inner`` is a function in C that does the same for a plain tensor, the one for work in place if there is one, and
     the index and default of each parameter that they take.
@@ -99,7 +100,7 @@ def available_isas() -> list[str]:
     """The names of this machine's instruction sets, widest first."""
 
 def multiplied(isa: str) -> list[str]:
-    """The dtypes that an instruction set of this machine multiplies by instructions of their own; none if it has no such."""
+    """The dtypes that an instruction set of this machine multiplies by instructions of their own."""
 
 def memory_available() -> bool:
     """Whether the allocator policy has something to act on."""

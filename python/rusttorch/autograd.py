@@ -87,10 +87,10 @@ def _make_along(op: Along, native: Any) -> Callable[..., Any]:
 
 
 def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
-    """Saves a byte for each element, in the order of memory, where stock torch saves the noise itself."""
+    """Saves a byte for each number of the noise, in the order of memory, where stock torch saves the noise itself."""
     import torch
 
-    formula, make_noise = op.backward, op.noise
+    formula, make_noise, features = op.backward, op.noise, op.shape == "features"
     backward_kernel = native.backward_masked
     forward_kernel = native.forward_masked
 
@@ -103,7 +103,10 @@ def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
 
     def noise(ctx: Any, mask: Any) -> Any:
         """Stock torch's, from the mask."""
-        return make_noise(mask.to(ctx.dtype), *ctx.numbers).as_strided(ctx.sizes, ctx.strides)
+        made = make_noise(mask.to(ctx.dtype), *ctx.numbers)
+        if features:
+            return made.view(*ctx.sizes[:2], *[1] * (len(ctx.sizes) - 2))
+        return made.as_strided(ctx.sizes, ctx.strides)
 
     def backward(ctx: Any, grad: Any) -> tuple[Any, None]:
         (mask,) = ctx.saved_tensors
@@ -118,14 +121,19 @@ def _make_masked(op: Op, native: Any) -> Callable[..., Any]:
     # A product's operand; where stock torch adds to it afterwards, its last node has nothing to show.
     product = op.node == "MulBackward0"
     shown = {"other": lambda ctx: noise(ctx, ctx.saved_tensors[0]), "self": lambda ctx: None}
-    # An input of the node, as stock torch's noise is.
+
+    def masks(input: Any) -> tuple[Any, ...]:
+        """An input of the node, as stock torch's noise is."""
+        count = input.shape[:2].numel() if features else input.numel()
+        return (torch.empty(count, dtype=torch.uint8),)
+
     return _function(
         op,
         forward,
         backward,
         ("other",) if product else (),
         shown if product else {},
-        lambda input: (torch.empty(input.numel(), dtype=torch.uint8),),
+        masks,
     )
 
 

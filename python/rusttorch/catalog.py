@@ -33,8 +33,13 @@ ROLES = {
     "training": "true",  # anything else goes to stock torch
     "train": "true",
     "full": "false",
+    "scale_grad_by_freq": "false",
+    "sparse": "false",
     "use_input_stats": "true",
     "params": "params",
+    "parameters": "parameters",  # their gradients
+    "tensors": "tensors",
+    "total_norm": "total",
     "grads": "grads",
     "d_p_list": "grads",
     "state_steps": "steps",
@@ -64,6 +69,8 @@ OWNERS = {
     "sgd": ("torch.optim.sgd", None),
     "rmsprop": ("torch.optim.rmsprop", None),
     "adagrad": ("torch.optim.adagrad", None),
+    "utils": ("torch.nn.utils", None),
+    "clip_grad": ("torch.nn.utils.clip_grad", None),
 }
 
 
@@ -74,7 +81,8 @@ class Parameter:
     name: str
     #: "input", "dim", "dtype", "inplace", "absent", "ignored", "true", "false", "number" or "flag"; of an op on several
     #: tensors "operand", "constant" (one that must require no gradient), "sizes" (those that the input ends with) or
-    #: "optional" (a number, or None for the default) as well; of an optimizer's step "params", "grads", "state" or "steps"
+    #: "optional" (a number, or None for the default) or "integer" as well; of an optimizer's step "params", "grads",
+    #: "state" or "steps", and of a function of all gradients "parameters", "tensors" or "total" (their norm)
     role: str
     #: index among the kernel's numbers (roles "number", "optional", "sizes" and "flag"), among what the optimizer keeps (role
     #: "state"), or among the tensors beside the input (role "operand")
@@ -101,6 +109,8 @@ class Entrance:
     inplace: bool
     #: path of the function in C that a function in Python comes down to, and the names of what it takes
     inner: tuple[str, tuple[str, ...]] | None = None
+    #: how many dimensions the input must have
+    dims: int | None = None
 
     def holder(self) -> Any:
         """The object that holds the attribute: a module, or ``torch.Tensor``."""
@@ -120,6 +130,7 @@ class Row:
 
     ``entrances``
         stock signatures, such as ``"F.elu(input, alpha=1.0, inplace=False) -> nn.elu(input, alpha)"``; a name that ends in ``_`` works in place.
+        ``input: 4`` says that the input must have four dimensions.
         Where stock torch's is written in Python, ``"-> nn.elu(input, alpha)"`` is the call in C that it comes down to
         for a plain tensor; in place, to ``nn.elu_``.
     ``kernel``
@@ -183,12 +194,14 @@ class Row:
         path, _, rest = signature.partition("(")
         prefix, _, attribute = path.partition(".")
         module, owner = OWNERS[prefix]
-        parameters, keyword_only = [], False
+        parameters, keyword_only, dims = [], False, None
         for text in filter(None, (part.strip() for part in rest.rstrip(")").split(","))):
             if text == "*":
                 keyword_only = True
                 continue
             name, equals, default = (part.strip() for part in text.partition("="))
+            name, annotated, count = name.partition(":")
+            dims = int(count) if annotated else dims
             role, index = self._role(name)
             value = eval(default, {}) if equals else None
             parameters.append(
@@ -204,7 +217,7 @@ class Row:
         inplace = attribute.endswith("_") and not attribute.endswith("__")
         target, _, takes = inner.rstrip(")").partition("(")
         comes_to = (target, tuple(name.strip() for name in takes.split(","))) if inner else None
-        return Entrance(path, module, owner, attribute, tuple(parameters), inplace, comes_to)
+        return Entrance(path, module, owner, attribute, tuple(parameters), inplace, comes_to, dims)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,17 +227,22 @@ class Step(Row):
     ``state``
         the parameters that are lists of what the optimizer keeps, in the order of the kernel.
     ``flags``
-        those of the numbers that are true or false.
+        those of the numbers that are true or false, or ``None`` for the value here.
     """
 
-    state: tuple[str, ...]
-    flags: tuple[str, ...]
+    state: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     def _role(self, name: str) -> tuple[str, int]:
         if name in self.state:
             return "state", self.state.index(name)
         role, index = super()._role(name)
         return ("flag" if name in self.flags else role), index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip(Step):
+    """A function of all gradients of a model, which an optimizer's step comes after."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,12 +253,12 @@ class Op(Row):
         string parameters and their values; the kernel gets the index.
     ``saves``
         what the gradient needs: the ``"input"``, the ``"result"`` or ``"both"``, as in stock torch; or a ``"mask"``, a byte for each
-        element of what was drawn at random, which ``backward`` is given as stock torch's noise: an op with random
+        number that was drawn at random, which ``backward`` is given as stock torch's noise: an op with random
         numbers, the same for a seed as stock torch's and with the same state of the generator afterwards; or
         ``"nothing"``: such an op that leaves inputs which require a gradient to stock torch.
     ``noise``
         stock torch's, of an op that saves a mask, from ``(kept, *numbers)``: ``kept``, which it may change, is 0 or 1 for
-        each element, in the input's dtype.
+        each number, in the input's dtype.
     ``versions``
         the version of a new result, and by how much a call in place counts its input's up.
     ``backward``
@@ -254,6 +272,9 @@ class Op(Row):
     ``flops``
         floating-point instructions of the float32 kernel for one element, for the roofline: a fused multiply-add is one,
         a division four, and those of kernels that compute in double precision count twice.
+    ``shape``
+        what shares a number or a result: nothing (``"pointwise"``), a dimension, or ``"features"``, all elements of one
+        index in the first two dimensions.
     ``strides``
         which ones an elementwise result has: those that torch's iterator chooses, row-major ones (``"contiguous"``), or
         the ``"input"``'s own, odd ones of dimensions of size 1 included.
@@ -267,7 +288,7 @@ class Op(Row):
     noise: Callable[..., Any] | None = None
     versions: tuple[int, int] = (0, 1)
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    shape: Literal["pointwise", "rows", "reduce", "glu"] = "pointwise"
+    shape: Literal["pointwise", "rows", "reduce", "glu", "features"] = "pointwise"
     domain: Literal["any", "positive"] = "any"
     strides: Literal["iterator", "contiguous", "input"] = "iterator"
 
@@ -314,12 +335,16 @@ class Nary(Row):
     ``operands``
         the parameters that are tensors beside the input, in the order of the kernel; those that it updates in place come
         last.
+    ``input``
+        the parameter that is the input, where it is called otherwise.
     ``constants``
         those of the operands whose gradient is stock torch's, and so is a call that asks for it.
     ``domain``
         the values that tests and benches draw for the input: any, or probabilities.
     ``optional``
         those of the numbers that may be ``None``, which is the value here.
+    ``integers``
+        those that must be integers.
     ``absent``
         further parameters that must be ``None``.
     ``choices``, ``node``, ``flops``
@@ -351,9 +376,11 @@ class Nary(Row):
     names: tuple[str, ...]
     flops: int
     passes: tuple[float, float]
+    input: str = ""
     constants: tuple[str, ...] = ()
     domain: Literal["any", "probability"] = "any"
     optional: tuple[str, ...] = ()
+    integers: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     multiplies: bool = False
@@ -376,11 +403,15 @@ class Nary(Row):
     def _role(self, name: str) -> tuple[str, int]:
         if name in self.operands:
             return "constant" if name in self.constants else "operand", self.operands.index(name)
+        if name == self.input:
+            return "input", 0
         if name in self.absent:
             return "absent", 0
         role, index = super()._role(name)
         if role != "number":
             return role, index
+        if name in self.integers:
+            return "integer", index
         return ("optional" if name in self.optional else ROLES.get(name, role)), index
 
 
@@ -826,6 +857,39 @@ ROWS: tuple[Op, ...] = (
         versions=(1, 2),
     ),
     Op(
+        "feature_dropout",
+        # As above; of other numbers of dimensions the functions in Python warn, or add one.
+        ("torch.feature_dropout(input, p, train)", "torch.feature_dropout_(input, p, train)",
+         "F.dropout1d(input: 3, p=0.5, training=True, inplace=False)",
+         "F.dropout2d(input: 4, p=0.5, training=True, inplace=False)",
+         "F.dropout3d(input: 5, p=0.5, training=True, inplace=False)"),
+        calls=("torch.feature_dropout(x, 0.5, True)", "torch.feature_dropout(x, 0.1, True)"),
+        numbers={"p": 0.5},
+        shape="features",
+        saves="mask",
+        noise=lambda kept, p: kept.div_(1 - p),
+        backward=lambda grad, noise, dim, p: grad * noise,
+        node="MulBackward0",
+        flops=26,
+        exactness="bits",
+    ),
+    Op(
+        "feature_alpha_dropout",
+        # As above.
+        ("F.feature_alpha_dropout(input, p=0.5, training=False, inplace=False)",
+         "torch.feature_alpha_dropout(input, p, train)", "torch.feature_alpha_dropout_(input, p, train)"),
+        calls=("F.feature_alpha_dropout(x, training=True)", "F.feature_alpha_dropout(x, 0.1, True)"),
+        numbers={"p": 0.5},
+        shape="features",
+        saves="mask",
+        noise=_alpha_noise,
+        backward=lambda grad, noise, dim, p: grad * noise,
+        node="AddBackward0",
+        flops=27,
+        exactness="bits",
+        versions=(1, 2),
+    ),
+    Op(
         "bernoulli",
         ("torch.bernoulli(input, p, *, generator=None)", "Tensor.bernoulli(self, p, *, generator=None)",
          "Tensor.bernoulli_(self, p=0.5, *, generator=None)"),
@@ -976,6 +1040,10 @@ def _instance_norm_backward(
     return of_input.view(input.shape), *summed
 
 
+def _embedding_backward(grad: Any, weight: Any, indices: Any, padding: float) -> tuple[Any, None]:
+    return _aten().embedding_dense_backward(grad, indices, weight.shape[0], int(padding), False), None
+
+
 #: Of `Nary.given`: weights that are no two alike, those of channels where the first dimension of ``x`` is that, and targets.
 _WEIGHTS = "torch.linspace({}, {}, x.shape[-1]).to(x.dtype)"
 _CHANNEL_WEIGHTS = "torch.linspace({}, {}, x.shape[0]).to(x.dtype)"
@@ -1075,11 +1143,29 @@ NARY_ROWS: tuple[Nary, ...] = (
         passes=(2.0, 5.0),
     ),
     Nary(
+        "embedding",
+        # F.embedding and torch.nn.Embedding come down to it.
+        ("torch.embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False)",),
+        input="weight",
+        operands=("indices",),
+        numbers={"padding_idx": -1.0},
+        integers=("padding_idx",),
+        calls=("torch.embedding(x, i)",),
+        given={"i": "(torch.arange(2 * x.shape[0]) * 7 % x.shape[0]).view(2, -1)"},
+        backward=_embedding_backward,
+        node="EmbeddingBackward0",
+        names=("", "indices"),
+        flops=1,
+        passes=(4.0, 9.0),
+        exactness="bits",
+    ),
+    Nary(
         "cross_entropy",
         ("F.cross_entropy(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, "
          "reduction='mean', label_smoothing=0.0)",),
         operands=("target",),
         numbers={"ignore_index": -100.0, "reduction": 1.0, "label_smoothing": 0.0},
+        integers=("ignore_index",),
         choices=_REDUCTIONS,
         calls=("F.cross_entropy(x, t)", "F.cross_entropy(x, t, reduction='none')", "F.cross_entropy(x, t, label_smoothing=0.1)"),
         given={"t": "torch.arange(x.shape[0]) * 7 % x.shape[-1]"},
@@ -1233,6 +1319,7 @@ _ADAM = (
 )
 _ADAM_NUMBERS = {"beta1": 0.9, "beta2": 0.999, "lr": 0.001, "weight_decay": 0.0, "eps": 1e-8, "maximize": 0.0}
 
+
 STEP_ROWS: tuple[Step, ...] = (
     # From torch 2.7 on, the steps of torch.optim.AdamW as well.
     Step(
@@ -1279,10 +1366,46 @@ STEP_ROWS: tuple[Step, ...] = (
     ),
 )
 
+
+def _clip(name: str, rest: str, inner: str = "") -> tuple[str, ...]:
+    """``torch.nn.utils.name(rest)``, and where it is defined, perhaps by the name ``inner``, which others call it by."""
+    return f"clip_grad.{inner or name}({rest})", f"utils.{name}({rest})"
+
+
+CLIP_ROWS: tuple[Clip, ...] = (
+    Clip(
+        "clip_grad_norm_",
+        _clip("clip_grad_norm_", "parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None"),
+        numbers={"max_norm": 1.0, "norm_type": 2.0, "error_if_nonfinite": 0.0},
+        flags=("error_if_nonfinite",),
+    ),
+    Clip(
+        "clip_grad_value_",
+        _clip("clip_grad_value_", "parameters, clip_value, foreach=None"),
+        numbers={"clip_value": 1.0, "foreach": 1.0},
+        flags=("foreach",),
+        exactness="bits",
+    ),
+    # From torch 2.6 on, the halves of clip_grad_norm_.
+    Clip(
+        "get_total_norm",
+        _clip("get_total_norm", "tensors, norm_type=2.0, error_if_nonfinite=False, foreach=None", "_get_total_norm"),
+        numbers={"norm_type": 2.0, "error_if_nonfinite": 0.0},
+        flags=("error_if_nonfinite",),
+    ),
+    Clip(
+        "clip_grads_with_norm_",
+        _clip("clip_grads_with_norm_", "parameters, max_norm, total_norm, foreach=None", "_clip_grads_with_norm_"),
+        numbers={"max_norm": 1.0},
+        exactness="bits",
+    ),
+)
+
 CATALOG: dict[str, Op] = {row.name: row for row in ROWS}
 NARY: dict[str, Nary] = {row.name: row for row in NARY_ROWS}
 STEPS: dict[str, Step] = {row.name: row for row in STEP_ROWS}
+CLIPS: dict[str, Clip] = {row.name: row for row in CLIP_ROWS}
 #: What takes tensors and gives one.
 TENSOR_OPS: dict[str, Op | Nary] = {**CATALOG, **NARY}
 #: Every row, by the name that users select it with.
-EVERY: dict[str, Row] = {**TENSOR_OPS, **STEPS}
+EVERY: dict[str, Row] = {**TENSOR_OPS, **STEPS, **CLIPS}

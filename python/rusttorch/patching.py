@@ -165,6 +165,7 @@ def _build(row: Row) -> Operation:
             dim=dims[0] if dims else None,
             numbers=[*row.numbers.values(), *row.fixed],
             inplace=entrance.inplace,
+            dims=entrance.dims,
             label=f"rusttorch::{row.name}",
             inner=_inner(entrance, stock),
         )

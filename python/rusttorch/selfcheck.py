@@ -89,6 +89,8 @@ def different(operation: Operation) -> set[tuple[str, str]]:
             numbers = {name: share * value for name, value in row.numbers.items()}
             # Enough elements to renew the generator's state, from where a word has been drawn that makes no pair.
             x = torch.linspace(-2.0, 2.0, 1500).to(getattr(torch, dtype))
+            if row.shape == "features":
+                x = x.view(30, 50, 1).expand(30, 50, 2).contiguous()
             torch.rand(1)
             state = generator.get_state()
             try:
@@ -123,7 +125,8 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
         torch.default_generator.set_state(state)
         x = torch.linspace(0.25, 0.75, 24).to(getattr(torch, dtype)).view(2, 12)
         for site in operation.sites:
-            result = site.stock(x.clone(), **_needed(row, site.entrance))
+            more = (site.entrance.dims or x.dim()) - x.dim()
+            result = site.stock(x.view(*x.shape, *[1] * more).clone(), **_needed(row, site.entrance))
             results += result if isinstance(result, tuple) else (result,)
         leaf = x.clone().requires_grad_(row.trains)
         result = eval(row.calls[0], row.scope(leaf))

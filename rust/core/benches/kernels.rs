@@ -164,7 +164,7 @@ where
                     b.iter(|| {
                         let (src, dst) = (View::from(&input[..]), Target::from(&mut result[..]));
                         let source = key.map_or(Source::Torch(&mut generator), Source::Key);
-                        kernel.forward(&exec, source, src, dst, None, &[]);
+                        kernel.forward(&exec, source, src, dst, 1, None, &[]);
                     });
                 });
             }

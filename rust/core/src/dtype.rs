@@ -42,6 +42,16 @@ impl DType {
         }
     }
 
+    /// The type that has the numbers of both, as of `torch.promote_types`.
+    #[must_use]
+    pub fn common(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::F64, _) | (_, Self::F64) => Self::F64,
+            _ if self == other => self,
+            _ => Self::F32,
+        }
+    }
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
@@ -50,6 +60,12 @@ impl DType {
             Self::Bf16 | Self::F16 => 2,
         }
     }
+}
+
+/// The nearest number of the element type.
+#[inline(always)]
+pub(crate) fn nearest<T: Element>(x: T::Lane) -> T::Lane {
+    T::rounded(x).lane()
 }
 
 /// How many elements of half precision are widened at a time: the tile stays in the first-level cache.
@@ -461,6 +477,11 @@ macro_rules! views {
                 match self { $(Self::$variant(_) => DType::$variant),* }
             }
 
+            /// The first element.
+            pub fn first(&self) -> Option<f64> {
+                match self { $(Self::$variant(slice) => slice.first().map(|&x| Element::lane(x).into())),* }
+            }
+
             /// A view of `len` elements at `data`.
             ///
             /// # Safety
@@ -490,6 +511,13 @@ macro_rules! views {
             /// The type of the elements.
             pub fn dtype(&self) -> DType {
                 match self { $(Self::$variant(_) => DType::$variant),* }
+            }
+
+            /// Makes every element the nearest number.
+            pub fn fill(self, x: f64) {
+                match self { $(Self::$variant(slice) => {
+                    slice.fill(MaybeUninit::new(Element::rounded(Float::of(x))));
+                })* }
             }
 
             /// A destination of `len` elements at `data`.

@@ -203,7 +203,7 @@ pub trait AlongKernel: Sync {
     ) -> Result<(), &'static str>;
 }
 
-/// An operation on every element by itself, with random numbers, with its gradient.
+/// An operation on every element by itself, with random numbers, each or several in a row, with its gradient.
 ///
 /// `numbers` are as of [`Kernel`]. Random numbers do not depend on the team.
 ///
@@ -217,22 +217,34 @@ pub trait RandomKernel: Sync {
     /// The reason why these parameters are not for this kernel.
     fn accepts(&self, numbers: &[f64]) -> Result<(), &'static str>;
 
-    /// Writes the result of `src` to all of `dst`, and what the gradient needs of the random numbers to all of `mask`.
+    /// How many elements in a row share a random number, if they do not each have one, in a row-major tensor of these
+    /// sizes.
+    ///
+    /// # Errors
+    /// The reason why such a tensor is not for this kernel.
+    fn each(&self, _sizes: &[i64]) -> Result<Option<usize>, &'static str> {
+        Ok(None)
+    }
+
+    /// Writes the result of `src` to all of `dst`, and what the gradient needs of the random numbers to all of `mask`: a
+    /// byte for `each` elements in a row, which share a number.
+    #[allow(clippy::too_many_arguments)]
     fn forward(
         &self,
         exec: &Exec,
         source: Source,
         src: View,
         dst: Target,
+        each: usize,
         mask: Option<&mut [MaybeUninit<u8>]>,
         numbers: &[f64],
     );
 
     /// Replaces `buf` by the result.
-    fn inplace(&self, exec: &Exec, source: Source, buf: ViewMut, numbers: &[f64]);
+    fn inplace(&self, exec: &Exec, source: Source, buf: ViewMut, each: usize, numbers: &[f64]);
 
     /// Writes the gradient of the input to all of `dst`, from that of the result and the mask.
-    fn backward(&self, exec: &Exec, grad: View, mask: &[u8], dst: Target, numbers: &[f64]);
+    fn backward(&self, exec: &Exec, grad: View, mask: &[u8], dst: Target, each: usize, numbers: &[f64]);
 }
 
 /// The elements of an operand.
@@ -414,6 +426,53 @@ pub trait StepKernel: Sync {
     /// Where the slices of a parameter differ in type or length, there are fewer than it needs, or it does not accept the
     /// numbers.
     fn step(&self, exec: &Exec, parameters: Vec<Parameter>, numbers: &[f64]);
+}
+
+/// A number that gradients have together, rounded to a type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Total {
+    /// The type.
+    pub dtype: DType,
+    /// One of its numbers.
+    pub value: f64,
+}
+
+/// An operation on the gradients of many parameters, all of them at once.
+///
+/// `numbers` are its own in the order of its documentation.
+pub trait ClipKernel: Sync {
+    /// torch's name.
+    fn name(&self) -> &'static str;
+
+    /// Looks at a gradient's type.
+    ///
+    /// # Errors
+    /// The reason why such gradients or these numbers are not for this kernel.
+    fn accepts(&self, dtype: DType, numbers: &[f64]) -> Result<(), &'static str>;
+
+    /// Whether it [changes](Self::clip) gradients, rather than look at them.
+    fn changes(&self) -> bool {
+        true
+    }
+
+    /// How many changes torch counts.
+    fn versions(&self, _numbers: &[f64]) -> usize {
+        1
+    }
+
+    /// What is to be known of all gradients before one is changed, if anything is.
+    ///
+    /// # Errors
+    /// The reason why they are not for this kernel.
+    fn measure(&self, _exec: &Exec, _grads: &[View], _numbers: &[f64]) -> Result<Option<Total>, &'static str> {
+        Ok(None)
+    }
+
+    /// Changes gradients, by what was measured or given.
+    ///
+    /// # Panics
+    /// Where there is no total and the kernel needs it.
+    fn clip(&self, exec: &Exec, grads: Vec<ViewMut>, total: Option<Total>, numbers: &[f64]);
 }
 
 /// Runs `$body` with the slices' element type: `each_type!((src: View, dst: Target) => body(src, dst))`.

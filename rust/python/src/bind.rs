@@ -61,6 +61,8 @@ enum Role {
     False,
     /// The kernel's number at this index.
     Number(usize),
+    /// As above: an integer, and no other number.
+    Integer(usize),
     /// As above: true or false, and no other number.
     Flag(usize),
     /// As above, where `None` stands for the default.
@@ -153,11 +155,12 @@ impl Signature {
                 "ignored" => Role::Ignored,
                 "true" => Role::True,
                 "false" => Role::False,
-                "number" | "flag" | "optional" | "sizes" if index >= numbers.len() => {
+                "number" | "integer" | "flag" | "optional" | "sizes" if index >= numbers.len() => {
                     return Err(PyValueError::new_err("no such number"));
                 }
                 "number" if choices.is_empty() => Role::Number(index),
                 "number" => Role::Choice(index, choices),
+                "integer" => Role::Integer(index),
                 "flag" => Role::Flag(index),
                 "optional" => Role::Optional(index),
                 "sizes" => {
@@ -329,6 +332,8 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
         Role::Dtype => bound.dtype = value.as_ptr(),
         Role::Inplace => bound.inplace = boolean(value)?,
         Role::Number(index) => bound.numbers[*index] = number(value)?,
+        Role::Integer(index) if value.is_exact_instance_of::<PyInt>() => bound.numbers[*index] = number(value)?,
+        Role::Integer(_) => return Err(Decline::Arguments),
         Role::Flag(index) => bound.numbers[*index] = f64::from(u8::from(boolean(value)?)),
         Role::Optional(_) if value.is_none() => {}
         Role::Optional(index) => {
@@ -344,7 +349,7 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
             let text: &str = value.extract().map_err(|_| Decline::Arguments)?;
             bound.numbers[*index] = choices
                 .iter()
-                .position(|choice| choice == text)
+                .position(|choice| choice == text && !text.is_empty())
                 .ok_or(Decline::Arguments)? as f64;
         }
     }

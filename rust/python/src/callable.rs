@@ -31,6 +31,7 @@ use rusttorch_torch::{
 
 use crate::{
     bind::{Arguments, Given, MAX_PARAMETERS, Signature},
+    clip,
     nary::{self, Operands},
     op::{Failure, Mode, Op, OpState, Plan, hold},
     runtime::{Runtime, runtime},
@@ -82,10 +83,12 @@ struct Data {
     signature: Signature,
     /// Whether the entrance always works in place.
     inplace: bool,
+    /// How many dimensions the input must have.
+    dims: Option<usize>,
     active: AtomicBool,
     kind: Kind,
     inner: Option<Inner>,
-    /// An optimizer's step: there is no other signature then.
+    /// An optimizer's step, or on gradients: there is no other signature then.
     step: Option<StepSignature>,
     /// `module:attribute`, for pickling.
     path: String,
@@ -167,7 +170,7 @@ unsafe fn accelerated(
     }
 }
 
-/// The call of an optimizer's step, whose first argument is no tensor to look at.
+/// The call of a function of many tensors, whose first argument is no tensor to look at.
 unsafe extern "C" fn step_vectorcall(
     callable: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
@@ -543,7 +546,7 @@ impl Data {
     /// The result of a call, or null where it raises.
     fn run(&self, py: Python<'_>, given: Given, recorded: Option<bool>) -> Result<*mut ffi::PyObject, Decline> {
         let result = if self.step.is_some() {
-            self.step(py, given, true).map(|()| py.None())
+            self.step(py, given, true)
         } else {
             let runtime = runtime().ok_or(Decline::Failed)?;
             let mut arguments = self.signature.defaults();
@@ -575,6 +578,9 @@ impl Data {
         let Passed { held, mode, state } = passed;
         let (dim, numbers) = (arguments.dim, arguments.numbers());
         let view = held.view(py, mutable, state.profiled)?;
+        if self.dims.is_some_and(|dims| dims != view.layout.sizes().len()) {
+            return Err(Decline::Dim.into());
+        }
         self.op.takes(*mode, Some(view.dtype), view.layout.numel())?;
         self.op.runs_under(py, *state, view.dtype)?;
         match self.op.plan(&view.layout, dim, numbers) {
@@ -680,18 +686,64 @@ impl Data {
         Ok(result)
     }
 
-    /// An optimizer's step, if `really`; else whether it would be done.
-    fn step(&self, py: Python<'_>, given: Given, really: bool) -> Result<(), Failure> {
+    /// A function of many tensors, if `really`; else whether it would be done.
+    fn step(&self, py: Python<'_>, given: Given, really: bool) -> Result<Py<PyAny>, Failure> {
         let (Some(runtime), Some(signature)) = (runtime(), &self.step) else {
             return Err(Decline::Failed.into());
         };
-        step::run(py, runtime, &self.op, signature, given, &self.label, really)
+        let Some(kernel) = self.op.clip_kernel() else {
+            return step::run(py, runtime, &self.op, signature, given, &self.label, really).map(|()| py.None());
+        };
+        let arguments = signature.bind(py, given)?;
+        let call = clip::Call {
+            runtime,
+            op: &self.op,
+            kernel,
+            signature,
+            label: &self.label,
+        };
+        let mut tensors = clip::Collected::None;
+        match call.run(py, &arguments, &mut tensors, really) {
+            // What was iterated over is at its end.
+            Err(Failure::Decline(reason)) if really && tensors.exhausted() => {
+                self.op.count_decline(reason);
+                self.call_stock(py, given, arguments.params, &tensors)
+                    .map_err(Failure::Raise)
+            }
+            result => result,
+        }
+    }
+
+    /// The call by stock torch with a list in the place of an argument.
+    fn call_stock(
+        &self,
+        py: Python<'_>,
+        given: Given,
+        argument: *mut ffi::PyObject,
+        list: &clip::Collected<'_>,
+    ) -> PyResult<Py<PyAny>> {
+        let list = list.list(py)?;
+        let values: Vec<_> = given
+            .arguments(py)
+            .map(|(_, value)| {
+                if value.as_ptr() == argument {
+                    list.as_ptr()
+                } else {
+                    value.as_ptr()
+                }
+            })
+            .collect();
+        // SAFETY: the values are alive, and as many as the caller's.
+        unsafe {
+            let result = PyObject_Vectorcall(self.stock.as_ptr(), values.as_ptr(), given.positional, given.names);
+            Bound::from_owned_ptr_or_err(py, result).map(Bound::unbind)
+        }
     }
 
     /// What a call would do, without doing it.
     fn explain(&self, py: Python<'_>, given: Given) -> Result<(), Failure> {
         if self.step.is_some() {
-            return self.step(py, given, false);
+            return self.step(py, given, false).map(drop);
         }
         let runtime = runtime().ok_or(Decline::Failed)?;
         let mut arguments = self.signature.defaults();
@@ -927,12 +979,12 @@ fn is_ours(object: *mut ffi::PyObject) -> bool {
 /// Makes the callable that stands in for `stock`.
 ///
 /// `parameters`, `dim` and `numbers` describe its signature (see `Signature`), `inplace` whether it always works in
-/// place, `path` (`module:attribute`) where it stands, `inner` a function written in C that does the same for a plain
+/// place, `dims` how many dimensions the input must have, `path` (`module:attribute`) where it stands, `inner` a function written in C that does the same for a plain
 /// tensor, the one for work in place if there is one, and the parameters that are their arguments, by index, with their
 /// defaults. It is inactive until `set_active`, and never freed.
 #[pyfunction]
 #[pyo3(signature = (
-    op, stock, path, parameters, *, dim=None, numbers=vec![], inplace=false, label=String::new(), inner=None
+    op, stock, path, parameters, *, dim=None, numbers=vec![], inplace=false, dims=None, label=String::new(), inner=None
 ))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn make(
@@ -943,11 +995,12 @@ pub(crate) fn make(
     dim: Option<i64>,
     numbers: Vec<f64>,
     inplace: bool,
+    dims: Option<usize>,
     label: String,
     inner: Option<InnerArguments>,
 ) -> PyResult<Py<PyAny>> {
     let py = stock.py();
-    let step = op.get().0.step_kernel().is_some();
+    let step = op.get().0.step_kernel().is_some() || op.get().0.clip_kernel().is_some();
     // Whether a class attribute binds is decided by what the type of the stock function does.
     let binds = stock.get_type().hasattr("__get__")?;
     let data = Box::leak(Box::new(Data {
@@ -960,6 +1013,7 @@ pub(crate) fn make(
         },
         step: step.then(|| StepSignature::new(parameters, numbers)).transpose()?,
         inplace,
+        dims,
         active: AtomicBool::new(false),
         kind: if stock.is_instance_of::<PyCFunction>() {
             Kind::Builtin

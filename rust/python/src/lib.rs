@@ -3,6 +3,7 @@
 
 mod bind;
 mod callable;
+mod clip;
 mod nary;
 mod op;
 mod runtime;

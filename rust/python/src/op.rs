@@ -20,7 +20,8 @@ use pyo3::{
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
     kernel::{
-        AlongKernel, Exec, Geometry, Kernel, Kind, MAX_RESULTS, NaryKernel, RandomKernel, Shape, Slot, StepKernel,
+        AlongKernel, ClipKernel, Exec, Geometry, Kernel, Kind, MAX_RESULTS, NaryKernel, RandomKernel, Shape, Slot,
+        StepKernel,
     },
     layout::{Layout, MAX_DIMS},
     ops,
@@ -124,6 +125,7 @@ enum Work {
     Random(&'static dyn RandomKernel),
     Nary(&'static dyn NaryKernel),
     Step(&'static dyn StepKernel),
+    Clip(&'static dyn ClipKernel),
 }
 
 impl Work {
@@ -134,21 +136,33 @@ impl Work {
             .or_else(|| ops::find_random(name).map(Self::Random))
             .or_else(|| ops::find_nary(name).map(Self::Nary))
             .or_else(|| ops::find_step(name).map(Self::Step))
+            .or_else(|| ops::find_clip(name).map(Self::Clip))
     }
 
     fn shape(self) -> Shape {
         match self {
             Self::Plain(kernel) => kernel.shape(),
             Self::Along(kernel) => kernel.shape(),
-            Self::Random(_) | Self::Nary(_) | Self::Step(_) => Shape::Pointwise,
+            Self::Random(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => Shape::Pointwise,
         }
+    }
+
+    /// How many elements in a row share a random number.
+    fn each(self, layout: &Layout) -> Result<usize, Decline> {
+        let Self::Random(kernel) = self else { return Ok(1) };
+        let each = kernel.each(layout.sizes()).map_err(|_| Decline::Kernel)?;
+        // Other strides decide those of stock torch's result.
+        if each.is_some() && Layout::contiguous(layout.sizes()).is_none_or(|plain| plain != *layout) {
+            return Err(Decline::Kernel);
+        }
+        Ok(each.unwrap_or(1))
     }
 
     fn reduces_all(self) -> bool {
         match self {
             Self::Plain(kernel) => kernel.reduces_all(),
             Self::Along(kernel) => !kernel.results(true).is_empty(),
-            Self::Random(_) | Self::Nary(_) | Self::Step(_) => false,
+            Self::Random(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => false,
         }
     }
 
@@ -167,7 +181,7 @@ impl Work {
             Self::Plain(kernel) => kernel.accepts(geometry, numbers),
             Self::Along(kernel) => kernel.accepts(geometry, numbers),
             Self::Random(kernel) => kernel.accepts(numbers),
-            Self::Nary(_) | Self::Step(_) => Err("no operation on one tensor"),
+            Self::Nary(_) | Self::Step(_) | Self::Clip(_) => Err("no operation on one tensor"),
         }
         .map_err(|_| Decline::Kernel)
     }
@@ -261,6 +275,14 @@ impl OpState {
         }
     }
 
+    /// The kernel, if it works on gradients.
+    pub(crate) fn clip_kernel(&self) -> Option<&'static dyn ClipKernel> {
+        match self.kernel {
+            Work::Clip(kernel) => Some(kernel),
+            _ => None,
+        }
+    }
+
     /// The kernel, if it takes several tensors.
     pub(crate) fn nary_kernel(&self) -> Option<&'static dyn NaryKernel> {
         match self.kernel {
@@ -332,6 +354,7 @@ impl OpState {
         let shape = self.kernel.shape();
         let plan = if shape == Shape::Pointwise {
             let dense = layout.elementwise_result().ok_or(Decline::Layout)?;
+            self.kernel.each(layout)?;
             if self.strides == Strides::Contiguous && !layout.is_contiguous() {
                 return Err(Decline::Layout);
             }
@@ -442,16 +465,7 @@ impl OpState {
     }
 
     fn run_without_gil(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
-        self.run_with_gil(numel, || {
-            // SAFETY: the GIL is held here and taken back on the same thread before Python is touched again.
-            let saved = unsafe { ffi::PyEval_SaveThread() };
-            let outcome = catch_unwind(AssertUnwindSafe(work));
-            // SAFETY: as above.
-            unsafe { ffi::PyEval_RestoreThread(saved) };
-            if let Err(panic) = outcome {
-                resume_unwind(panic);
-            }
-        })
+        self.run_with_gil(numel, || without_gil(work))
     }
 
     fn run_with_gil(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
@@ -462,7 +476,7 @@ impl OpState {
         if let Some(start) = start {
             add(&self.nanoseconds, start.elapsed().as_nanos() as u64);
         }
-        outcome.map_err(|panic| Failure::Raise(Panicked(message(&*panic)).into()))
+        outcome.map_err(raised)
     }
 
     /// The result of `view`, as a new tensor.
@@ -478,7 +492,7 @@ impl OpState {
             Work::Plain(kernel) => kernel,
             Work::Along(kernel) => return self.forward_along(py, runtime, kernel, view, plan, numbers),
             Work::Random(kernel) => return self.forward_random(py, runtime, kernel, view, plan, numbers, None),
-            Work::Nary(_) | Work::Step(_) => return Err(Decline::Kernel.into()),
+            Work::Nary(_) | Work::Step(_) | Work::Clip(_) => return Err(Decline::Kernel.into()),
         };
         let numel = view.layout.numel();
         let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
@@ -556,7 +570,7 @@ impl OpState {
         numbers: &[f64],
         mask: Option<usize>,
     ) -> Result<Py<PyAny>, Failure> {
-        let numel = view.layout.numel();
+        let (numel, each) = (view.layout.numel(), self.kernel.each(&view.layout)?);
         let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
         self.draw(py, runtime, numel, |source| {
             // SAFETY: as in `forward`; the mask is a new tensor of the caller's, of so many bytes.
@@ -564,10 +578,18 @@ impl OpState {
                 (
                     View::from_raw(view.dtype, view.data, numel),
                     Target::from_raw(view.dtype, target.data, numel),
-                    mask.map(|data| std::slice::from_raw_parts_mut(data as *mut MaybeUninit<u8>, numel)),
+                    mask.map(|data| std::slice::from_raw_parts_mut(data as *mut MaybeUninit<u8>, numel / each)),
                 )
             };
-            kernel.forward(&Exec::new(runtime.isa, &runtime.team), source, src, dst, mask, numbers);
+            kernel.forward(
+                &Exec::new(runtime.isa, &runtime.team),
+                source,
+                src,
+                dst,
+                each,
+                mask,
+                numbers,
+            );
         })?;
         let result = runtime.doors.finish(py, target)?;
         if self.versions[0] > 0 {
@@ -638,12 +660,13 @@ impl OpState {
         let numel = view.layout.numel();
         let kernel = match self.kernel {
             Work::Plain(kernel) => kernel,
-            Work::Along(_) | Work::Nary(_) | Work::Step(_) => return Err(Decline::Kernel.into()),
+            Work::Along(_) | Work::Nary(_) | Work::Step(_) | Work::Clip(_) => return Err(Decline::Kernel.into()),
             Work::Random(kernel) => {
+                let each = self.kernel.each(&view.layout)?;
                 return self.draw(py, runtime, numel, |source| {
                     // SAFETY: as below.
                     let buf = unsafe { ViewMut::from_raw(view.dtype, view.data, numel) };
-                    kernel.inplace(&Exec::new(runtime.isa, &runtime.team), source, buf, numbers);
+                    kernel.inplace(&Exec::new(runtime.isa, &runtime.team), source, buf, each, numbers);
                 });
             }
         };
@@ -734,6 +757,27 @@ impl OpState {
         };
         call().map_err(Failure::Raise)
     }
+}
+
+/// Runs what may not touch Python without the GIL.
+fn without_gil<R>(work: impl FnOnce() -> R) -> R {
+    // SAFETY: the GIL is held here and taken back on the same thread before Python is touched again.
+    let saved = unsafe { ffi::PyEval_SaveThread() };
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    // SAFETY: as above.
+    unsafe { ffi::PyEval_RestoreThread(saved) };
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// What `work` over `numel` elements finds out, without the GIL where that pays. It is not counted: stock torch may get
+/// the call for it.
+pub(crate) fn look<R>(numel: usize, work: impl FnOnce() -> R) -> Result<R, Failure> {
+    let look = || if numel < RELEASE_GIL { work() } else { without_gil(work) };
+    catch_unwind(AssertUnwindSafe(look)).map_err(raised)
+}
+
+fn raised(panic: Box<dyn Any + Send>) -> Failure {
+    Failure::Raise(Panicked(message(&*panic)).into())
 }
 
 /// Whether two dense tensors have the same sizes and lie in memory in the same order, dimensions of size 1 included: the
@@ -914,7 +958,7 @@ impl Op {
     }
 
     /// The result of `input` with random numbers, without guards, and into `mask`, a new contiguous tensor of a byte for
-    /// each element, what `backward_masked` needs of them; `None` if declined.
+    /// each number, what `backward_masked` needs of them; `None` if declined.
     fn forward_masked(
         &self,
         input: &Bound<'_, PyAny>,
@@ -928,7 +972,7 @@ impl Op {
         let run = || -> Result<Py<PyAny>, Failure> {
             let view = hold(runtime, input)?.view(py, false, false)?;
             let plan = self.0.plan(&view.layout, None, &numbers)?;
-            let mask = mask_data(mask, view.layout.numel())?;
+            let mask = mask_data(mask, view.layout.numel() / self.0.kernel.each(&view.layout)?)?;
             self.0
                 .forward_random(py, runtime, kernel, &view, &plan, &numbers, Some(mask))
         };
@@ -958,18 +1002,18 @@ impl Op {
             }
             let plan = self.0.plan(&result, None, &numbers)?;
             let target = runtime.doors.empty(py, grad.dtype, &plan.result)?;
-            let numel = result.numel();
-            let mask = mask_data(mask, numel)?;
+            let (numel, each) = (result.numel(), self.0.kernel.each(&result)?);
+            let mask = mask_data(mask, numel / each)?;
             self.0.run(numel, || {
                 // SAFETY: as in `OpState::forward`; the mask is a contiguous tensor of so many bytes.
                 let (grad, dst, mask) = unsafe {
                     (
                         View::from_raw(grad.dtype, grad.data, numel),
                         Target::from_raw(grad.dtype, target.data, numel),
-                        std::slice::from_raw_parts(mask as *const u8, numel),
+                        std::slice::from_raw_parts(mask as *const u8, numel / each),
                     )
                 };
-                kernel.backward(&Exec::new(runtime.isa, &runtime.team), grad, mask, dst, &numbers);
+                kernel.backward(&Exec::new(runtime.isa, &runtime.team), grad, mask, dst, each, &numbers);
             })?;
             Ok(runtime.doors.finish(py, target)?)
         };
@@ -1123,5 +1167,12 @@ pub(crate) fn kernels() -> Vec<&'static str> {
     let random = ops::RANDOM_KERNELS.iter().map(|kernel| kernel.name());
     let nary = ops::NARY_KERNELS.iter().map(|kernel| kernel.name());
     let steps = ops::STEP_KERNELS.iter().map(|kernel| kernel.name());
-    plain.chain(along).chain(random).chain(nary).chain(steps).collect()
+    let clips = ops::CLIP_KERNELS.iter().map(|kernel| kernel.name());
+    plain
+        .chain(along)
+        .chain(random)
+        .chain(nary)
+        .chain(steps)
+        .chain(clips)
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! Optimizers' steps: the functions that torch's optimizers hand the lists of their tensors to.
+//! Optimizers' steps: the functions that torch's optimizers hand the lists of their tensors to; and signatures of all
+//! functions of many tensors.
 
 use pyo3::{
     exceptions::PyValueError,
@@ -33,6 +34,11 @@ enum Role {
     Params,
     Grads,
     State(usize),
+    /// Parameters, whose gradients are meant, or tensors: one, or anything that can be iterated over.
+    Parameters,
+    Tensors,
+    /// A tensor of one number.
+    Total,
     /// How many steps there have been, a number each.
     Steps,
     /// Must be false, or `None`.
@@ -42,7 +48,7 @@ enum Role {
     Ignored,
     /// The kernel's number at this index.
     Number(usize),
-    /// As above, from `True` or `False`.
+    /// As above, from `True` or `False`, or `None` for what holds where it is not given.
     Flag(usize),
 }
 
@@ -54,15 +60,25 @@ pub(crate) struct StepSignature {
     /// How many arguments may be given by position.
     positional: usize,
     numbers: Vec<f64>,
+    /// Whether the gradients of parameters are meant.
+    pub(crate) of_gradients: bool,
 }
 
-/// The arguments of a call that tensors and numbers are taken from; lists that were not given are null.
-struct Arguments {
-    params: *mut ffi::PyObject,
+/// The arguments of a call that tensors and numbers are taken from; what was not given is null.
+pub(crate) struct Arguments {
+    pub(crate) params: *mut ffi::PyObject,
     grads: *mut ffi::PyObject,
     state: [*mut ffi::PyObject; MAX_STATE],
     steps: *mut ffi::PyObject,
+    pub(crate) total: *mut ffi::PyObject,
     numbers: [f64; MAX_NUMBERS],
+    count: usize,
+}
+
+impl Arguments {
+    pub(crate) fn numbers(&self) -> &[f64] {
+        &self.numbers[..self.count]
+    }
 }
 
 impl StepSignature {
@@ -75,6 +91,7 @@ impl StepSignature {
             required: Vec::new(),
             positional: 0,
             numbers,
+            of_gradients: false,
         };
         for parameter in parameters.try_iter()? {
             let (name, role, index, required, keyword_only, _): (String, String, usize, bool, bool, Vec<String>) =
@@ -84,6 +101,12 @@ impl StepSignature {
                 "grads" => Role::Grads,
                 "state" if index < MAX_STATE => Role::State(index),
                 "steps" => Role::Steps,
+                "parameters" => {
+                    signature.of_gradients = true;
+                    Role::Parameters
+                }
+                "tensors" => Role::Tensors,
+                "total" => Role::Total,
                 "false" => Role::False,
                 "absent" => Role::Absent,
                 "ignored" => Role::Ignored,
@@ -104,13 +127,15 @@ impl StepSignature {
     }
 
     /// The arguments of a call; those that ask for what kernels do not do, and those that do not fit, are stock torch's.
-    fn bind(&self, py: Python<'_>, given: Given) -> Result<Arguments, Decline> {
+    pub(crate) fn bind(&self, py: Python<'_>, given: Given) -> Result<Arguments, Decline> {
         let mut bound = Arguments {
             params: std::ptr::null_mut(),
             grads: std::ptr::null_mut(),
             state: [std::ptr::null_mut(); MAX_STATE],
             steps: std::ptr::null_mut(),
+            total: std::ptr::null_mut(),
             numbers: [0.0; MAX_NUMBERS],
+            count: self.numbers.len(),
         };
         bound.numbers[..self.numbers.len()].copy_from_slice(&self.numbers);
         let mut seen = [false; MAX_PARAMETERS];
@@ -130,7 +155,8 @@ impl StepSignature {
                 return Err(Decline::Arguments);
             }
             match self.roles[index] {
-                Role::Params => bound.params = value.as_ptr(),
+                Role::Params | Role::Parameters | Role::Tensors => bound.params = value.as_ptr(),
+                Role::Total => bound.total = value.as_ptr(),
                 Role::Grads => bound.grads = value.as_ptr(),
                 Role::State(at) => bound.state[at] = value.as_ptr(),
                 Role::Steps => bound.steps = value.as_ptr(),
@@ -139,6 +165,7 @@ impl StepSignature {
                 Role::False | Role::Absent => return Err(Decline::Keyword),
                 Role::Ignored => {}
                 Role::Number(at) => bound.numbers[at] = number(&value)?,
+                Role::Flag(_) if value.is_none() => {}
                 Role::Flag(at) => bound.numbers[at] = f64::from(u8::from(boolean(&value)?)),
             }
         }
@@ -188,8 +215,8 @@ impl<'py> Group<'py> {
     }
 }
 
-/// The plain tensors of a step: what it writes may overlap nothing else.
-struct Tensors<'a> {
+/// The plain tensors of a call: what it writes may overlap nothing else.
+pub(crate) struct Tensors<'a> {
     runtime: &'a Runtime,
     state: State,
     /// First and last address, and whether it is written.
@@ -198,7 +225,17 @@ struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    fn read(&mut self, tensor: &'a Bound<'_, PyAny>, written: bool) -> Result<TensorView, Decline> {
+    /// None yet, of about as many.
+    pub(crate) fn none(runtime: &'a Runtime, state: State, count: usize) -> Self {
+        Self {
+            runtime,
+            state,
+            spans: Vec::with_capacity(count),
+            written: Vec::with_capacity(count),
+        }
+    }
+
+    pub(crate) fn read(&mut self, tensor: &'a Bound<'_, PyAny>, written: bool) -> Result<TensorView, Decline> {
         let py = tensor.py();
         if tensor.is_none() {
             return Err(Decline::First);
@@ -217,8 +254,14 @@ impl<'a> Tensors<'a> {
         Ok(view)
     }
 
+    /// Tells autograd that those that are written were changed so often.
+    pub(crate) fn bump_versions(&self, py: Python<'_>, times: usize) -> Result<(), Decline> {
+        let mut written = self.written.iter();
+        written.try_for_each(|held| (0..times).try_for_each(|_| held.bump_version(py)))
+    }
+
     /// Whether what is written is written once, and not read elsewhere.
-    fn are_apart(&mut self) -> bool {
+    pub(crate) fn are_apart(&mut self) -> bool {
         self.spans.sort_unstable();
         let (mut last, mut last_written) = (0, 0);
         self.spans.iter().all(|&(start, end, written)| {
@@ -353,15 +396,10 @@ pub(crate) fn run(
     if runtime.state.grad() {
         return Err(Decline::TrainingInplace.into());
     }
-    let numbers = &arguments.numbers[..signature.numbers.len()];
+    let numbers = arguments.numbers();
     let kept = kernel.accepts(numbers).map_err(|_| Decline::Kernel)?;
     let group = Group::of(py, &arguments, kept, kernel.counts())?;
-    let mut read = Tensors {
-        runtime,
-        state,
-        spans: Vec::with_capacity(group.tensors.len()),
-        written: Vec::with_capacity(group.tensors.len()),
-    };
+    let mut read = Tensors::none(runtime, state, group.tensors.len());
     let each = group.tensors.chunks_exact(group.each);
     let members: Vec<_> = each
         .map(|tensors| Member::read(tensors, kernel.counts(), &mut read))
@@ -381,9 +419,7 @@ pub(crate) fn run(
     } else {
         None
     };
-    for held in &read.written {
-        held.bump_version(py)?;
-    }
+    read.bump_versions(py, 1)?;
     let parameters = members.iter().map(Member::parameter).collect();
     op.run(numel, || {
         kernel.step(&Exec::new(runtime.isa, &runtime.team), parameters, numbers);

@@ -1,4 +1,5 @@
-//! The operations, a file each; [`KERNELS`], [`ALONG_KERNELS`], [`RANDOM_KERNELS`], [`NARY_KERNELS`] and [`STEP_KERNELS`] list them.
+//! The operations, a file each; [`KERNELS`], [`ALONG_KERNELS`], [`RANDOM_KERNELS`], [`NARY_KERNELS`], [`STEP_KERNELS`] and
+//! [`CLIP_KERNELS`] list them.
 
 pub mod activation;
 pub mod elementwise;
@@ -10,9 +11,10 @@ pub mod norm;
 pub mod optim;
 pub mod random;
 pub mod reduction;
+pub mod sparse;
 pub mod unary;
 
-use crate::kernel::{AlongKernel, Kernel, NaryKernel, RandomKernel, StepKernel};
+use crate::kernel::{AlongKernel, ClipKernel, Kernel, NaryKernel, RandomKernel, StepKernel};
 use elementwise::Elementwise;
 use loss::pointwise::Pointwise;
 use random::Random;
@@ -63,6 +65,8 @@ pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[
     &Random::<random::dropout::Dropout>::NEW,
     &Random::<random::alpha_dropout::AlphaDropout>::NEW,
     &Random::<random::bernoulli::Bernoulli>::NEW,
+    &Random::<random::feature_dropout::FeatureDropout>::NEW,
+    &Random::<random::feature_alpha_dropout::FeatureAlphaDropout>::NEW,
 ];
 
 /// Every kernel of several tensors.
@@ -72,6 +76,7 @@ pub static NARY_KERNELS: &[&dyn NaryKernel] = &[
     &norm::instance_norm::InstanceNorm,
     &norm::layer_norm::LayerNorm,
     &norm::rms_norm::RmsNorm,
+    &sparse::embedding::Embedding,
     &loss::cross_entropy::CrossEntropy,
     &Pointwise::<loss::mse_loss::MseLoss>::NEW,
     &Pointwise::<loss::l1_loss::L1Loss>::NEW,
@@ -90,6 +95,14 @@ pub static STEP_KERNELS: &[&dyn StepKernel] = &[
     &optim::adam::Adam,
     &optim::rmsprop::Rmsprop,
     &optim::sgd::Sgd,
+];
+
+/// Every kernel on the gradients of many parameters.
+pub static CLIP_KERNELS: &[&dyn ClipKernel] = &[
+    &optim::clip_grad_norm::ClipGradNorm,
+    &optim::clip_grad_norm::GetTotalNorm,
+    &optim::clip_grad_norm::ClipGradsWithNorm,
+    &optim::clip_grad_value::ClipGradValue,
 ];
 
 /// The kernel of that name.
@@ -115,4 +128,9 @@ pub fn find_nary(name: &str) -> Option<&'static dyn NaryKernel> {
 /// The optimizer's step of that name.
 pub fn find_step(name: &str) -> Option<&'static dyn StepKernel> {
     STEP_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
+}
+
+/// The kernel on gradients of that name.
+pub fn find_clip(name: &str) -> Option<&'static dyn ClipKernel> {
+    CLIP_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
 }

@@ -3,12 +3,15 @@
 
 use core::{mem::MaybeUninit, ops::Range};
 
-use super::{Matrix, add_bias, microkernel};
+use super::{
+    Matrix, add_bias,
+    microkernel::{self, Accumulate, Registers},
+};
 use crate::{
     isa::{Program, Simd},
     kernel::Exec,
     math::row_exp::RowExp,
-    ops::reduction::lanes::{RowElement, Tile},
+    ops::reduction::lanes::{RowElement, RowLane, Tile},
     parallel::Shared,
     vector::Vector,
 };
@@ -102,7 +105,8 @@ impl<T: RowElement> Program for Columns<'_, T> {
             let (width, groups) = (block.len(), block.len().div_ceil(N));
             let sums = &mut sums[..self.rows * width];
             sums.fill(T::Lane::ZERO);
-            for index in 0..chunks * groups {
+            // Some columns, and some of their terms.
+            let part = |index: usize| -> (Range<usize>, Range<usize>) {
                 // Where all rows are worked on at a time, the columns are read one after the other; else a part of the
                 // rows stays in the cache for a block of columns.
                 let (chunk, group) = if self.rows <= M {
@@ -110,61 +114,50 @@ impl<T: RowElement> Program for Columns<'_, T> {
                 } else {
                     (index / groups, index % groups)
                 };
-                let part = chunk * TERMS..terms.min((chunk + 1) * TERMS);
-                let padded = part.start..part.end.next_multiple_of(PAD);
-                let few = N.min(width - group * N);
-                for (column, widened) in widened.chunks_exact_mut(pitches[1]).take(few).enumerate() {
-                    let row = &self.b.elements[(block.start + group * N + column) * terms..][part.clone()];
-                    let (widened, rest) = widened[..padded.len()].split_at_mut(row.len());
-                    T::widen(simd, row, widened);
+                (
+                    group * N..width.min((group + 1) * N),
+                    chunk * TERMS..terms.min((chunk + 1) * TERMS),
+                )
+            };
+            let column = |index: usize, part: &Range<usize>| {
+                let start = (block.start + index) * terms;
+                &self.b.elements[start + part.start..start + part.end]
+            };
+            for index in 0..chunks * groups {
+                let (of, terms) = part(index);
+                let padded = terms.start..terms.end.next_multiple_of(PAD);
+                for (index, widened) in of.clone().zip(widened.chunks_exact_mut(pitches[1])) {
+                    let (widened, rest) = widened[..padded.len()].split_at_mut(terms.len());
+                    T::widen(simd, column(index, &terms), widened);
                     rest.fill(T::Lane::ZERO);
+                }
+                if index + 1 < chunks * groups {
+                    let (of, terms) = part(index + 1);
+                    for index in of {
+                        simd.prefetch(column(index, &terms));
+                    }
                 }
                 let columns = rows(widened, pitches[1], &(0..padded.len()));
                 let mut row = 0;
                 while row < self.rows {
-                    let (left, a) = (self.rows - row, &self.a[row * pitches[0]..]);
-                    let (sums, wanted) = (&mut sums[row * width + group * N..], [left, few]);
-                    let part = &padded;
+                    let left = self.rows - row;
+                    let dots = Dots {
+                        rows: &self.a[row * pitches[0]..],
+                        pitch: pitches[0],
+                        terms: &padded,
+                        columns,
+                        width,
+                        wanted: [left, of.len()],
+                    };
+                    let sums = &mut sums[row * width + of.start..];
                     row += if left > 4 && S::F32::LANES == 16 {
-                        microkernel::dots::<T::Lane, S, 8, N>(
-                            simd,
-                            rows(a, pitches[0], part),
-                            columns,
-                            sums,
-                            width,
-                            wanted,
-                        );
-                        8
+                        dots.add::<S, 8>(simd, sums)
                     } else if left > 2 {
-                        microkernel::dots::<T::Lane, S, 4, N>(
-                            simd,
-                            rows(a, pitches[0], part),
-                            columns,
-                            sums,
-                            width,
-                            wanted,
-                        );
-                        4
+                        dots.add::<S, 4>(simd, sums)
                     } else if left == 2 {
-                        microkernel::dots::<T::Lane, S, 2, N>(
-                            simd,
-                            rows(a, pitches[0], part),
-                            columns,
-                            sums,
-                            width,
-                            wanted,
-                        );
-                        2
+                        dots.add::<S, 2>(simd, sums)
                     } else {
-                        microkernel::dots::<T::Lane, S, 1, N>(
-                            simd,
-                            rows(a, pitches[0], part),
-                            columns,
-                            sums,
-                            width,
-                            wanted,
-                        );
-                        1
+                        dots.add::<S, 1>(simd, sums)
                     };
                 }
             }
@@ -178,6 +171,31 @@ impl<T: RowElement> Program for Columns<'_, T> {
                 T::narrow(simd, sums, dst);
             }
         }
+    }
+}
+
+/// The dot products of some rows and columns.
+struct Dots<'a, F> {
+    rows: &'a [F],
+    /// How far apart these rows lie.
+    pitch: usize,
+    terms: &'a Range<usize>,
+    columns: [&'a [F]; N],
+    /// How far apart rows of sums lie, and how many of them and of their columns are wanted.
+    width: usize,
+    wanted: [usize; 2],
+}
+
+impl<F: RowLane> Dots<'_, F> {
+    /// Adds those of `R` rows to their sums.
+    #[inline(always)]
+    fn add<S: Simd, const R: usize>(&self, simd: S, sums: &mut [F]) -> usize
+    where
+        Registers<F, S, R, N>: Accumulate<F, S, N>,
+    {
+        let rows = rows(self.rows, self.pitch, self.terms);
+        microkernel::dots::<F, S, R, N>(simd, rows, self.columns, sums, self.width, self.wanted);
+        R
     }
 }
 

@@ -16,6 +16,9 @@ use crate::{
 /// result has rows of `n`. Nothing but the operands is kept.
 pub struct Linear;
 
+/// Elements of a matrix up to which torch's kernel is no faster for one row.
+const LARGE: i64 = 1 << 20;
+
 /// The slices and sizes of a call.
 struct Call<'a, T> {
     input: &'a [T],
@@ -114,6 +117,9 @@ impl NaryKernel for Linear {
         }
         if input.sizes.contains(&0) || *columns == 0 {
             return Err("no elements");
+        }
+        if outer.iter().product::<i64>() == 1 && columns * terms > LARGE {
+            return Err("one row and a large matrix");
         }
         let sizes: Vec<i64> = outer.iter().chain([columns]).copied().collect();
         Ok(Outline {

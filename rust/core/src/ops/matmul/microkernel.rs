@@ -83,13 +83,7 @@ pub(super) fn microkernel<F: RowLane, S: Simd, const M: usize, const N: usize, c
         sums.as_chunks_mut::<WIDTH>().0,
     );
     assert!(a.len() == b.len() && sums.len() == M, "as many terms of either strip");
-    let mut tile = [[Register::<F, S>::splat(simd, F::ZERO); N]; M];
-    if !first {
-        for (registers, row) in tile.iter_mut().zip(&*sums) {
-            *registers = load(simd, row);
-        }
-    }
-    let tile = tile.accumulate(
+    let tile = [[Register::<F, S>::splat(simd, F::ZERO); N]; M].accumulate(
         a.len(),
         #[inline(always)]
         |step, row| Register::<F, S>::splat(simd, a[step][row]),
@@ -98,7 +92,12 @@ pub(super) fn microkernel<F: RowLane, S: Simd, const M: usize, const N: usize, c
     );
     for (registers, row) in tile.iter().zip(sums) {
         for (register, part) in registers.iter().zip(row.chunks_exact_mut(lanes)) {
-            register.store(part);
+            let sum = if first {
+                *register
+            } else {
+                register.add(Register::<F, S>::load(simd, part))
+            };
+            sum.store(part);
         }
     }
 }

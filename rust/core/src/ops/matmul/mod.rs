@@ -69,11 +69,12 @@ impl<'a, T> Matrix<'a, T> {
 
 /// Rows up to which the other matrix is read where it lies.
 const FEW_ROWS: usize = 32;
-/// Rows and columns of a tile of the result at most, and the terms of its sums that are packed at a time: a tile, and what
-/// is packed for it, stay in the second-level cache.
-const TILE_ROWS: usize = 144;
-const TILE_COLUMNS: usize = 240;
-const TERMS: usize = 256;
+/// Rows and columns of a tile of the result at most, and the terms of its sums that are packed at a time and summed up by
+/// themselves: a tile, and what is packed for it, stay in the second-level cache, strips of that in the first-level one,
+/// and errors stay small.
+const TILE_ROWS: usize = 192;
+const TILE_COLUMNS: usize = 336;
+const TERMS: usize = 128;
 /// Tiles for each thread, so that all have about as much to do.
 const TILES: usize = 4;
 

@@ -1,7 +1,11 @@
-//! The optimizers' steps: a parameter, its gradient and its state are read once, and written once.
+//! The optimizers' steps: a parameter, its gradient and its state are read once, and written once. And what is done to
+//! gradients before.
 
 pub mod adagrad;
 pub mod adam;
+mod clip;
+pub mod clip_grad_norm;
+pub mod clip_grad_value;
 pub mod rmsprop;
 pub mod sgd;
 

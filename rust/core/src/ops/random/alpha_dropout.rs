@@ -1,7 +1,11 @@
 //! `torch.nn.functional.alpha_dropout`.
 
-use super::{Chance, Fate, dropout::between, nearest};
-use crate::{dtype::Element, float::Float, ops::elementwise::number};
+use super::{Chance, Fate, dropout::between};
+use crate::{
+    dtype::{Element, nearest},
+    float::Float,
+    ops::elementwise::number,
+};
 
 /// `a x + b`, or `0 x + b - a alpha` with the probability `p` (0.5), where `alpha = 1.758...` is minus the value that SELU
 /// approaches, `a = ((1 + alpha^2 p) (1 - p))^-1/2` and `b = a alpha p`: mean 0 and variance 1 stay what they are. Saves

@@ -52,11 +52,12 @@ mod tests {
                 &exec,
                 Source::Torch(&mut Mt19937::from_seed(1)),
                 (&mut buf[..]).into(),
+                1,
                 &[p],
             );
             assert!(buf.iter().all(|&x| f64::from(x) == p));
             buf.fill(f32::NAN);
-            KERNEL.inplace(&exec, Source::Key(1), (&mut buf[..]).into(), &[p]);
+            KERNEL.inplace(&exec, Source::Key(1), (&mut buf[..]).into(), 1, &[p]);
             assert!(buf.iter().all(|&x| f64::from(x) == p));
         }
         for p in [-1e-9, 1.0 + 1e-9, f64::NAN] {
@@ -74,6 +75,7 @@ mod tests {
             (&grad[..]).into(),
             &[0, 1, 1],
             (&mut gradient[..]).into(),
+            1,
             &[0.5],
         );
         assert_eq!(gradient.map(f64::to_bits), [0; 3]);

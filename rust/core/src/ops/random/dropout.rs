@@ -1,7 +1,11 @@
 //! `torch.nn.functional.dropout`.
 
-use super::{Chance, Fate, nearest};
-use crate::{dtype::Element, float::Float, ops::elementwise::number};
+use super::{Chance, Fate};
+use crate::{
+    dtype::{Element, nearest},
+    float::Float,
+    ops::elementwise::number,
+};
 
 /// `x / (1 - p)`, or `0 x` with the probability `p` (0.5). Saves which elements are kept.
 ///
@@ -56,12 +60,12 @@ mod tests {
         let exec = Exec::new(Isa::detect(), &Serial);
         let (src, mask) = ([f32::NAN, f32::INFINITY, -2.0, -2.0], [0, 0, 0, 1]);
         let mut gradient = [0.0_f32; 4];
-        KERNEL.backward(&exec, (&src[..]).into(), &mask, (&mut gradient[..]).into(), &[0.5]);
+        KERNEL.backward(&exec, (&src[..]).into(), &mask, (&mut gradient[..]).into(), 1, &[0.5]);
         assert!(gradient[0].is_nan() && gradient[1].is_nan());
         assert_eq!(gradient[2].to_bits(), (-0.0_f32).to_bits());
         assert_eq!(gradient[3], -4.0);
         let (src, mut half) = ([bf16::from_f32(3.0)], [bf16::ZERO]);
-        KERNEL.backward(&exec, (&src[..]).into(), &[1], (&mut half[..]).into(), &[0.1]);
+        KERNEL.backward(&exec, (&src[..]).into(), &[1], (&mut half[..]).into(), 1, &[0.1]);
         let factor = bf16::from_f32(1.0 / 0.9).to_f32();
         assert_eq!(half[0], bf16::from_f32(3.0 * factor));
     }

@@ -1,0 +1,3 @@
+//! Rows of a table, by their index.
+
+pub mod embedding;
