@@ -58,7 +58,7 @@ impl Blocks {
             for (index, joined) in (start..).zip(joined) {
                 let first = index / inner * count * inner + index % inner;
                 let others = (1..count).map(|at| found[first + at * inner]);
-                *joined = others.fold(found[first], |all, one| and(all, one));
+                *joined = others.fold(found[first], and);
             }
         });
         joined

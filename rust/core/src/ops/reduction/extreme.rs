@@ -52,6 +52,8 @@ impl<F: RowLane> Found<F> {
 }
 
 /// The place of the first number that equals the extreme one of all.
+// As a mere path the function would not be inlined.
+#[allow(clippy::redundant_closure_for_method_calls)]
 #[inline(always)]
 fn position<F: RowLane>(values: &[F], extreme: F) -> usize {
     if extreme.is_nan() {
