@@ -30,7 +30,7 @@ const N: usize = 3;
 /// How far apart rows of `terms` numbers lie: rows that begin at the same place of a page would drive one another from the
 /// first-level cache.
 fn pitch(terms: usize) -> usize {
-    (terms.next_multiple_of(PAD) / PAD | 1) * PAD
+    (terms.div_ceil(PAD) | 1) * PAD
 }
 
 /// See [`gemm`](super::gemm).
@@ -52,7 +52,7 @@ pub(super) fn gemm<T: RowElement>(
     let dst = Shared::new(dst);
     let (team, grain) = exec.team(b.columns, b.rows * size_of::<T>(), a.rows * b.rows);
     team.run(b.columns, grain, &|columns| {
-        exec.isa.run(Columns {
+        exec.isa.run(Part {
             a: &widened,
             rows: a.rows,
             b,
@@ -79,7 +79,7 @@ impl<T: RowElement> Program for Widen<'_, T> {
 }
 
 /// Some columns of a product.
-struct Columns<'a, T: RowElement> {
+struct Part<'a, T: RowElement> {
     /// Rows, filled up.
     a: &'a [T::Lane],
     rows: usize,
@@ -91,7 +91,7 @@ struct Columns<'a, T: RowElement> {
     dst: &'a Shared<'a, MaybeUninit<T>>,
 }
 
-impl<T: RowElement> Program for Columns<'_, T> {
+impl<T: RowElement> Program for Part<'_, T> {
     type Output = ();
 
     #[inline(always)]
