@@ -339,6 +339,8 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
     inner = math.prod(sizes[call.dim % len(sizes) + 1 :])
     if op.name in BY_FORMULA:
         few = sizes[call.dim] if inner == 1 else inner
+        if op.name in EXTREMES and inner == 1:
+            return few >= 512 or few == x.numel() or x.numel() <= 1024
         if op.name in EXTREMES:
             return few >= 32 or x.numel() <= 1024
         return sizes[call.dim] > 1 and (few >= 8 or x.numel() <= 1024)
@@ -382,6 +384,11 @@ def accelerated(op: Op) -> Iterator[Callable[[], int]]:
             return last - before
 
         yield runs
+
+
+def row_length(op: Op) -> int:
+    """The shortest of many rows that the kernel takes."""
+    return 512 if op.name in EXTREMES else 32
 
 
 # Comparisons.

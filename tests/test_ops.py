@@ -70,10 +70,11 @@ def test_edge_values(call: Call, dtype: torch.dtype) -> None:
     shapes = {"edges": special}
     if call.op.shape != "pointwise":
         # Every special value among ordinary ones, and rows of one value alone.
-        rows = cases.values(call.op, len(special) * 32, dtype).view(-1, 32)
+        length = cases.row_length(call.op)
+        rows = cases.values(call.op, len(special) * length, dtype).view(-1, length)
         among = rows.clone()
         among[:, 7] = special
-        shapes = {"among others": among, "alone": special[:, None].expand(-1, 32).contiguous()}
+        shapes = {"among others": among, "alone": special[:, None].expand(-1, length).contiguous()}
         shapes |= {f"{name}, transposed": x.t().contiguous() for name, x in shapes.items()}
     faults = []
     for name, x in shapes.items():
@@ -552,7 +553,8 @@ def gradient(call: Call, x: torch.Tensor) -> torch.Tensor:
 def test_gradients_at_edge_values(call: Call, dtype: torch.dtype) -> None:
     x = cases.edges(dtype)
     if call.op.shape != "pointwise":
-        rows = cases.values(call.op, len(x) * 32, dtype).view(-1, 32)
+        length = cases.row_length(call.op)
+        rows = cases.values(call.op, len(x) * length, dtype).view(-1, length)
         rows[:, 7] = x
         x = rows if call.dim == -1 else rows.t().contiguous()
     with cases.accelerated(call.op) as runs:

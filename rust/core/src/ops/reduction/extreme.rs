@@ -31,8 +31,10 @@ const NARROW: usize = 16;
 const SHORT: usize = 32;
 /// Numbers among which a place is looked for at once.
 const GROUP: usize = 64;
-/// Columns and elements of rows below which stock torch may be as fast.
+/// Columns below which stock torch may be as fast, and elements of each of several rows, whose registers are put together
+/// lane by lane.
 const FEW: usize = 32;
+const FEW_OF_ROWS: usize = 512;
 /// Instructions of one element, for the choice of threads.
 const FLOPS: usize = 4;
 
@@ -243,10 +245,12 @@ fn is_ambiguous<T: RowElement>(src: &[T], found: &Found<T::Lane>) -> bool {
 /// Why a geometry is better left to stock torch.
 fn accepts(geometry: Geometry) -> Result<(), &'static str> {
     super::accepts(geometry)?;
-    let Geometry { dim, inner, .. } = geometry;
-    let few = if inner == 1 { dim } else { inner };
-    if few < FEW && geometry.len() > 1024 {
+    let Geometry { outer, dim, inner } = geometry;
+    if inner == 1 && outer > 1 && dim < FEW_OF_ROWS && geometry.len() > 1024 {
         return Err("short rows");
+    }
+    if inner > 1 && inner < FEW && geometry.len() > 1024 {
+        return Err("few columns");
     }
     Ok(())
 }
