@@ -169,7 +169,7 @@ impl<T: RowElement> Panel<'_, T> {
             self.columns.len().next_multiple_of(WIDTH),
         );
         let terms = TERMS.min(self.a.columns);
-        let mut tile = Tile::<T::Lane>::new((rows + columns) * terms + rows * columns + columns + 16);
+        let mut tile = Tile::<T::Lane>::new((rows + columns) * terms + rows * columns + rows.max(columns));
         let (packed_a, rest) = tile.get().split_at_mut(rows * terms);
         let (packed_b, rest) = rest.split_at_mut(columns * terms);
         let (sums, line) = rest.split_at_mut(rows * columns);
@@ -367,6 +367,8 @@ mod tests {
 
     #[test]
     fn products_of_more_than_one_tile() {
+        // First, as a thread keeps the largest of its tiles.
+        check::<bf16>(1.0 / 256.0, 190, 20, 3);
         check::<f32>(0.0, 3, 2100, 200);
         check::<f32>(0.0, 170, 300, 260);
         check::<bf16>(1.0 / 256.0, 9, 1100, 100);
