@@ -9,7 +9,7 @@ from support import CALLS, ROOT, output
 
 import rusttorch
 from rusttorch import _rusttorch
-from rusttorch.catalog import NARY, STEPS
+from rusttorch.catalog import CLIPS, NARY, STEPS
 
 DIGESTS = """
 import hashlib, json, sys
@@ -17,7 +17,7 @@ sys.path.insert(0, sys.argv[1])
 import torch, torch.nn.functional as F
 import rusttorch
 from support import CALLS, evaluate, sample
-from rusttorch.catalog import CATALOG, NARY, STEPS
+from rusttorch.catalog import CATALOG, CLIPS, NARY, STEPS
 
 def digest(*tensors):
     data = (t.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for t in tensors)
@@ -64,6 +64,20 @@ for name, row in STEPS.items():
         with torch.no_grad():
             assert getattr(entrance.holder(), entrance.attribute)(**given, **numbers) is None
         found[f"{name} {dtype}"] = digest(*(t for tensors in given.values() if tensors for t in tensors))
+utils = torch.nn.utils
+clips = {
+    "clip_grad_norm_": lambda params: utils.clip_grad_norm_(params, 1.0),
+    "clip_grad_value_": lambda params: utils.clip_grad_value_(params, 0.5),
+    "get_total_norm": lambda params: utils.get_total_norm([param.grad for param in params]),
+    "clip_grads_with_norm_": lambda params: utils.clip_grads_with_norm_(params, 1.0, torch.tensor(9.0)),
+}
+for name in CLIPS:
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        params = [torch.nn.Parameter(torch.zeros(sizes, dtype=dtype)) for sizes in ((5, 7), (40_000,))]
+        for param in params:
+            param.grad = torch.randn(param.shape).to(dtype)
+        total = clips[name](params)
+        found[f"{name} {dtype}"] = digest(*(param.grad for param in params), *([] if total is None else [total]))
 h = torch.linspace(-3, 3, 999)
 v = h[1:]
 assert F.relu_(v) is v and h._version == 1
@@ -107,7 +121,7 @@ def test_doors_agree(door: str, usual: tuple[int, str, dict[str, object]]) -> No
     differ = {key for key in usual[2] if usual[2][key] != found[key]}
     assert differ == set()
     nary = sum(len(row.calls) for row in NARY.values())
-    assert len(found) == 4 * (len(CALLS) + nary + len(STEPS)) + 3
+    assert len(found) == 4 * (len(CALLS) + nary + len(STEPS) + len(CLIPS)) + 3
 
 
 @pytest.mark.skipif("avx512" not in _rusttorch.available_isas(), reason="this machine has one instruction set")

@@ -14,7 +14,10 @@ pub mod reduction;
 pub mod sparse;
 pub mod unary;
 
-use crate::kernel::{AlongKernel, ClipKernel, Kernel, NaryKernel, RandomKernel, StepKernel};
+use crate::{
+    dtype::Typed,
+    kernel::{AlongKernel, ClipKernel, Kernel, NaryKernel, Operand, RandomKernel, StepKernel},
+};
 use elementwise::Elementwise;
 use loss::pointwise::Pointwise;
 use random::Random;
@@ -104,6 +107,15 @@ pub static CLIP_KERNELS: &[&dyn ClipKernel] = &[
     &optim::clip_grad_norm::ClipGradsWithNorm,
     &optim::clip_grad_value::ClipGradValue,
 ];
+
+/// The numbers of an operand, if it is there.
+///
+/// # Panics
+/// Where they are of another type.
+fn numbers_of<'a, T: Typed>(operands: &[Option<Operand<'a>>], index: usize) -> Option<&'a [T]> {
+    let floats = operands.get(index)?.as_ref()?.floats()?;
+    Some(T::slice(floats).expect("the operands have one element type"))
+}
 
 /// The kernel of that name.
 pub fn find(name: &str) -> Option<&'static dyn Kernel> {

@@ -7,7 +7,7 @@ use crate::{
     dtype::{Target, Typed, View},
     kernel::{Exec, MAX_OPERANDS, NaryKernel, Operand, Outline, each_type},
     layout::Layout,
-    ops::reduction::lanes::RowElement,
+    ops::{numbers_of, reduction::lanes::RowElement},
 };
 
 /// `x W^T + b` for each row of `x`.
@@ -32,10 +32,7 @@ struct Call<'a, T> {
 impl<'a, T: Typed> Call<'a, T> {
     /// From operands that [`Linear::outline`] has taken.
     fn of(operands: &[Option<Operand<'a>>]) -> Self {
-        let slice = |index: usize| -> Option<&'a [T]> {
-            let floats = operands.get(index)?.as_ref()?.floats()?;
-            Some(T::slice(floats).expect("the operands have one element type"))
-        };
+        let slice = |index| numbers_of(operands, index);
         let weight = operands[1].as_ref().expect("there is a weight");
         let (input, terms) = (slice(0).expect("an input"), weight.sizes[1] as usize);
         Self {

@@ -18,6 +18,7 @@ use crate::{
     math::row_exp::RowExp,
     ops::{
         kept::{Kept, keep},
+        numbers_of,
         reduction::lanes::{First, Product, RowElement, RowLane, Tile, total},
     },
     parallel::Shared,
@@ -54,10 +55,7 @@ impl<T> Copy for Rows<'_, T> {}
 impl<'a, T: RowElement> Rows<'a, T> {
     /// From operands that [`outline`] has taken.
     fn of(operands: &[Option<Operand<'a>>], numbers: &[f64]) -> Self {
-        let slice = |index: usize| -> Option<&'a [T]> {
-            let floats = operands.get(index)?.as_ref()?.floats()?;
-            Some(T::slice(floats).expect("the operands have one element type"))
-        };
+        let slice = |index| numbers_of(operands, index);
         let input = operands[0].as_ref().expect("there is an input");
         Self {
             input: slice(0).expect("the input has floating-point numbers"),
