@@ -431,8 +431,8 @@ def test_every_activation_module() -> None:
 def test_inplace_modules_train_as_stock(inplace: type) -> None:
     def run() -> Any:
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(6, 6), inplace(inplace=True), nn.Linear(6, 3))
-        model(X).square().sum().backward()
+        model = nn.Sequential(nn.Conv1d(6, 6, 1), inplace(inplace=True), nn.Conv1d(6, 3, 1))
+        model(X.unsqueeze(-1)).square().sum().backward()
         return [p.grad for p in model.parameters()]
 
     stock, ours = both(run)
