@@ -149,6 +149,9 @@ impl<T: Number> Call<'_, T> {
     }
 }
 
+/// Elements of the largest results that are compared.
+const MOST_RESULTS: usize = 1 << 21;
+
 fn numel(operand: &Operand) -> usize {
     operand.sizes.iter().product::<i64>() as usize
 }
@@ -200,6 +203,10 @@ impl Case {
             .accepts(self.dtype, input, &self.numbers)
             .and_then(|()| kernel.outline(&operands, &self.numbers));
         let Ok(outline) = outlined else { return false };
+        // Products of sizes, as of indices and columns, may be more than the machine has memory for.
+        if outline.result.numel() > MOST_RESULTS {
+            return false;
+        }
         if kernel.inspect(&exec, &operands, &self.numbers).is_err() {
             return false;
         }
