@@ -84,7 +84,7 @@ class Parameter:
     #: "optional" (a number, or None for the default) or "integer" as well; of an optimizer's step "params", "grads",
     #: "state" or "steps", and of a function of all gradients "parameters", "tensors" or "total" (their norm)
     role: str
-    #: index among the kernel's numbers (roles "number", "optional", "sizes" and "flag"), among what the optimizer keeps (role
+    #: index among the kernel's numbers (roles "number", "integer", "optional", "sizes" and "flag"), among what the optimizer keeps (role
     #: "state"), or among the tensors beside the input (role "operand")
     index: int = 0
     #: whether the caller must give it, or its default is stock torch's to serve
@@ -464,6 +464,14 @@ def _softsign_backward(grad: Any, saved: Any, dim: int) -> Any:
     return grad / (1 + saved.abs()).square()
 
 
+def _noise(kept: Any, p: float) -> Any:
+    return kept.div_(1 - p)
+
+
+def _noise_backward(grad: Any, noise: Any, dim: int, p: float) -> Any:
+    return grad * noise
+
+
 def _alpha_noise(kept: Any, p: float) -> Any:
     alpha = 1.7580993408473766
     return kept.mul_(1 / ((alpha * alpha * p + 1) * (1 - p)) ** 0.5)
@@ -834,8 +842,8 @@ ROWS: tuple[Op, ...] = (
         calls=("F.dropout(x)", "F.dropout(x, 0.1)"),
         numbers={"p": 0.5},
         saves="mask",
-        noise=lambda kept, p: kept.div_(1 - p),
-        backward=lambda grad, noise, dim, p: grad * noise,
+        noise=_noise,
+        backward=_noise_backward,
         node="MulBackward0",
         # Integer instructions for the most part: two words of the generator.
         flops=26,
@@ -850,7 +858,7 @@ ROWS: tuple[Op, ...] = (
         numbers={"p": 0.5},
         saves="mask",
         noise=_alpha_noise,
-        backward=lambda grad, noise, dim, p: grad * noise,
+        backward=_noise_backward,
         node="AddBackward0",
         flops=27,
         exactness="bits",
@@ -867,8 +875,8 @@ ROWS: tuple[Op, ...] = (
         numbers={"p": 0.5},
         shape="features",
         saves="mask",
-        noise=lambda kept, p: kept.div_(1 - p),
-        backward=lambda grad, noise, dim, p: grad * noise,
+        noise=_noise,
+        backward=_noise_backward,
         node="MulBackward0",
         flops=26,
         exactness="bits",
@@ -883,7 +891,7 @@ ROWS: tuple[Op, ...] = (
         shape="features",
         saves="mask",
         noise=_alpha_noise,
-        backward=lambda grad, noise, dim, p: grad * noise,
+        backward=_noise_backward,
         node="AddBackward0",
         flops=27,
         exactness="bits",
@@ -1318,7 +1326,6 @@ _ADAM = (
     "lr, weight_decay, eps, maximize"
 )
 _ADAM_NUMBERS = {"beta1": 0.9, "beta2": 0.999, "lr": 0.001, "weight_decay": 0.0, "eps": 1e-8, "maximize": 0.0}
-
 
 STEP_ROWS: tuple[Step, ...] = (
     # From torch 2.7 on, the steps of torch.optim.AdamW as well.

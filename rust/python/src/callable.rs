@@ -979,9 +979,9 @@ fn is_ours(object: *mut ffi::PyObject) -> bool {
 /// Makes the callable that stands in for `stock`.
 ///
 /// `parameters`, `dim` and `numbers` describe its signature (see `Signature`), `inplace` whether it always works in
-/// place, `dims` how many dimensions the input must have, `path` (`module:attribute`) where it stands, `inner` a function written in C that does the same for a plain
-/// tensor, the one for work in place if there is one, and the parameters that are their arguments, by index, with their
-/// defaults. It is inactive until `set_active`, and never freed.
+/// place, `dims` how many dimensions the input must have, `path` (`module:attribute`) where it stands, `inner` a function
+/// written in C that does the same for a plain tensor, the one for work in place if there is one, and the parameters that
+/// are their arguments, by index, with their defaults. It is inactive until `set_active`, and never freed.
 #[pyfunction]
 #[pyo3(signature = (
     op, stock, path, parameters, *, dim=None, numbers=vec![], inplace=false, dims=None, label=String::new(), inner=None

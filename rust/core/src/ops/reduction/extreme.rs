@@ -35,6 +35,8 @@ const GROUP: usize = 64;
 /// lane by lane.
 const FEW: usize = 32;
 const FEW_OF_ROWS: usize = 512;
+/// Elements up to which calls are taken all the same.
+const SMALL: usize = 1024;
 /// Instructions of one element, for the choice of threads.
 const FLOPS: usize = 4;
 
@@ -242,14 +244,19 @@ fn is_ambiguous<T: RowElement>(src: &[T], found: &Found<T::Lane>) -> bool {
     its.is_some() && src.iter().any(|&x| sign(x).is_some_and(|sign| Some(sign) != its))
 }
 
+/// Whether the elements have half precision.
+fn is_half<T: RowElement>(_: &[T]) -> bool {
+    T::HALF
+}
+
 /// Why a geometry is better left to stock torch.
 fn accepts(geometry: Geometry) -> Result<(), &'static str> {
     super::accepts(geometry)?;
     let Geometry { outer, dim, inner } = geometry;
-    if inner == 1 && outer > 1 && dim < FEW_OF_ROWS && geometry.len() > 1024 {
+    if inner == 1 && outer > 1 && dim < FEW_OF_ROWS && geometry.len() > SMALL {
         return Err("short rows");
     }
-    if inner > 1 && inner < FEW && geometry.len() > 1024 {
+    if inner > 1 && inner < FEW && geometry.len() > SMALL {
         return Err("few columns");
     }
     Ok(())
@@ -364,8 +371,8 @@ impl<O: Named> AlongKernel for Extreme<O> {
             _ => panic!("the results are of values, and of indices"),
         };
         each_type!((src: View, values: Target) => {
-            if indices.is_none() && src.len() > 1024 && src.first().is_some_and(|x| size_of_val(x) == 2) {
-                return Err("half precision, of which torch widens nothing to compare");
+            if indices.is_none() && src.len() > SMALL && is_half(src) {
+                return Err("many elements of half precision, among which torch is faster");
             }
             let found = extremes::<O, _>(exec, src, geometry);
             if indices.is_none() && found.iter().any(|found| is_ambiguous(src, found)) {
