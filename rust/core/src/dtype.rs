@@ -17,11 +17,47 @@ pub enum DType {
     Bf16,
     /// IEEE half precision.
     F16,
+    /// Integers of 64 bits with a sign, indices among them.
+    I64,
+    /// Integers of 32 bits with a sign.
+    I32,
+    /// Integers of 16 bits with a sign.
+    I16,
+    /// Integers of 8 bits with a sign.
+    I8,
+    /// Integers of 8 bits without a sign.
+    U8,
+    /// True or false.
+    Bool,
 }
+
+/// A byte that torch takes for true where it is not 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Bool(pub u8);
 
 impl DType {
     /// Every one, in the order of their discriminants.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F64, Self::Bf16, Self::F16];
+    pub const ALL: [Self; 10] = [
+        Self::F32,
+        Self::F64,
+        Self::Bf16,
+        Self::F16,
+        Self::I64,
+        Self::I32,
+        Self::I16,
+        Self::I8,
+        Self::U8,
+        Self::Bool,
+    ];
+    /// Those of floating-point numbers.
+    pub const FLOATS: [Self; 4] = [Self::F32, Self::F64, Self::Bf16, Self::F16];
+
+    /// Whether its elements are floating-point numbers.
+    #[inline]
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F32 | Self::F64 | Self::Bf16 | Self::F16)
+    }
 
     /// torch's name.
     pub fn name(self) -> &'static str {
@@ -30,19 +66,25 @@ impl DType {
             Self::F64 => "float64",
             Self::Bf16 => "bfloat16",
             Self::F16 => "float16",
+            Self::I64 => "int64",
+            Self::I32 => "int32",
+            Self::I16 => "int16",
+            Self::I8 => "int8",
+            Self::U8 => "uint8",
+            Self::Bool => "bool",
         }
     }
 
-    /// The type that kernels compute in.
+    /// The type that kernels of floating-point numbers compute in.
     #[must_use]
     pub fn lane(self) -> Self {
         match self {
-            Self::F64 => Self::F64,
             Self::F32 | Self::Bf16 | Self::F16 => Self::F32,
+            _ => self,
         }
     }
 
-    /// The type that has the numbers of both, as of `torch.promote_types`.
+    /// The type that has the floating-point numbers of both, as of `torch.promote_types`.
     #[must_use]
     pub fn common(self, other: Self) -> Self {
         match (self, other) {
@@ -55,9 +97,10 @@ impl DType {
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
-            Self::F32 => 4,
-            Self::F64 => 8,
-            Self::Bf16 | Self::F16 => 2,
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::Bf16 | Self::F16 | Self::I16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
         }
     }
 }
@@ -81,7 +124,7 @@ pub trait Typed: Sized {
     fn target(target: Target<'_>) -> Option<&mut [MaybeUninit<Self>]>;
 }
 
-/// A type that tensors hold. Kernels compute in its [`Element::Lane`]; half precision is rounded once, at the end.
+/// A type of the floating-point numbers that tensors hold. Kernels compute in its [`Element::Lane`]; half precision is rounded once, at the end.
 pub trait Element: Typed + Copy + Send + Sync + 'static {
     /// The type that kernels compute in.
     type Lane: Float;
@@ -460,7 +503,7 @@ pub(crate) fn as_uninit<T>(buf: &mut [T]) -> &mut [MaybeUninit<T>] {
 }
 
 macro_rules! views {
-    ($($variant:ident($element:ty)),*) => {
+    ($($variant:ident($element:ty)),*; $($float:ident),*) => {
         /// A slice of any element type.
         #[derive(Clone, Copy, Debug)]
         pub enum View<'a> { $(#[doc = stringify!($element)] $variant(&'a [$element])),* }
@@ -477,9 +520,12 @@ macro_rules! views {
                 match self { $(Self::$variant(_) => DType::$variant),* }
             }
 
-            /// The first element.
+            /// The first element, if it is a floating-point number.
             pub fn first(&self) -> Option<f64> {
-                match self { $(Self::$variant(slice) => slice.first().map(|&x| Element::lane(x).into())),* }
+                match self {
+                    $(Self::$float(slice) => slice.first().map(|&x| Element::lane(x).into()),)*
+                    _ => None,
+                }
             }
 
             /// A view of `len` elements at `data`.
@@ -513,11 +559,15 @@ macro_rules! views {
                 match self { $(Self::$variant(_) => DType::$variant),* }
             }
 
-            /// Makes every element the nearest number.
+            /// Makes every element the nearest floating-point number.
+            ///
+            /// # Panics
+            /// Where the elements are others.
             pub fn fill(self, x: f64) {
-                match self { $(Self::$variant(slice) => {
-                    slice.fill(MaybeUninit::new(Element::rounded(Float::of(x))));
-                })* }
+                match self {
+                    $(Self::$float(slice) => slice.fill(MaybeUninit::new(Element::rounded(Float::of(x)))),)*
+                    _ => panic!("the elements are no floating-point numbers"),
+                }
             }
 
             /// A destination of `len` elements at `data`.
@@ -559,7 +609,10 @@ macro_rules! views {
     };
 }
 
-views!(F32(f32), F64(f64), Bf16(bf16), F16(f16));
+views!(
+    F32(f32), F64(f64), Bf16(bf16), F16(f16), I64(i64), I32(i32), I16(i16), I8(i8), U8(u8), Bool(Bool);
+    F32, F64, Bf16, F16
+);
 
 #[cfg(test)]
 mod tests {

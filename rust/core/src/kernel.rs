@@ -178,6 +178,11 @@ pub trait AlongKernel: Sync {
     /// Any but [`Shape::Pointwise`].
     fn shape(&self) -> Shape;
 
+    /// Whether it takes elements of this type.
+    fn takes(&self, dtype: DType) -> bool {
+        dtype.is_float()
+    }
+
     /// What the results are along a dimension, or, if `whole`, where none is given and all elements are one row; none
     /// where the call needs a dimension.
     fn results(&self, whole: bool) -> &'static [Kind];
@@ -484,7 +489,7 @@ macro_rules! each_type {
             ($($kind::Bf16($slice),)+) => $body,
             ($($kind::F16($slice),)+) => $body,
             #[allow(unreachable_patterns)]
-            _ => panic!("the slices differ in element type"),
+            _ => panic!("the slices differ in element type, or have no floating-point numbers"),
         }
     };
 }

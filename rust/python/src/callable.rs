@@ -577,7 +577,7 @@ impl Data {
     ) -> Result<(TensorView, Option<Plan>), Failure> {
         let Passed { held, mode, state } = passed;
         let (dim, numbers) = (arguments.dim, arguments.numbers());
-        let view = held.view(py, mutable, state.profiled)?;
+        let view = held.any_view(py, mutable, state.profiled)?;
         if self.dims.is_some_and(|dims| dims != view.layout.sizes().len()) {
             return Err(Decline::Dim.into());
         }

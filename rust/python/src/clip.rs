@@ -162,7 +162,7 @@ impl Call<'_> {
             views.push(self.read(gradient, &mut read)?);
         }
         let numel = views.iter().map(|view| view.layout.numel()).sum();
-        let mut dtypes = DType::ALL
+        let mut dtypes = DType::FLOATS
             .into_iter()
             .filter(|&dtype| views.iter().any(|view| view.dtype == dtype));
         dtypes.try_for_each(|dtype| {

@@ -10,7 +10,7 @@ use rusttorch_core::{
 };
 use rusttorch_torch::{
     decline::Decline,
-    doors::{AnyView, NewTensor, TensorView},
+    doors::{NewTensor, TensorView},
 };
 
 use crate::{
@@ -22,23 +22,15 @@ use crate::{
 ///
 /// # Safety
 /// The tensor is alive, and row-major or with dimension 1 innermost, and nothing writes to it.
-unsafe fn operand(view: &AnyView) -> Operand<'_> {
-    let len = view.layout().numel();
+unsafe fn operand(view: &TensorView) -> Operand<'_> {
+    // SAFETY: so many elements; the rest is the caller's.
+    let elements = unsafe { View::from_raw(view.dtype, view.data, view.layout.numel()) };
     Operand {
-        sizes: view.layout().sizes(),
-        // SAFETY: so many elements; the rest is the caller's.
-        elements: unsafe {
-            match view {
-                AnyView::Floats(view) => {
-                    let floats = View::from_raw(view.dtype, view.data, len);
-                    if view.layout.is_contiguous() {
-                        Elements::Floats(floats)
-                    } else {
-                        Elements::ChannelsLast(floats)
-                    }
-                }
-                AnyView::Indices(view) => Elements::Indices(std::slice::from_raw_parts(view.data, len)),
-            }
+        sizes: view.layout.sizes(),
+        elements: match elements {
+            View::I64(indices) => Elements::Indices(indices),
+            floats if view.layout.is_contiguous() => Elements::Floats(floats),
+            floats => Elements::ChannelsLast(floats),
         },
     }
 }
@@ -50,7 +42,7 @@ pub(crate) type Forwarded = (Py<PyAny>, Option<Py<PyAny>>);
 pub(crate) struct Operands {
     kernel: &'static dyn NaryKernel,
     /// Dense and row-major; the input perhaps with dimension 1 innermost.
-    tensors: Vec<Option<AnyView>>,
+    tensors: Vec<Option<TensorView>>,
 }
 
 /// Whether the kernel takes an input of this layout.
@@ -68,12 +60,9 @@ fn takes(kernel: &dyn NaryKernel, layout: &Layout) -> bool {
 }
 
 /// The addresses of a tensor's elements, which lie row-major.
-fn span(view: &AnyView) -> std::ops::Range<usize> {
-    let (start, size) = match view {
-        AnyView::Floats(view) => (view.data as usize, view.dtype.size()),
-        AnyView::Indices(view) => (view.data as usize, size_of::<i64>()),
-    };
-    start..start + view.layout().numel() * size
+fn span(view: &TensorView) -> std::ops::Range<usize> {
+    let start = view.data as usize;
+    start..start + view.layout.numel() * view.dtype.size()
 }
 
 impl Operands {
@@ -93,17 +82,20 @@ impl Operands {
         if !takes(kernel, &input.layout) {
             return Err(Decline::Layout);
         }
-        let read = |index: usize, tensor: &Bound<'_, PyAny>| -> Result<AnyView, Decline> {
+        let read = |index: usize, tensor: &Bound<'_, PyAny>| -> Result<TensorView, Decline> {
             let updated = updating && kernel.updates(index);
             let view = hold(runtime, tensor)?.any_view(tensor.py(), updated, profiled)?;
-            if view.layout().is_contiguous() {
+            if !view.dtype.is_float() && view.dtype != DType::I64 {
+                return Err(Decline::Dtype);
+            }
+            if view.layout.is_contiguous() {
                 Ok(view)
             } else {
                 Err(Decline::Layout)
             }
         };
         let mut tensors = Vec::with_capacity(1 + others.len());
-        tensors.push(Some(AnyView::Floats(input)));
+        tensors.push(Some(input));
         for (index, other) in (1..).zip(others) {
             tensors.push(other.as_ref().map(|other| read(index, other)).transpose()?);
         }
@@ -160,7 +152,7 @@ impl Operands {
     /// The tensors are alive, were read to be updated, and nothing else reads them or writes to them.
     unsafe fn updated(&self) -> [Option<ViewMut<'_>>; MAX_OPERANDS] {
         std::array::from_fn(|index| match self.tensors.get(index) {
-            Some(Some(AnyView::Floats(view))) if self.kernel.updates(index) => {
+            Some(Some(view)) if self.kernel.updates(index) => {
                 // SAFETY: the caller's; the tensor is row-major.
                 Some(unsafe { ViewMut::from_raw(view.dtype, view.data, view.layout.numel()) })
             }
@@ -171,7 +163,7 @@ impl Operands {
     /// The input's type and layout.
     pub(crate) fn input(&self) -> Result<(DType, &Layout), Decline> {
         match self.tensors.first() {
-            Some(Some(AnyView::Floats(view))) => Ok((view.dtype, &view.layout)),
+            Some(Some(view)) => Ok((view.dtype, &view.layout)),
             _ => Err(Decline::Dtype),
         }
     }
@@ -257,7 +249,10 @@ impl Operands {
         let kept_data = kept.map_or(NonNull::<u64>::dangling().as_ptr().cast(), |kept| kept.data);
         let mut made: [Option<(NewTensor, DType, usize)>; MAX_OPERANDS] = [const { None }; MAX_OPERANDS];
         for ((made, read), &wanted) in made.iter_mut().zip(&self.tensors).zip(wanted) {
-            if let (Some(AnyView::Floats(view)), true) = (read, wanted) {
+            if let (Some(view), true) = (read, wanted) {
+                if !view.dtype.is_float() {
+                    continue;
+                }
                 let dense = view.layout.elementwise_result().ok_or(Decline::Layout)?;
                 let tensor = runtime.doors.empty(py, view.dtype, &dense)?;
                 *made = Some((tensor, view.dtype, dense.numel()));

@@ -55,15 +55,6 @@ pub(crate) enum Mode {
 
 impl Mode {
     pub(crate) const NAMES: [&'static str; 3] = ["forward", "inplace", "training"];
-
-    /// Why a number of elements is not taken.
-    fn outside(self) -> Decline {
-        if self == Self::Training {
-            Decline::Training
-        } else {
-            Decline::Threshold
-        }
-    }
 }
 
 /// Counts up. The GIL is held, so that no update is lost, and a locked instruction would cost as much as a guard.
@@ -78,11 +69,21 @@ struct Window {
 }
 
 impl Window {
-    const fn always() -> Self {
-        Self {
+    /// Of all sizes, or of none.
+    fn whole(always: bool) -> Self {
+        let window = Self {
             low: AtomicUsize::new(0),
             high: AtomicUsize::new(usize::MAX),
+        };
+        if !always {
+            window.close();
         }
+        window
+    }
+
+    /// Leaves no size.
+    fn close(&self) {
+        self.set(usize::MAX, 0);
     }
 
     fn set(&self, low: usize, high: usize) {
@@ -104,7 +105,10 @@ impl Window {
 }
 
 /// By mode and type.
-type Windows = [[Window; 4]; 3];
+type Windows = [ByType<Window>; 3];
+
+/// By type.
+type ByType<T> = [T; DType::ALL.len()];
 
 /// The strides of an elementwise result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +162,14 @@ impl Work {
         Ok(each.unwrap_or(1))
     }
 
+    /// Whether it takes elements of this type as its input.
+    fn takes(self, dtype: DType) -> bool {
+        match self {
+            Self::Along(kernel) => kernel.takes(dtype),
+            _ => dtype.is_float(),
+        }
+    }
+
     fn reduces_all(self) -> bool {
         match self {
             Self::Plain(kernel) => kernel.reduces_all(),
@@ -208,9 +220,9 @@ pub(crate) struct OpState {
     /// By mode and type, around those of all kinds.
     windows: Windows,
     /// By type, around the windows of all modes.
-    ever: [Window; 4],
+    ever: ByType<Window>,
     /// By type: whether stock torch's autocast is known to leave the operation alone.
-    autocast: [AtomicBool; 4],
+    autocast: ByType<AtomicBool>,
     /// Finds that out; taken by the first call under autocast.
     probe: Mutex<Option<Py<PyAny>>>,
     /// Whether random numbers come of a key that is drawn for each call, rather than one by one of torch's generator.
@@ -297,7 +309,7 @@ impl OpState {
         if self.ever[dtype as usize].contains(numel) {
             Ok(())
         } else {
-            Err(Decline::Threshold)
+            Err(self.outside(Mode::Forward, Some(dtype)))
         }
     }
 
@@ -309,7 +321,17 @@ impl OpState {
             Some(dtype) => windows[dtype as usize].contains(numel),
             None => windows.iter().any(|window| window.contains(numel)),
         };
-        if taken { Ok(()) } else { Err(mode.outside()) }
+        if taken { Ok(()) } else { Err(self.outside(mode, dtype)) }
+    }
+
+    /// Why a number of elements is not taken.
+    #[cold]
+    fn outside(&self, mode: Mode, dtype: Option<DType>) -> Decline {
+        match (dtype, mode) {
+            (Some(dtype), _) if !self.kernel.takes(dtype) => Decline::Dtype,
+            (_, Mode::Training) => Decline::Training,
+            _ => Decline::Threshold,
+        }
     }
 
     /// The same of an input of this layout, where the kernel may tell several kinds apart.
@@ -321,7 +343,7 @@ impl OpState {
         if windows[mode as usize][dtype as usize].contains(layout.numel()) {
             Ok(())
         } else {
-            Err(mode.outside())
+            Err(self.outside(mode, Some(dtype)))
         }
     }
 
@@ -522,10 +544,10 @@ impl OpState {
         let kinds = kernel.results(plan.whole);
         let make = |index: usize| {
             let made = match kinds.get(index)? {
-                Kind::Values => runtime.doors.empty(py, view.dtype, &plan.result),
-                Kind::Indices => runtime.doors.empty_indices(py, &plan.result),
+                Kind::Values => view.dtype,
+                Kind::Indices => DType::I64,
             };
-            Some(made)
+            Some(runtime.doors.empty(py, made, &plan.result))
         };
         let made: [Option<NewTensor>; MAX_RESULTS] = [make(0).transpose()?, make(1).transpose()?];
         let (numel, len) = (view.layout.numel(), plan.result.numel());
@@ -644,7 +666,7 @@ impl OpState {
         let copy = input
             .call_method0(pyo3::intern!(py, "contiguous"))
             .map_err(Failure::Raise)?;
-        let view = hold(runtime, &copy)?.view(py, false, false)?;
+        let view = hold(runtime, &copy)?.any_view(py, false, false)?;
         let plan = self.plan(&view.layout, dim, numbers)?;
         self.forward(py, runtime, &view, &plan, numbers)
     }
@@ -812,7 +834,8 @@ impl Op {
             _ => return Err(PyValueError::new_err(format!("strides: {strides:?} is not known"))),
         };
         let kernel = Work::find(kernel).ok_or_else(|| PyValueError::new_err(format!("no kernel {kernel:?}")))?;
-        let always = || std::array::from_fn(|_| std::array::from_fn(|_| Window::always()));
+        let by_type = || DType::ALL.map(|dtype| Window::whole(kernel.takes(dtype)));
+        let by_mode = || std::array::from_fn(|_| by_type());
         let kinds = match kernel {
             Work::Nary(kernel) if kernel.kinds() > 1 => kernel.kinds(),
             _ => 0,
@@ -824,9 +847,9 @@ impl Op {
             recorded: kernel.is_recorded(),
             strides,
             versions,
-            kinds: (0..kinds).map(|_| always()).collect(),
-            windows: always(),
-            ever: std::array::from_fn(|_| Window::always()),
+            kinds: (0..kinds).map(|_| by_mode()).collect(),
+            windows: by_mode(),
+            ever: by_type(),
             autocast: std::array::from_fn(|_| AtomicBool::new(false)),
             probe: Mutex::new(None),
             fast: AtomicBool::new(false),
@@ -874,8 +897,12 @@ impl Op {
             return Err(PyValueError::new_err("no such kind of inputs"));
         }
         let of_kind = kinds.get(kind).unwrap_or(windows);
-        let (low, high) = low.map_or((usize::MAX, 0), |low| (low, high.unwrap_or(usize::MAX)));
-        of_kind[mode][dtype].set(low, high);
+        match low {
+            Some(low) if self.0.kernel.takes(DType::ALL[dtype]) => {
+                of_kind[mode][dtype].set(low, high.unwrap_or(usize::MAX));
+            }
+            _ => of_kind[mode][dtype].close(),
+        }
         if !kinds.is_empty() {
             windows[mode][dtype].surround(kinds.iter().map(|kind| &kind[mode][dtype]));
         }

@@ -37,10 +37,9 @@ struct Maker {
     data: Get<*mut u8>,
     delete: Ask<i32>,
     wrap: Wrap,
-    /// The numbers of the CPU, of the four types in the order of [`DType::ALL`], and of indices.
+    /// The numbers of the CPU, and of the types in the order of [`DType::ALL`].
     cpu: i32,
-    dtypes: [i32; 4],
-    int64: i32,
+    dtypes: [i32; DType::ALL.len()],
 }
 
 /// How a handle becomes a Python object.
@@ -77,8 +76,13 @@ impl Maker {
                     number(c"aoti_torch_dtype_float64")?,
                     number(c"aoti_torch_dtype_bfloat16")?,
                     number(c"aoti_torch_dtype_float16")?,
+                    number(c"aoti_torch_dtype_int64")?,
+                    number(c"aoti_torch_dtype_int32")?,
+                    number(c"aoti_torch_dtype_int16")?,
+                    number(c"aoti_torch_dtype_int8")?,
+                    number(c"aoti_torch_dtype_uint8")?,
+                    number(c"aoti_torch_dtype_bool")?,
                 ],
-                int64: number(c"aoti_torch_dtype_int64")?,
             })
         }
     }
@@ -99,8 +103,7 @@ struct Reader {
     mutable_data: Get<*mut u8>,
     strided: i32,
     cpu: i32,
-    dtypes: [i32; 4],
-    int64: i32,
+    dtypes: [i32; DType::ALL.len()],
     is_neg: Option<Ask<bool>>,
     is_inference: Option<Ask<bool>>,
     bump_version: Option<Ask<()>>,
@@ -129,7 +132,6 @@ impl Reader {
                 mutable_data: cpu.function(c"torch_get_mutable_data_ptr")?,
                 cpu: maker.cpu,
                 dtypes: maker.dtypes,
-                int64: maker.int64,
                 strided: number(c"aoti_torch_layout_strided")?,
                 is_neg: cpu.function(c"_ZN2at4_ops6is_neg4callERKNS_6TensorE"),
                 is_inference: cpu.function(c"_ZN2at4_ops12is_inference4callERKNS_6TensorE"),
@@ -188,7 +190,7 @@ struct Places {
     place: usize,
     numel: usize,
     dtype: usize,
-    dtypes: [u8; 4],
+    dtypes: [u8; DType::ALL.len()],
     /// The byte and its bit; none where it was not found.
     dense: (usize, u8),
     requires_grad: Ask<bool>,
@@ -379,8 +381,7 @@ pub struct Doors {
     parameter: Py<PyAny>,
     strided: Py<PyAny>,
     /// `torch.float32` and so on, in the order of [`DType::ALL`].
-    dtypes: [Py<PyAny>; 4],
-    int64: Py<PyAny>,
+    dtypes: Vec<Py<PyAny>>,
     empty_strided: Py<PyAny>,
     is_neg: Py<PyAny>,
     /// `Tensor.has_names`, where torch has named tensors.
@@ -409,34 +410,6 @@ pub struct TensorView {
     pub layout: Layout,
     /// The first element.
     pub data: *mut u8,
-}
-
-/// A tensor of indices, of 64 bits with a sign. The data stays valid while the Python object lives.
-#[derive(Clone, Copy, Debug)]
-pub struct IndexView {
-    /// Sizes and strides.
-    pub layout: Layout,
-    /// The first element.
-    pub data: *const i64,
-}
-
-/// A tensor of either kind.
-#[derive(Clone, Copy, Debug)]
-pub enum AnyView {
-    /// Of floating-point numbers.
-    Floats(TensorView),
-    /// Of indices.
-    Indices(IndexView),
-}
-
-impl AnyView {
-    /// Sizes and strides.
-    pub fn layout(&self) -> &Layout {
-        match self {
-            Self::Floats(view) => &view.layout,
-            Self::Indices(view) => &view.layout,
-        }
-    }
 }
 
 /// A new tensor, uninitialised.
@@ -469,7 +442,6 @@ impl Doors {
             None if best <= Tier::DlPack => Self::exchange_table(&tensor).map_or(Door::Python, Door::DlPack),
             None => Door::Python,
         };
-        let dtype = |dtype: DType| torch.getattr(dtype.name()).map(Bound::unbind);
         let place = match &door {
             Door::Stable(reader) => reader.learn_place(torch)?,
             _ => None,
@@ -494,13 +466,10 @@ impl Doors {
             maker,
             parameter: torch.getattr("nn")?.getattr("Parameter")?.unbind(),
             strided: torch.getattr("strided")?.unbind(),
-            dtypes: [
-                dtype(DType::F32)?,
-                dtype(DType::F64)?,
-                dtype(DType::Bf16)?,
-                dtype(DType::F16)?,
-            ],
-            int64: torch.getattr("int64")?.unbind(),
+            dtypes: DType::ALL
+                .into_iter()
+                .map(|dtype| torch.getattr(dtype.name()).map(Bound::unbind))
+                .collect::<PyResult<_>>()?,
             empty_strided: torch.getattr("empty_strided")?.unbind(),
             is_neg: tensor.getattr("is_neg")?.unbind(),
             has_names: tensor.getattr("has_names").ok().map(Bound::unbind),
@@ -610,11 +579,13 @@ impl Doors {
 
     /// # Safety
     /// `object` is a live tensor, and the GIL is held.
-    unsafe fn read_dlpack(py: Python<'_>, export: Export, object: *mut ffi::PyObject) -> Result<AnyView, Decline> {
+    unsafe fn read_dlpack(py: Python<'_>, export: Export, object: *mut ffi::PyObject) -> Result<TensorView, Decline> {
         const CPU: i32 = 1;
         const INT: u8 = 0;
+        const UINT: u8 = 1;
         const FLOAT: u8 = 2;
         const BFLOAT: u8 = 4;
+        const BOOL: u8 = 6;
         // SAFETY: all-zero is a valid value of the struct; the caller vouches for the object.
         unsafe {
             let mut view: DlTensor = std::mem::zeroed();
@@ -626,11 +597,16 @@ impl Doors {
                 return Err(Decline::Device);
             }
             let dtype = match (view.code, view.bits, view.lanes) {
-                (FLOAT, 32, 1) => Some(DType::F32),
-                (FLOAT, 64, 1) => Some(DType::F64),
-                (FLOAT, 16, 1) => Some(DType::F16),
-                (BFLOAT, 16, 1) => Some(DType::Bf16),
-                (INT, 64, 1) => None,
+                (FLOAT, 32, 1) => DType::F32,
+                (FLOAT, 64, 1) => DType::F64,
+                (FLOAT, 16, 1) => DType::F16,
+                (BFLOAT, 16, 1) => DType::Bf16,
+                (INT, 64, 1) => DType::I64,
+                (INT, 32, 1) => DType::I32,
+                (INT, 16, 1) => DType::I16,
+                (INT, 8, 1) => DType::I8,
+                (UINT, 8, 1) => DType::U8,
+                (BOOL, 8, 1) => DType::Bool,
                 _ => return Err(Decline::Dtype),
             };
             let layout = layout_at(view.ndim as usize, view.shape, view.strides)?;
@@ -643,10 +619,10 @@ impl Doors {
         }
     }
 
-    fn read_python(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<AnyView, Decline> {
+    fn read_python(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<TensorView, Decline> {
         // SAFETY: the object is alive and the GIL held.
         let tensor = unsafe { Bound::from_borrowed_ptr(py, object) };
-        let read = || -> PyResult<Result<AnyView, Decline>> {
+        let read = || -> PyResult<Result<TensorView, Decline>> {
             if !tensor.getattr(intern!(py, "layout"))?.is(&self.strided)
                 || tensor.getattr(intern!(py, "is_nested"))?.is_truthy()?
             {
@@ -661,15 +637,14 @@ impl Doors {
                 return Ok(Err(Decline::Device));
             }
             let dtype = tensor.getattr(intern!(py, "dtype"))?;
-            let index = self.dtypes.iter().position(|known| dtype.is(known));
-            if index.is_none() && !dtype.is(&self.int64) {
+            let Some(index) = self.dtypes.iter().position(|known| dtype.is(known)) else {
                 return Ok(Err(Decline::Dtype));
-            }
+            };
             let sizes: Vec<i64> = tensor.getattr(intern!(py, "shape"))?.extract()?;
             let strides: Vec<i64> = tensor.call_method0(intern!(py, "stride"))?.extract()?;
             let data: usize = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
             let layout = Layout::new(&sizes, &strides).ok_or(Decline::Layout);
-            Ok(layout.and_then(|layout| checked(index.map(|index| DType::ALL[index]), layout, data as *mut u8)))
+            Ok(layout.and_then(|layout| checked(DType::ALL[index], layout, data as *mut u8)))
         };
         read().unwrap_or(Err(Decline::Unreadable))
     }
@@ -679,26 +654,13 @@ impl Doors {
     /// # Errors
     /// Where it cannot be had, memory above all.
     pub fn empty(&self, py: Python<'_>, dtype: DType, layout: &Layout) -> Result<NewTensor, Decline> {
-        self.make(py, Some(dtype), layout)
-    }
-
-    /// The same of indices.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn empty_indices(&self, py: Python<'_>, layout: &Layout) -> Result<NewTensor, Decline> {
-        self.make(py, None, layout)
-    }
-
-    /// A new tensor, of indices where there is no type.
-    fn make(&self, py: Python<'_>, dtype: Option<DType>, layout: &Layout) -> Result<NewTensor, Decline> {
         if let Some(maker) = &self.maker {
             let (mut aten, mut data) = (ptr::null_mut(), ptr::null_mut());
             let (sizes, strides) = (layout.sizes(), layout.strides());
             // SAFETY: the slices have the stated length; the results are filled where 0 is returned.
             unsafe {
                 let ndim = sizes.len() as i64;
-                let dtype = dtype.map_or(maker.int64, |dtype| maker.dtypes[dtype as usize]);
+                let dtype = maker.dtypes[dtype as usize];
                 let make = maker.empty_strided;
                 if make(
                     ndim,
@@ -727,8 +689,7 @@ impl Doors {
         }
         let make = || -> PyResult<Py<PyAny>> {
             let kwargs = pyo3::types::PyDict::new(py);
-            let dtype = dtype.map_or(&self.int64, |dtype| &self.dtypes[dtype as usize]);
-            kwargs.set_item(intern!(py, "dtype"), dtype)?;
+            kwargs.set_item(intern!(py, "dtype"), &self.dtypes[dtype as usize])?;
             let (sizes, strides) = (PyTuple::new(py, layout.sizes())?, PyTuple::new(py, layout.strides())?);
             self.empty_strided.call(py, (sizes, strides), Some(&kwargs))
         };
@@ -738,11 +699,7 @@ impl Doors {
             Door::DlPack(export) => unsafe { Self::read_dlpack(py, *export, object.as_ptr()) },
             _ => self.read_python(py, object.as_ptr()),
         };
-        let data = match view {
-            Ok(AnyView::Floats(view)) => view.data,
-            Ok(AnyView::Indices(view)) => view.data.cast_mut().cast(),
-            Err(_) => return Err(Decline::Failed),
-        };
+        let data = view.map_err(|_| Decline::Failed)?.data;
         Ok(NewTensor {
             data,
             made: Made::Object(object),
@@ -905,31 +862,34 @@ impl Held<'_> {
         bump().map_err(|_| Decline::Unreadable)
     }
 
-    /// Reads it, to look at or to change (`mutable`); `profiled` avoids what a profiler would show.
+    /// Reads it, which has floating-point numbers, to look at or to change (`mutable`); `profiled` avoids what a profiler
+    /// would show.
     ///
     /// # Errors
     /// The reason why it is not for kernels.
     pub fn view(&self, py: Python<'_>, mutable: bool, profiled: bool) -> Result<TensorView, Decline> {
-        match self.any_view(py, mutable, profiled)? {
-            AnyView::Floats(view) => Ok(view),
-            AnyView::Indices(_) => Err(Decline::Dtype),
+        let view = self.any_view(py, mutable, profiled)?;
+        if view.dtype.is_float() {
+            Ok(view)
+        } else {
+            Err(Decline::Dtype)
         }
     }
 
-    /// The same of a tensor that may be of indices.
+    /// The same of elements of any type.
     ///
     /// # Errors
     /// As of [`view`](Self::view).
-    pub fn any_view(&self, py: Python<'_>, mutable: bool, profiled: bool) -> Result<AnyView, Decline> {
+    pub fn any_view(&self, py: Python<'_>, mutable: bool, profiled: bool) -> Result<TensorView, Decline> {
         let view = self.read(py, mutable)?;
         let negative = || self.ask(py, |reader| reader.is_neg.filter(|_| !profiled), &self.doors.is_neg);
-        if matches!(view, AnyView::Floats(_)) && negative()? {
+        if view.dtype.is_float() && negative()? {
             return Err(Decline::Negative);
         }
         Ok(view)
     }
 
-    fn read(&self, py: Python<'_>, mutable: bool) -> Result<AnyView, Decline> {
+    fn read(&self, py: Python<'_>, mutable: bool) -> Result<TensorView, Decline> {
         let doors = self.doors;
         if let Some(has_names) = &doors.has_names {
             if Doors::is_true(py, has_names, self.object)? {
@@ -948,16 +908,14 @@ impl Held<'_> {
 
 /// # Safety
 /// `aten` is a live handle, and the GIL is held.
-unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<AnyView, Decline> {
+unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<TensorView, Decline> {
     let ok = |code: i32| if code == 0 { Ok(()) } else { Err(Decline::Unreadable) };
     // SAFETY: each function fills its result where it returns 0, and sizes and strides live as long as the tensor.
     unsafe {
         let (mut device, mut layout, mut dtype, mut ndim) = (0, 0, 0, 0);
         ok((reader.dtype)(aten, &raw mut dtype))?;
         let index = reader.dtypes.iter().position(|&known| known == dtype);
-        if index.is_none() && dtype != reader.int64 {
-            return Err(Decline::Dtype);
-        }
+        let index = index.ok_or(Decline::Dtype)?;
         ok((reader.device)(aten, &raw mut device))?;
         if device != reader.cpu {
             return Err(Decline::Device);
@@ -976,7 +934,7 @@ unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<AnyV
         } else {
             reader.const_data
         })(aten, &raw mut data))?;
-        checked(index.map(|index| DType::ALL[index]), layout, data)
+        checked(DType::ALL[index], layout, data)
     }
 }
 
@@ -999,20 +957,14 @@ unsafe fn layout_at(ndim: usize, sizes: *const i64, strides: *const i64) -> Resu
     Layout::new(sizes, strides).ok_or(Decline::Layout)
 }
 
-/// The view, of indices where there is no type, if there is data and it is aligned.
-fn checked(dtype: Option<DType>, layout: Layout, data: *mut u8) -> Result<AnyView, Decline> {
+/// The view, if there is data and it is aligned.
+fn checked(dtype: DType, layout: Layout, data: *mut u8) -> Result<TensorView, Decline> {
     if layout.numel() == 0 {
         return Err(Decline::Empty);
     }
     // Fake tensors and wrapper subclasses have none; a view of bytes may start anywhere.
-    if data.is_null() || !(data as usize).is_multiple_of(dtype.map_or(size_of::<i64>(), DType::size)) {
+    if data.is_null() || !(data as usize).is_multiple_of(dtype.size()) {
         return Err(Decline::Unreadable);
     }
-    Ok(match dtype {
-        Some(dtype) => AnyView::Floats(TensorView { dtype, layout, data }),
-        None => AnyView::Indices(IndexView {
-            layout,
-            data: data.cast(),
-        }),
-    })
+    Ok(TensorView { dtype, layout, data })
 }

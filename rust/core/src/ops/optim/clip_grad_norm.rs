@@ -204,6 +204,7 @@ fn total(exec: &Exec, grads: &[View], numbers: &[f64]) -> Result<Total, &'static
         DType::F64 => value,
         DType::Bf16 => rounded::<bf16>(value),
         DType::F16 => rounded::<f16>(value),
+        _ => return Err("no floating-point numbers"),
     };
     if finite != 0.0 && !value.is_finite() {
         return Err("a norm that is not finite");
@@ -255,6 +256,7 @@ fn scale(exec: &Exec, grads: Vec<ViewMut>, total: Option<Total>, max_norm: f64) 
         DType::F64 => coefficient::<f64>(value, max_norm),
         DType::Bf16 => coefficient::<bf16>(value, max_norm),
         DType::F16 => coefficient::<f16>(value, max_norm),
+        _ => panic!("a norm is a floating-point number"),
     };
     // Times 1, all numbers stay as they are, unless the CPU was told to make zeros of the smallest.
     let flushes = core::hint::black_box(f64::from_bits(1)) * core::hint::black_box(1.0) == 0.0;

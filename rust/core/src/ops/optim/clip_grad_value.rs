@@ -29,6 +29,7 @@ impl ClipKernel for ClipGradValue {
             DType::F64 => kind::<f64>(value),
             DType::Bf16 => kind::<bf16>(value),
             DType::F16 => kind::<f16>(value),
+            _ => return Err("no floating-point numbers"),
         };
         if value > 0.0 && !zero && (!infinite || value.is_infinite()) {
             Ok(())
@@ -60,6 +61,7 @@ impl ClipKernel for ClipGradValue {
                 infinity: f16::INFINITY,
                 buf,
             }),
+            _ => unreachable!("`accepts` refuses them"),
         });
     }
 }

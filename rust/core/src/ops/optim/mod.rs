@@ -180,7 +180,7 @@ impl<T: Element, const STATE: usize> Piece<'_, T, STATE> {
 
 /// Updates parameters of any types on the team.
 fn step<O: Optimizer<STATE>, const STATE: usize>(exec: &Exec, optimizer: O, parameters: Vec<Parameter>) {
-    let mut by_type = DType::ALL.map(|_| Vec::new());
+    let mut by_type = DType::FLOATS.map(|_| Vec::new());
     for parameter in parameters {
         by_type[parameter.value.dtype() as usize].push(parameter);
     }
