@@ -31,6 +31,9 @@ _INTEGERS = {
 #: Operations that give elements, and where they are.
 EXTREMES = ("argmax", "argmin", "max", "min")
 
+#: Operations that put elements in order.
+SORTED = ("sort", "argsort", "msort", "topk")
+
 #: The most dimensions that kernels take.
 MAX_DIMS = 12
 
@@ -337,6 +340,8 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
     if not -len(sizes) <= call.dim < len(sizes):
         return False
     inner = math.prod(sizes[call.dim % len(sizes) + 1 :])
+    if op.name in SORTED:
+        return True
     if op.name in BY_FORMULA:
         few = sizes[call.dim] if inner == 1 else inner
         if op.name in EXTREMES and inner == 1:

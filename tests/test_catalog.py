@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rusttorch import _rusttorch, patching, thresholds
-from rusttorch.catalog import CATALOG, EVERY, FLOATS, ROWS, TENSOR_OPS, Along, Entrance, Op
+from rusttorch.catalog import CATALOG, EVERY, FLOATS, INTEGERS, ROWS, TENSOR_OPS, Along, Entrance, Op
 
 ENTRANCES = [(op, entrance) for op in ROWS for entrance in op.parsed()]
 
@@ -50,10 +50,11 @@ def test_kernels_are_used() -> None:
 @all_ops
 def test_rows_are_complete(op: Op) -> None:
     assert op.calls
-    assert set(op.dtypes) <= set(FLOATS)
+    assert set(op.dtypes) <= {*FLOATS, *INTEGERS, "bool"}
     assert op.flops > 0
     assert set(op.choices) <= set(op.numbers)
-    numbers = {p.name for entrance in op.parsed() for p in entrance.parameters if p.role in ("number", "flag")}
+    roles = ("number", "integer", "flag")
+    numbers = {p.name for entrance in op.parsed() for p in entrance.parameters if p.role in roles}
     assert numbers == set(op.numbers), "numbers that no entrance has"
     assert (op.noise is not None) == (op.saves == "mask")
     assert op.trains == (op.backward is not None)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 FLOATS = ("float32", "float64", "bfloat16", "float16")
+INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
 
 #: What an argument that is not a number of the kernel means, by its name in the stock signature.
 ROLES = {
@@ -33,6 +34,7 @@ ROLES = {
     "training": "true",  # anything else goes to stock torch
     "train": "true",
     "full": "false",
+    "stable": "overload",  # sorting is stable in any case
     "scale_grad_by_freq": "false",
     "sparse": "false",
     "use_input_stats": "true",
@@ -56,7 +58,7 @@ ROLES = {
 }
 
 #: Numbers that stock torch takes as true or false only.
-FLAGS = ("keepdim", "unbiased")
+FLAGS = ("keepdim", "unbiased", "descending", "largest", "sorted")
 
 #: Where an entrance lives: its prefix, the module, the attribute that owns it.
 OWNERS = {
@@ -79,9 +81,10 @@ class Parameter:
     """One parameter of a stock signature."""
 
     name: str
-    #: "input", "dim", "dtype", "inplace", "absent", "ignored", "true", "false", "number" or "flag"; of an op on several
+    #: "input", "dim", "dtype", "inplace", "absent", "ignored", "true", "false", "number", "integer", "flag" or "overload"
+    #: (which makes parameters but the input keyword-only); of an op on several
     #: tensors "operand", "constant" (one that must require no gradient), "sizes" (those that the input ends with) or
-    #: "optional" (a number, or None for the default) or "integer" as well; of an optimizer's step "params", "grads",
+    #: "optional" (a number, or None for the default) as well; of an optimizer's step "params", "grads",
     #: "state" or "steps", and of a function of all gradients "parameters", "tensors" or "total" (their norm)
     role: str
     #: index among the kernel's numbers (roles "number", "integer", "optional", "sizes" and "flag"), among what the optimizer keeps (role
@@ -137,6 +140,8 @@ class Row:
         the kernel's name, where it is not the row's.
     ``numbers``
         the parameters that the kernel takes as numbers, in its order, with the value where an entrance lacks them.
+    ``integers``
+        those that must be integers.
     ``fixed``
         further numbers of the kernel, which are no parameters.
     ``exactness``
@@ -157,6 +162,7 @@ class Row:
 
     numbers: dict[str, float] = field(default_factory=dict, kw_only=True)
     fixed: tuple[float, ...] = field(default=(), kw_only=True)
+    integers: tuple[str, ...] = field(default=(), kw_only=True)
     dtypes: tuple[str, ...] = field(default=FLOATS, kw_only=True)
     exactness: Literal["bits", "ulp"] = field(default="ulp", kw_only=True)
     given: dict[str, str] = field(default_factory=dict, kw_only=True)
@@ -187,7 +193,8 @@ class Row:
         names = list(self.numbers)
         if name not in names:
             return ROLES[name], 0
-        return ("flag" if name in FLAGS else "number"), names.index(name)
+        role = "integer" if name in self.integers else "flag" if name in FLAGS else "number"
+        return role, names.index(name)
 
     def _parse(self, signature: str) -> Entrance:
         signature, _, inner = (part.strip() for part in signature.partition("->"))
@@ -315,12 +322,16 @@ class Along(Op):
         as of `Op`, from ``(grads, saved, sizes, dim, *numbers)``: the gradients of the results that have one, ``None`` for
         what nobody asked for, what was saved, and the input's sizes.
 
+    ``dim``
+        the dimension, where the signature has none.
+
     Where torch takes the input alone as another overload, with other results, it trains along a dimension only.
     """
 
     saves: Literal["input", "both", "indices", "nothing"]  # type: ignore[assignment]
     pack: str = ""
-    shape: Literal["reduce"] = "reduce"  # type: ignore[assignment]
+    shape: Literal["reduce", "rows", "first"] = "reduce"  # type: ignore[assignment]
+    dim: int | None = None
 
     @property
     def random(self) -> bool:
@@ -343,8 +354,6 @@ class Nary(Row):
         the values that tests and benches draw for the input: any, or probabilities.
     ``optional``
         those of the numbers that may be ``None``, which is the value here.
-    ``integers``
-        those that must be integers.
     ``absent``
         further parameters that must be ``None``.
     ``choices``, ``node``, ``flops``
@@ -380,7 +389,6 @@ class Nary(Row):
     constants: tuple[str, ...] = ()
     domain: Literal["any", "probability"] = "any"
     optional: tuple[str, ...] = ()
-    integers: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     multiplies: bool = False
@@ -410,8 +418,6 @@ class Nary(Row):
         role, index = super()._role(name)
         if role != "number":
             return role, index
-        if name in self.integers:
-            return "integer", index
         return ("optional" if name in self.optional else ROLES.get(name, role)), index
 
 
@@ -507,6 +513,11 @@ def _extreme_backward(grads: Any, saved: Any, sizes: Any, dim: int, keepdim: flo
     (grad,), (indices,) = grads, saved
     if not keepdim and len(sizes):
         grad, indices = grad.unsqueeze(dim), indices.unsqueeze(dim)
+    return grad.new_zeros(sizes).scatter(dim, indices, grad)
+
+
+def _sorted_backward(grads: Any, saved: Any, sizes: Any, dim: int, *numbers: float) -> Any:
+    (grad,), (indices,) = grads, saved
     return grad.new_zeros(sizes).scatter(dim, indices, grad)
 
 
@@ -822,6 +833,65 @@ ROWS: tuple[Op, ...] = (
             exactness="bits",
         )
         for name in ("max", "min")
+    ),
+    Along(
+        "sort",
+        ("torch.sort(input, dim=-1, descending=False, *, stable=False, out=None)",
+         "Tensor.sort(self, dim=-1, descending=False, *, stable=False)"),
+        dtypes=(*FLOATS, *INTEGERS, "bool"),
+        calls=("torch.sort(x, stable=True).values", "torch.sort(x, dim=0, stable=True).values"),
+        shape="rows",
+        numbers={"descending": 0.0},
+        pack="sort",
+        saves="indices",
+        backward=_sorted_backward,
+        node="SortBackward0",
+        flops=60,
+        exactness="bits",
+    ),
+    Along(
+        "argsort",
+        # Where a call does not ask for a stable order, stock torch's of equal elements is any.
+        ("torch.argsort(input, dim=-1, descending=False, *, stable=False)",
+         "Tensor.argsort(self, dim=-1, descending=False, *, stable=False)"),
+        dtypes=(*FLOATS, *INTEGERS, "bool"),
+        calls=("torch.argsort(x, stable=True)", "torch.argsort(x, dim=0, stable=True)"),
+        shape="rows",
+        numbers={"descending": 0.0},
+        saves="nothing",
+        backward=None,
+        node="",
+        flops=60,
+        exactness="bits",
+    ),
+    Along(
+        "msort",
+        ("torch.msort(input, *, out=None)", "Tensor.msort(self)"),
+        dtypes=(*FLOATS, *INTEGERS, "bool"),
+        calls=("torch.msort(x)",),
+        shape="rows",
+        dim=0,
+        saves="nothing",
+        backward=None,
+        node="",
+        flops=60,
+        exactness="bits",
+    ),
+    Along(
+        "topk",
+        ("torch.topk(input, k, dim=-1, largest=True, sorted=True, *, out=None)",
+         "Tensor.topk(self, k, dim=-1, largest=True, sorted=True)"),
+        dtypes=(*FLOATS, *INTEGERS),
+        calls=("torch.topk(x, 1).values", "torch.topk(x, 1, 0, largest=False).values"),
+        shape="first",
+        numbers={"k": 0.0, "largest": 1.0, "sorted": 1.0},
+        integers=("k",),
+        pack="topk",
+        saves="indices",
+        backward=_sorted_backward,
+        node="TopkBackward0",
+        flops=8,
+        exactness="bits",
     ),
     Op(
         "glu",

@@ -135,7 +135,7 @@ def _build(row: Row) -> Operation:
             pack = getattr(torch.return_types, row.pack)
         native = _rusttorch.Op(row.name, kernel, row.strides, row.versions, pack)
         # A backward pass that sees the input has to lie in memory as it does: that of a reduction does by its formula.
-        copies = row.saves == "result" or row.shape == "reduce"
+        copies = row.saves == "result" or row.shape in ("reduce", "first")
     else:
         native, copies = _rusttorch.Op(row.name, kernel), False
     if isinstance(row, (Op, Nary)):
@@ -162,7 +162,7 @@ def _build(row: Row) -> Operation:
             stock,
             path,
             parameters,
-            dim=dims[0] if dims else None,
+            dim=dims[0] if dims else getattr(row, "dim", None),
             numbers=[*row.numbers.values(), *row.fixed],
             inplace=entrance.inplace,
             dims=entrance.dims,

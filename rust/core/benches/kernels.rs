@@ -70,7 +70,7 @@ where
     for len in SIZES {
         for (of, geometry) in geometries(kernel.shape(), len) {
             let Geometry { outer, dim, inner } = geometry;
-            let result_len = outer * kernel.shape().result_dim(dim) * inner;
+            let result_len = outer * kernel.shape().result_dim(dim, &[]) * inner;
             // Made when a benchmark is selected. What the backward pass is given as saved does not change its time.
             let input = LazyCell::new(|| values::<T>(len));
             let grad = LazyCell::new(|| values::<T>(result_len));
@@ -119,7 +119,7 @@ where
     for len in SIZES {
         let input = values::<T>(len);
         for (of, geometry) in geometries(kernel.shape(), len) {
-            let result_len = geometry.outer * kernel.shape().result_dim(geometry.dim) * geometry.inner;
+            let result_len = geometry.outer * kernel.shape().result_dim(geometry.dim, &[]) * geometry.inner;
             let mut values = [(); MAX_RESULTS].map(|()| values::<T>(result_len));
             let mut indices = [(); MAX_RESULTS].map(|()| vec![MaybeUninit::uninit(); result_len]);
             group.throughput(Throughput::Bytes((len * size_of::<T>()) as u64));

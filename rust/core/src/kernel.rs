@@ -88,15 +88,18 @@ pub enum Shape {
     Reduce,
     /// Half of the dimension.
     Glu,
+    /// As many along the dimension as the first number says.
+    First,
 }
 
 impl Shape {
-    /// Size of the result along the dimension, if the input's is `dim`.
-    pub fn result_dim(self, dim: usize) -> usize {
+    /// Size of the result along the dimension, if the input's is `dim` and these are the numbers.
+    pub fn result_dim(self, dim: usize, numbers: &[f64]) -> usize {
         match self {
             Self::Pointwise | Self::Rows => dim,
             Self::Reduce => 1,
             Self::Glu => dim / 2,
+            Self::First => numbers.first().map_or(0, |&count| count as usize),
         }
     }
 }

@@ -132,28 +132,31 @@ impl Layout {
         }
     }
 
+    /// The geometry along `dim` of a dense tensor in any order, or `None` where it is not dense.
+    pub fn dense_along(&self, dim: usize) -> Option<Geometry> {
+        let order = self.dense_order()?;
+        let place = order[..self.ndim].iter().position(|&d| d == dim);
+        let product = |dims: &[usize]| dims.iter().map(|&d| self.sizes[d]).product::<i64>() as usize;
+        let (before, after) = place.map_or((0..0, 0..0), |place| (0..place, place + 1..self.ndim));
+        Some(Geometry {
+            outer: product(&order[before]),
+            dim: self.sizes[dim] as usize,
+            inner: product(&order[after]),
+        })
+    }
+
     /// The geometry along `dim` of a dense tensor in any order, and its layout with that dimension halved in the same
     /// order. `None` where it is not dense, or a dimension of size 1 leaves the order open.
     pub fn halved(&self, dim: usize) -> Option<(Geometry, Self)> {
         let order = self.dense_order()?;
-        let order = &order[..self.ndim];
         if self.sizes().contains(&1) || self.sizes[dim] == 2 {
             return None;
         }
-        let place = order.iter().position(|&d| d == dim)?;
-        let product = |dims: &[usize]| dims.iter().map(|&d| self.sizes[d]).product::<i64>() as usize;
-        let (outer, inner) = (product(&order[..place]), product(&order[place + 1..]));
+        let geometry = self.dense_along(dim)?;
         let mut result = *self;
         result.sizes[dim] /= 2;
-        result.restride(order.iter().rev().copied());
-        Some((
-            Geometry {
-                outer,
-                dim: self.sizes[dim] as usize,
-                inner,
-            },
-            result,
-        ))
+        result.restride(order[..self.ndim].iter().rev().copied());
+        Some((geometry, result))
     }
 
     /// This layout with `dim` of another size, row-major.

@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 use rusttorch_core::{
     isa::Isa,
-    kernel::{AlongKernel, Exec, Geometry, Kernel, Shape},
+    kernel::{AlongKernel, Exec, Geometry, Kernel, Kind, Shape},
     ops,
     parallel::{Serial, Team},
 };
@@ -242,7 +242,7 @@ fn check<T: Number>(kernel: &dyn Kernel, geometry: Geometry, numbers: &[f64]) {
     let what = format!("{name}{numbers:?}, {:?}, {geometry:?}", T::DTYPE);
     let x: Vec<T> = input(name, geometry.len(), geometry.len() as u64);
     let wide: Vec<f64> = x.iter().map(|x| x.wide()).collect();
-    let result = kernel.shape().result_dim(geometry.dim);
+    let result = kernel.shape().result_dim(geometry.dim, &[]);
     let saves_result = matches!(name, "relu" | "sigmoid" | "tanh" | "exp" | "softmax" | "log_softmax");
     let first = Exec::new(Isa::detect(), &Serial);
 
@@ -328,8 +328,34 @@ fn large_rows() -> Vec<Geometry> {
     .to_vec()
 }
 
+/// The numbers of calls.
+fn along_numbers(name: &str) -> &'static [&'static [f64]] {
+    match name {
+        "sort" | "argsort" => &[&[0.0], &[1.0]],
+        "topk" => &[&[1.0, 1.0, 1.0], &[1.0, 0.0, 0.0], &[3.0, 1.0, 1.0], &[3.0, 0.0, 1.0]],
+        _ => &[&[]],
+    }
+}
+
 /// The results of a row: values, and indices.
-fn along_row(name: &str, x: &[f64]) -> (Vec<f64>, Vec<i64>) {
+fn along_row(name: &str, x: &[f64], numbers: &[f64]) -> (Vec<f64>, Vec<i64>) {
+    // NaN is larger than any number.
+    let order = |&a: &usize, &b: &usize| match (x[a].is_nan(), x[b].is_nan()) {
+        (false, false) => x[a].partial_cmp(&x[b]).unwrap(),
+        (a, b) => a.cmp(&b),
+    };
+    let sorted = |descending: bool, count: usize| {
+        let mut places: Vec<usize> = (0..x.len()).collect();
+        places.sort_by(|a, b| if descending { order(b, a) } else { order(a, b) });
+        places.truncate(count);
+        places
+    };
+    let all = |places: Vec<usize>| {
+        (
+            places.iter().map(|&at| x[at]).collect(),
+            places.iter().map(|&at| at as i64).collect(),
+        )
+    };
     let first = |beats: &dyn Fn(f64, f64) -> bool| {
         (1..x.len()).fold(0, |best, at| {
             let further = beats(x[at], x[best]) || x[at].is_nan() && !x[best].is_nan();
@@ -342,6 +368,10 @@ fn along_row(name: &str, x: &[f64]) -> (Vec<f64>, Vec<i64>) {
         "argmin" => (vec![], vec![smallest as i64]),
         "max" => (vec![x[largest]], vec![largest as i64]),
         "min" => (vec![x[smallest]], vec![smallest as i64]),
+        "sort" => all(sorted(numbers[0] != 0.0, x.len())),
+        "argsort" => (vec![], all(sorted(numbers[0] != 0.0, x.len())).1),
+        "msort" => (all(sorted(false, x.len())).0, vec![]),
+        "topk" => all(sorted(numbers[1] != 0.0, numbers[0] as usize)),
         _ => panic!("{name} needs a reference here"),
     }
 }
@@ -358,32 +388,45 @@ fn ties<T: Number>(len: usize) -> Vec<T> {
         .collect()
 }
 
-/// Checks one geometry: the references, every instruction set, and the two teams.
-fn check_along<T: Number>(kernel: &dyn AlongKernel, geometry: Geometry, x: &[T]) {
+/// Checks one geometry: the references, every instruction set, and the two teams. Of equal elements the first k are any.
+fn check_along<T: Number>(kernel: &dyn AlongKernel, geometry: Geometry, numbers: &[f64], x: &[T]) {
     let name = kernel.name();
-    if kernel.accepts(geometry, &[]).is_err() {
+    if kernel.accepts(geometry, numbers).is_err() {
         return;
     }
-    let what = format!("{name}, {:?}, {geometry:?}", T::DTYPE);
+    let what = format!("{name}, {:?}, {geometry:?}, {numbers:?}", T::DTYPE);
     let wide: Vec<f64> = x.iter().map(|x| x.wide()).collect();
-    let of = |which: &dyn Fn((Vec<f64>, Vec<i64>)) -> Vec<f64>, count| {
+    let count = kernel.shape().result_dim(geometry.dim, numbers);
+    let of = |which: &dyn Fn((Vec<f64>, Vec<i64>)) -> Vec<f64>, kind| {
+        let count = if kernel.results(false).contains(&kind) {
+            count
+        } else {
+            0
+        };
         by_row(&[&wide], geometry, &[geometry.dim], count, |rows| {
-            which(along_row(name, &rows[0]))
+            which(along_row(name, &rows[0], numbers))
         })
     };
-    let values = of(&|(values, _)| values, along_row(name, &wide[..1]).0.len());
-    let indices = of(&|(_, indices)| indices.into_iter().map(|at| at as f64).collect(), 1);
+    let values = of(&|(values, _)| values, Kind::Values);
+    let indices = of(
+        &|(_, indices)| indices.into_iter().map(|at| at as f64).collect(),
+        Kind::Indices,
+    );
     for isa in Isa::available() {
         for team in [&Serial as &dyn Team, &Uneven(3)] {
             let exec = Exec::new(isa, team);
-            let got = along::call(kernel, &exec, x, geometry, false, &[], (T::of(7.0), -7)).expect(&what);
+            let got = along::call(kernel, &exec, x, geometry, false, numbers, (T::of(7.0), -7)).expect(&what);
             let same = got.values.iter().zip(&values).all(|(got, want)| {
                 let bits = got.bits() == T::of(*want).bits();
-                bits || got.wide().is_nan() && want.is_nan()
+                bits || got.wide().is_nan() && want.is_nan() || name == "topk" && got.wide() == *want
             });
             assert!(same && got.values.len() == values.len(), "{what}, {}", isa.name());
             let got: Vec<f64> = got.indices.iter().map(|&at| at as f64).collect();
-            assert_eq!(got, indices, "{what}, {}", isa.name());
+            assert!(
+                got == indices || name == "topk" && got.len() == indices.len(),
+                "{what}, {}",
+                isa.name()
+            );
         }
     }
 }
@@ -391,8 +434,10 @@ fn check_along<T: Number>(kernel: &dyn AlongKernel, geometry: Geometry, x: &[T])
 fn check_all_along<T: Number>(_: &[Shape], geometries: &[Geometry]) {
     for &kernel in ops::ALONG_KERNELS {
         for &geometry in geometries {
-            check_along(kernel, geometry, &ties::<T>(geometry.len()));
-            check_along(kernel, geometry, &input::<T>("", geometry.len(), 3));
+            for numbers in along_numbers(kernel.name()) {
+                check_along(kernel, geometry, numbers, &ties::<T>(geometry.len()));
+                check_along(kernel, geometry, numbers, &input::<T>("", geometry.len(), 3));
+            }
         }
     }
 }

@@ -59,6 +59,8 @@ enum Role {
     True,
     /// Must be false.
     False,
+    /// True or false, and of no interest; where it is given, all but the input must be given by name.
+    Overload,
     /// The kernel's number at this index.
     Number(usize),
     /// As above: an integer, and no other number.
@@ -99,6 +101,8 @@ pub(crate) struct Signature {
     operands: Vec<(usize, bool)>,
     /// The parameter that names the input's last sizes.
     sizes: Option<usize>,
+    /// The parameter that makes a call another overload, whose parameters but the input have to be named.
+    overload: Option<usize>,
 }
 
 /// A call's arguments.
@@ -155,6 +159,10 @@ impl Signature {
                 "ignored" => Role::Ignored,
                 "true" => Role::True,
                 "false" => Role::False,
+                "overload" => {
+                    signature.overload = Some(signature.parameters.len());
+                    Role::Overload
+                }
                 "number" | "integer" | "flag" | "optional" | "sizes" if index >= numbers.len() => {
                     return Err(PyValueError::new_err("no such number"));
                 }
@@ -277,6 +285,9 @@ impl Signature {
                 set(bound, &self.parameters[index].role, &value)?;
             }
         }
+        if positional > 1 && self.overload.is_some_and(|index| !bound.given[index].is_null()) {
+            return Err(Decline::Arguments);
+        }
         if self.alone && bound.dim.is_none() {
             let input = !bound.input.is_null() && bound.given.iter().filter(|given| !given.is_null()).count() == 1;
             return if input { Ok(()) } else { Err(Decline::Arguments) };
@@ -323,6 +334,9 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
         Role::True => return Err(Decline::Off),
         Role::False if !boolean(value)? => {}
         Role::False => return Err(Decline::Keyword),
+        Role::Overload => {
+            boolean(value)?;
+        }
         Role::Dim if value.is_none() => bound.dim = None,
         Role::Dim if value.is_exact_instance_of::<PyInt>() => {
             bound.dim = Some(value.extract().map_err(|_| Decline::Dim)?);

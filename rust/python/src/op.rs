@@ -399,6 +399,16 @@ impl OpState {
                     whole: false,
                 });
             }
+            // Stock torch sorts in the input's own strides.
+            if let (Work::Along(_), Shape::Rows) = (self.kernel, shape) {
+                let geometry = layout.dense_along(dim).ok_or(Decline::Layout)?;
+                self.kernel.accepts(geometry, numbers)?;
+                return Ok(Plan {
+                    geometry,
+                    result: *layout,
+                    whole: false,
+                });
+            }
             if !layout.is_contiguous() {
                 return Err(Decline::Layout);
             }
@@ -413,6 +423,8 @@ impl OpState {
                 Shape::Reduce => layout.without(dim),
                 Shape::Glu if layout.sizes().is_empty() => return Err(Decline::Dim),
                 Shape::Glu => layout.with_size(dim, layout.sizes()[dim] / 2),
+                Shape::First if layout.sizes().is_empty() => *layout,
+                Shape::First => layout.with_size(dim, shape.result_dim(geometry.dim, numbers) as i64),
                 Shape::Pointwise => unreachable!("handled above"),
             };
             Plan {
@@ -727,7 +739,7 @@ impl OpState {
         // The gradient lies in memory as the result does.
         let matches = match shape {
             Shape::Pointwise | Shape::Rows => same_order(&grad.layout, &saved.layout),
-            Shape::Reduce | Shape::Glu => same_order(&grad.layout, &plan.result),
+            Shape::Reduce | Shape::Glu | Shape::First => same_order(&grad.layout, &plan.result),
         };
         if !matches {
             return Err(Decline::Layout.into());

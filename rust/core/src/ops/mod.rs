@@ -11,6 +11,7 @@ pub mod norm;
 pub mod optim;
 pub mod random;
 pub mod reduction;
+pub mod sorting;
 pub mod sparse;
 pub mod unary;
 
@@ -25,6 +26,7 @@ use reduction::{
     extreme::{Arg, Extreme},
     lanes::{Largest, Smallest},
 };
+use sorting::{sort::Sort, topk::Topk};
 
 /// Every kernel.
 pub static KERNELS: &[&dyn Kernel] = &[
@@ -61,6 +63,10 @@ pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
     &Arg::<Smallest>::NEW,
     &Extreme::<Largest>::NEW,
     &Extreme::<Smallest>::NEW,
+    &Sort::SORT,
+    &Sort::ARGSORT,
+    &Sort::MSORT,
+    &Topk,
 ];
 
 /// Every kernel with random numbers.

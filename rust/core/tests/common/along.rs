@@ -31,7 +31,7 @@ pub fn call<T: Number>(
     numbers: &[f64],
     before: (T, i64),
 ) -> Option<Results<T>> {
-    let len = geometry.outer * kernel.shape().result_dim(geometry.dim) * geometry.inner;
+    let len = geometry.outer * kernel.shape().result_dim(geometry.dim, numbers) * geometry.inner;
     let kinds = kernel.results(whole);
     let of = |kind| kinds.iter().filter(|&&one| one == kind).count() * len;
     let mut values = vec![before.0; of(Kind::Values)];

@@ -215,7 +215,9 @@ impl Case {
             geometry: self.geometry,
             numbers: &self.numbers,
             x: self.values.of::<T>(self.geometry.len(), 0),
-            grad: self.values.of(outer * kernel.shape().result_dim(dim) * inner, 1),
+            grad: self
+                .values
+                .of(outer * kernel.shape().result_dim(dim, &self.numbers) * inner, 1),
             saved: self.values.of(self.geometry.len(), 2),
         };
         let (exec, nan) = (Exec::new(Isa::detect(), &Serial), T::of(f64::NAN));
