@@ -14,7 +14,10 @@ from .catalog import EVERY, Entrance, Row, Step
 
 BEGIN, END = "<!-- ops:begin -->", "<!-- ops:end -->"
 
-_SHORT = {"float32": "f32", "float64": "f64", "bfloat16": "bf16", "float16": "f16"}
+_SHORT = {
+    "float32": "f32", "float64": "f64", "bfloat16": "bf16", "float16": "f16",
+    "int64": "i64", "int32": "i32", "int16": "i16", "int8": "i8", "uint8": "u8",
+}  # fmt: skip
 _EXACTNESS = {"bits": "same bits", "ulp": "error <= stock's"}
 
 

@@ -6,6 +6,7 @@ under ``create_graph``, it is stock torch's own differentiable formula from the 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -77,10 +78,14 @@ def _make_along(op: Along, native: Any) -> Callable[..., Any]:
             return None
         return formula(grads, ctx.saved_tensors, ctx.sizes, ctx.dim, *ctx.numbers[: len(op.numbers)])
 
-    apply = _function(op, forward, backward, names)
+    applies = [_function(op, forward, backward, names)]
+    if op.overload:
+        overload = list(op.numbers).index(op.overload)
+        applies.append(_function(op, forward, backward, names, node=f"{op.node.removesuffix('0')}1"))
 
-    def packed(*arguments: Any) -> Any:
-        results = apply(*arguments)
+    def packed(input: Any, dim: int | None, *numbers: float) -> Any:
+        apply = applies[bool(op.overload) and not math.isnan(numbers[overload])]
+        results = apply(input, dim, *numbers)
         return pack(results) if isinstance(results, tuple) else results
 
     return packed
@@ -192,28 +197,30 @@ def _function(
     shown: dict[str, Callable[[Any], Any]] | None = None,
     others: Callable[[Any], tuple[Any, ...]] = lambda input: (),
     unchanged: int = 0,
+    node: str = "",
 ) -> Callable[..., Any]:
-    """``apply`` of an autograd function.
+    """``apply`` of an autograd function, whose node is the row's where it is not given.
 
     Its node has what it saves by these ``names``, or what ``shown`` makes of it; ``others`` are its inputs after the
     first. Of several tensors, the first ``unchanged`` are its inputs, and the others updated in place.
     """
     import torch
 
+    name = node or op.node
     function = type(
-        op.node,
+        name,
         (torch.autograd.Function,),
         {"forward": staticmethod(forward), "backward": staticmethod(backward)},
     )
     # Seen as `grad_fn`: named as stock torch's node, with its names for what it saves.
-    node = getattr(function, "_backward_cls", None)
-    if node is not None:
-        node.__name__ = node.__qualname__ = op.node
-        for index, name in enumerate(names):
-            setattr(node, f"_saved_{name}", property(lambda ctx, index=index: ctx.saved_tensors[index]))
-            setattr(node, f"_raw_saved_{name}", property(lambda ctx, index=index: ctx._raw_saved_tensors[index]))
-        for name, show in (shown or {}).items():
-            setattr(node, f"_saved_{name}", property(show))
+    shows = getattr(function, "_backward_cls", None)
+    if shows is not None:
+        shows.__name__ = shows.__qualname__ = name
+        for index, saved in enumerate(names):
+            setattr(shows, f"_saved_{saved}", property(lambda ctx, index=index: ctx.saved_tensors[index]))
+            setattr(shows, f"_raw_saved_{saved}", property(lambda ctx, index=index: ctx._raw_saved_tensors[index]))
+        for saved, show in (shown or {}).items():
+            setattr(shows, f"_saved_{saved}", property(show))
     # The base's `apply` looks for functorch first, which the guards have done.
     apply_input = super(torch.autograd.Function, function).apply
 

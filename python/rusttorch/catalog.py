@@ -34,7 +34,6 @@ ROLES = {
     "training": "true",  # anything else goes to stock torch
     "train": "true",
     "full": "false",
-    "stable": "overload",  # sorting is stable in any case
     "scale_grad_by_freq": "false",
     "sparse": "false",
     "use_input_stats": "true",
@@ -324,6 +323,9 @@ class Along(Op):
 
     ``dim``
         the dimension, where the signature has none.
+    ``overload``
+        a number that is true or false; a call that gives it is stock torch's next overload, all of whose arguments but the
+        input are given by name, and whose node is the next one.
 
     Where torch takes the input alone as another overload, with other results, it trains along a dimension only.
     """
@@ -332,6 +334,11 @@ class Along(Op):
     pack: str = ""
     shape: Literal["reduce", "rows", "first"] = "reduce"  # type: ignore[assignment]
     dim: int | None = None
+    overload: str = ""
+
+    def _role(self, name: str) -> tuple[str, int]:
+        role, index = super()._role(name)
+        return ("overload" if name == self.overload else role), index
 
     @property
     def random(self) -> bool:
@@ -516,7 +523,9 @@ def _extreme_backward(grads: Any, saved: Any, sizes: Any, dim: int, keepdim: flo
     return grad.new_zeros(sizes).scatter(dim, indices, grad)
 
 
-def _sorted_backward(grads: Any, saved: Any, sizes: Any, dim: int, *numbers: float) -> Any:
+def _sorted_backward(
+    grads: Any, saved: Any, sizes: Any, dim: int, first: float, second: float, ordered: float = 1.0
+) -> Any:
     (grad,), (indices,) = grads, saved
     return grad.new_zeros(sizes).scatter(dim, indices, grad)
 
@@ -841,7 +850,9 @@ ROWS: tuple[Op, ...] = (
         dtypes=(*FLOATS, *INTEGERS, "bool"),
         calls=("torch.sort(x, stable=True).values", "torch.sort(x, dim=0, stable=True).values"),
         shape="rows",
-        numbers={"descending": 0.0},
+        # Sorting is stable in any case.
+        numbers={"descending": 0.0, "stable": float("nan")},
+        overload="stable",
         pack="sort",
         saves="indices",
         backward=_sorted_backward,
@@ -857,7 +868,8 @@ ROWS: tuple[Op, ...] = (
         dtypes=(*FLOATS, *INTEGERS, "bool"),
         calls=("torch.argsort(x, stable=True)", "torch.argsort(x, dim=0, stable=True)"),
         shape="rows",
-        numbers={"descending": 0.0},
+        numbers={"descending": 0.0, "stable": float("nan")},
+        overload="stable",
         saves="nothing",
         backward=None,
         node="",

@@ -59,14 +59,15 @@ def missing(row: Op | Nary) -> set[tuple[str, str]]:
 
     found = set()
     for dtype in row.dtypes:
-        x = torch.full((2, 2), 0.5, dtype=getattr(torch, dtype), requires_grad=True)
+        kind = getattr(torch, dtype)
+        x = torch.full((2, 2), 0.5).to(kind).requires_grad_(kind.is_floating_point)
         for call in row.calls:
             try:
                 result = eval(call, row.scope(x))
             except RuntimeError:
                 found |= {(mode, dtype) for mode in MODES}
                 break
-            if not row.trains:
+            if not row.trains or not x.requires_grad:
                 continue
             try:
                 result.backward(torch.ones_like(result))
@@ -108,7 +109,7 @@ def different(operation: Operation) -> set[tuple[str, str]]:
 
 def _needed(row: Op, entrance: Entrance) -> dict[str, Any]:
     """A value for each argument that a call by a kernel has to have, but the input."""
-    values = {"dim": -1, "true": True}
+    values = {"dim": -1, "true": True, "integer": 1}
     return {
         p.name: values[p.role] if p.role in values else row.numbers[p.name]
         for p in entrance.parameters[1:]
@@ -128,10 +129,10 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
             more = (site.entrance.dims or x.dim()) - x.dim()
             result = site.stock(x.view(*x.shape, *[1] * more).clone(), **_needed(row, site.entrance))
             results += result if isinstance(result, tuple) else (result,)
-        leaf = x.clone().requires_grad_(row.trains)
+        leaf = x.clone().requires_grad_(row.trains and x.is_floating_point())
         result = eval(row.calls[0], row.scope(leaf))
         results.append(result.detach())
-        if row.trains:
+        if leaf.requires_grad:
             results += _gradients(result.grad_fn, torch.ones_like(result))
         return results
 

@@ -59,8 +59,8 @@ enum Role {
     True,
     /// Must be false.
     False,
-    /// True or false, and of no interest; where it is given, all but the input must be given by name.
-    Overload,
+    /// A flag that makes a call another overload, all of whose arguments but the input are given by name.
+    Overload(usize),
     /// The kernel's number at this index.
     Number(usize),
     /// As above: an integer, and no other number.
@@ -159,17 +159,17 @@ impl Signature {
                 "ignored" => Role::Ignored,
                 "true" => Role::True,
                 "false" => Role::False,
-                "overload" => {
-                    signature.overload = Some(signature.parameters.len());
-                    Role::Overload
-                }
-                "number" | "integer" | "flag" | "optional" | "sizes" if index >= numbers.len() => {
+                "number" | "integer" | "flag" | "overload" | "optional" | "sizes" if index >= numbers.len() => {
                     return Err(PyValueError::new_err("no such number"));
                 }
                 "number" if choices.is_empty() => Role::Number(index),
                 "number" => Role::Choice(index, choices),
                 "integer" => Role::Integer(index),
                 "flag" => Role::Flag(index),
+                "overload" => {
+                    signature.overload = Some(signature.parameters.len());
+                    Role::Overload(index)
+                }
                 "optional" => Role::Optional(index),
                 "sizes" => {
                     signature.sizes = Some(signature.parameters.len());
@@ -334,9 +334,6 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
         Role::True => return Err(Decline::Off),
         Role::False if !boolean(value)? => {}
         Role::False => return Err(Decline::Keyword),
-        Role::Overload => {
-            boolean(value)?;
-        }
         Role::Dim if value.is_none() => bound.dim = None,
         Role::Dim if value.is_exact_instance_of::<PyInt>() => {
             bound.dim = Some(value.extract().map_err(|_| Decline::Dim)?);
@@ -348,7 +345,7 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
         Role::Number(index) => bound.numbers[*index] = number(value)?,
         Role::Integer(index) if value.is_exact_instance_of::<PyInt>() => bound.numbers[*index] = number(value)?,
         Role::Integer(_) => return Err(Decline::Arguments),
-        Role::Flag(index) => bound.numbers[*index] = f64::from(u8::from(boolean(value)?)),
+        Role::Flag(index) | Role::Overload(index) => bound.numbers[*index] = f64::from(u8::from(boolean(value)?)),
         Role::Optional(_) if value.is_none() => {}
         Role::Optional(index) => {
             let number = number(value)?;
