@@ -6,14 +6,14 @@
 //! elements at a time.
 
 use super::{
-    key::{Key, Keyed, every_type},
+    key::{Item, Key, Keyed, every_type},
     libstdcxx::{Entry, make_heap, nth_element, offer, sort, sort_heap},
 };
 use crate::{
     dtype::{DType, Target, View},
     isa::{Program, Simd},
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot},
-    parallel::{Shared, Team, split_mut},
+    parallel::{Serial, Shared, Team, split_mut},
 };
 use core::mem::MaybeUninit;
 
@@ -30,6 +30,11 @@ const SHARED: usize = 1 << 17;
 const STRIP: usize = 256;
 /// Instructions of one element, for the choice of threads.
 const FLOPS: usize = 8;
+const FLOPS_OF_SELECTION: usize = 120;
+/// Elements of a row from which on it is worth to hope that no two are equal, and how many bits more than such a row needs
+/// the elements of one differ in at least.
+const FEW: usize = 64;
+const SPARE: u32 = 10;
 
 /// Elements of a row, from the one at `place` on, that go through a heap.
 struct Scan<'a, T: Keyed, F> {
@@ -64,10 +69,7 @@ impl<T: Keyed, F: FnMut(Entry<T::Key>)> Scan<'_, T, F> {
     #[inline(always)]
     fn part(&mut self, place: usize, part: &[T]) {
         for (place, &x) in (place..).zip(part) {
-            let entry = Entry {
-                key: x.key().ordered(self.reversed),
-                place: place as u32,
-            };
+            let entry = entry(x, place, self.reversed);
             if offer(self.heap, entry) {
                 (self.entered)(entry);
             }
@@ -87,10 +89,7 @@ fn any<T: Keyed>(elements: &[T], reversed: bool, worst: T::Key) -> bool {
 
 /// The heap of a row's first elements.
 fn first<T: Keyed>(src: &[T], k: usize, reversed: bool) -> Vec<Entry<T::Key>> {
-    let entries = (0..).zip(&src[..k]).map(|(place, x)| Entry {
-        key: x.key().ordered(reversed),
-        place,
-    });
+    let entries = src[..k].iter().enumerate().map(|(place, &x)| entry(x, place, reversed));
     let mut heap: Vec<_> = entries.collect();
     make_heap(&mut heap);
     heap
@@ -101,19 +100,81 @@ fn keeps_heap(k: usize, dim: usize) -> bool {
     k * HEAP <= dim
 }
 
-/// The best of elements that lie `stride` apart, those that `std::nth_element` finds, in order if `sorted`.
-fn select<T: Keyed>(src: &[T], stride: usize, k: usize, reversed: bool, sorted: bool) -> Vec<Entry<T::Key>> {
-    let entries = (0..).zip(src.iter().step_by(stride)).map(|(place, x)| Entry {
+/// An element as an entry.
+#[inline(always)]
+fn entry<T: Keyed>(x: T, place: usize, reversed: bool) -> Entry<T::Key> {
+    Entry {
         key: x.key().ordered(reversed),
-        place,
-    });
-    let mut entries: Vec<_> = entries.collect();
-    nth_element(&mut entries, k - 1);
-    entries.truncate(k);
+        place: place as u32,
+    }
+}
+
+/// Elements that lie `stride` apart, as entries.
+struct Fill<'a, T: Keyed> {
+    src: &'a [T],
+    stride: usize,
+    reversed: bool,
+    entries: &'a mut [Entry<T::Key>],
+}
+
+impl<T: Keyed> Program for Fill<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        if self.stride == 1 {
+            for ((place, of), &x) in self.entries.iter_mut().enumerate().zip(self.src) {
+                *of = entry(x, place, self.reversed);
+            }
+        } else {
+            for ((place, of), &x) in self
+                .entries
+                .iter_mut()
+                .enumerate()
+                .zip(self.src.iter().step_by(self.stride))
+            {
+                *of = entry(x, place, self.reversed);
+            }
+        }
+    }
+}
+
+/// Puts the best `k` of entries in front, those that `std::nth_element` finds, in order if `sorted`.
+fn select<K: Key>(entries: &mut [Entry<K>], k: usize, sorted: bool) {
+    nth_element(entries, k - 1);
     if sorted {
         sort(&mut entries[..k - 1]);
     }
-    entries
+}
+
+/// The same if no other entry has the key of one of them: then all algorithms find the same. `items` is memory for it;
+/// otherwise nothing is changed.
+fn select_distinct<K: Key>(entries: &mut [Entry<K>], k: usize, items: &mut Vec<K::Item>) -> bool {
+    items.clear();
+    // The best are the smallest items.
+    items.extend(
+        entries
+            .iter()
+            .map(|entry| K::Item::new(entry.key.ordered(true), entry.place)),
+    );
+    let origin = items[0].bits();
+    let varying = items.iter().fold(0, |all, item| all | (item.bits() ^ origin));
+    if varying.count_ones() < entries.len().ilog2() + SPARE {
+        return false;
+    }
+    let (best, last, rest) = items.select_nth_unstable(k - 1);
+    if rest.iter().any(|item| item.key() == last.key()) {
+        return false;
+    }
+    best.sort_unstable();
+    let best = &items[..k];
+    if best.windows(2).any(|pair| pair[0].key() == pair[1].key()) {
+        return false;
+    }
+    for (entry, item) in entries.iter_mut().zip(best) {
+        (entry.key, entry.place) = (item.key().ordered(true), item.place());
+    }
+    true
 }
 
 /// The first key of each group of elements.
@@ -141,15 +202,20 @@ impl<T: Keyed> Program for Firsts<'_, T> {
 
 /// The best of a row, in order, if no other has the key of one of them: then all algorithms find the same. None comes after
 /// the k-th of what comes first in each of many groups.
-fn distinct<T: Keyed>(exec: &Exec, src: &[T], k: usize, reversed: bool) -> Option<Vec<Entry<T::Key>>> {
+fn distinct<T: Keyed>(exec: &Exec, team: &dyn Team, src: &[T], k: usize, reversed: bool) -> Option<Vec<Entry<T::Key>>> {
+    if k == 1 {
+        return None;
+    }
     // Four times as many groups as are asked for, or more: there are `HEAP` times as many elements.
     let each = src.len().div_ceil(GROUPS).clamp(PART, src.len() / (4 * k));
     let mut firsts = vec![T::Key::default(); src.len().div_ceil(each)];
-    exec.isa.run(Firsts {
-        src,
-        each,
-        reversed,
-        firsts: &mut firsts,
+    split_mut(team, &mut firsts, 1, SHARED.div_ceil(each), &|index, firsts| {
+        exec.isa.run(Firsts {
+            src: &src[index * each..],
+            each,
+            reversed,
+            firsts,
+        });
     });
     let mut ranked = firsts.clone();
     let (_, &mut bound, _) = ranked.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
@@ -159,10 +225,9 @@ fn distinct<T: Keyed>(exec: &Exec, src: &[T], k: usize, reversed: bool) -> Optio
             continue;
         }
         for (place, &x) in (index * each..).zip(group) {
-            let key = x.key().ordered(reversed);
-            if key >= bound {
-                let place = place as u32;
-                found.push(Entry { key, place });
+            let entry = entry(x, place, reversed);
+            if entry.key >= bound {
+                found.push(entry);
             }
         }
         if found.len() > 4 * k {
@@ -177,10 +242,8 @@ fn distinct<T: Keyed>(exec: &Exec, src: &[T], k: usize, reversed: bool) -> Optio
 
 /// The best of a row, in order.
 fn row<T: Keyed>(exec: &Exec, src: &[T], k: usize, reversed: bool) -> Vec<Entry<T::Key>> {
-    if k > 1 {
-        if let Some(found) = distinct(exec, src, k, reversed) {
-            return found;
-        }
+    if let Some(found) = distinct(exec, &Serial, src, k, reversed) {
+        return found;
     }
     let mut heap = first(src, k, reversed);
     exec.isa.run(Scan {
@@ -197,6 +260,9 @@ fn row<T: Keyed>(exec: &Exec, src: &[T], k: usize, reversed: bool) -> Vec<Entry<
 /// The same by the team: what does not enter the heap of a part of the row, which begins as that of the first part, would
 /// not enter the heap of all that is before it either.
 fn long_row<T: Keyed>(exec: &Exec, team: &dyn Team, src: &[T], k: usize, reversed: bool) -> Vec<Entry<T::Key>> {
+    if let Some(found) = distinct(exec, team, src, k, reversed) {
+        return found;
+    }
     let each = src.len().div_ceil(team.threads()).max(SHARED);
     let mut heap = first(src, k, reversed);
     let start = (k + GROUP * GROUP).min(src.len());
@@ -246,15 +312,11 @@ impl<T: Keyed> Program for Columns<'_, T> {
         let mut worst = [T::Key::default(); STRIP];
         let worst = &mut worst[..self.heaps.len() / self.k];
         let width = worst.len();
-        let entry = |x: T, place: usize| Entry {
-            key: x.key().ordered(self.reversed),
-            place: place as u32,
-        };
         for (place, row) in self.src.chunks_exact(self.inner).enumerate() {
             let row = &row[self.start..self.start + width];
             if place < self.k {
                 for (heap, &x) in self.heaps.chunks_exact_mut(self.k).zip(row) {
-                    heap[place] = entry(x, place);
+                    heap[place] = entry(x, place, self.reversed);
                 }
                 if place + 1 < self.k {
                     continue;
@@ -273,7 +335,7 @@ impl<T: Keyed> Program for Columns<'_, T> {
                 continue;
             }
             for ((heap, worst), &x) in self.heaps.chunks_exact_mut(self.k).zip(&mut *worst).zip(row) {
-                if offer(heap, entry(x, place)) {
+                if offer(heap, entry(x, place, self.reversed)) {
                     *worst = heap[0].key;
                 }
             }
@@ -318,13 +380,23 @@ fn topk<T: Keyed>(exec: &Exec, src: &[T], output: &Output<T>, reversed: bool, so
     assert!(src.len() == geometry.len(), "the slice differs from the geometry");
     let (team, grain) = exec.team(src.len(), size_of::<T>(), FLOPS);
     if !keeps_heap(k, dim) {
+        let (team, grain) = exec.team(src.len(), size_of::<T>(), FLOPS_OF_SELECTION);
         team.run(outer * inner, grain.div_ceil(dim), &|range| {
+            let (mut entries, mut items) = (vec![Entry::default(); dim], Vec::new());
             for index in range {
                 let (block, column) = (index / inner, index % inner);
-                let src_row = &src[block * dim * inner..(block + 1) * dim * inner];
-                let found = select(&src_row[column..], inner, k, reversed, sorted);
+                exec.isa.run(Fill {
+                    src: &src[block * dim * inner + column..],
+                    stride: inner,
+                    reversed,
+                    entries: &mut entries,
+                });
+                let few = dim < FEW || size_of::<T>() < size_of::<f32>() || !sorted;
+                if few || !select_distinct(&mut entries, k, &mut items) {
+                    select(&mut entries, k, sorted);
+                }
                 // SAFETY: a team's ranges are disjoint.
-                unsafe { output.write(src, block, column, &found) };
+                unsafe { output.write(src, block, column, &entries[..k]) };
             }
         });
     } else if inner == 1 && dim >= 2 * SHARED && team.threads() > 1 {
