@@ -14,6 +14,8 @@ pub(super) trait Key: Copy + Ord + Default + Send + Sync + 'static {
 
     /// In the reverse order, if `reversed`.
     fn ordered(self, reversed: bool) -> Self;
+    /// The key of these bits, zeros in front.
+    fn of_bits(bits: u64) -> Self;
 }
 
 /// A key and a place below 2^32.
@@ -40,6 +42,11 @@ impl Key for u32 {
     #[inline(always)]
     fn ordered(self, reversed: bool) -> Self {
         self ^ u32::from(reversed).wrapping_neg()
+    }
+
+    #[inline(always)]
+    fn of_bits(bits: u64) -> Self {
+        bits as u32
     }
 }
 
@@ -77,6 +84,11 @@ impl Key for u64 {
     #[inline(always)]
     fn ordered(self, reversed: bool) -> Self {
         self ^ u64::from(reversed).wrapping_neg()
+    }
+
+    #[inline(always)]
+    fn of_bits(bits: u64) -> Self {
+        bits
     }
 }
 

@@ -15,7 +15,7 @@ const RANKED: usize = 32;
 /// Items up to which comparing is faster.
 const COMPARED: usize = 80;
 /// Bytes of items that are dealt out within the cache, and their copy beside them.
-const CACHED: usize = 1 << 18;
+const CACHED: usize = 1 << 20;
 /// Bits of a digit, and the items from which on its table pays.
 const DIGIT: [(usize, u32); 3] = [(1 << 13, 11), (1 << 9, 10), (0, 8)];
 /// The most digits of a key.
@@ -76,6 +76,11 @@ impl Digit {
         ((1 << self.bits) - 1) << self.shift
     }
 
+    /// Puts it in the place of its bits, which are 0.
+    pub(super) fn put(self, value: usize, bits: u64) -> u64 {
+        bits | (value as u64) << self.shift
+    }
+
     #[inline(always)]
     pub(super) fn of(self, bits: u64) -> usize {
         (bits >> self.shift) as usize & (self.values() - 1)
@@ -88,7 +93,7 @@ impl Digit {
 }
 
 /// Where piles of so many items start, one behind the other.
-pub(super) fn starts(counts: &mut [u32]) {
+fn starts(counts: &mut [u32]) {
     let mut start = 0;
     for count in counts {
         (*count, start) = (start, start + *count);
@@ -136,17 +141,24 @@ fn longest(len: usize) -> u32 {
     found.map_or(8, |&(_, bits)| bits)
 }
 
-/// Sorts few items to `dst`: each goes where as many as are smaller come before it.
+/// Sorts few items, `MOST` at most, to `dst`: each goes where as many as are smaller, or equal and before it, come first.
 #[inline(always)]
-fn rank<I: Item>(items: &[I], dst: &mut [I]) {
-    let mut padded = [I::default(); RANKED];
-    padded[..items.len()].copy_from_slice(items);
-    for &item in items {
-        let mut rank = 0;
-        for &other in &padded[..items.len()] {
-            rank += usize::from(other < item);
+fn rank<const MOST: usize, I: Item>(items: &[I], dst: &mut [I]) {
+    // What fills them up comes after all.
+    let mut keys = [u64::MAX; MOST];
+    for (key, item) in keys.iter_mut().zip(items) {
+        *key = item.bits();
+    }
+    let mut ranks = [0_u64; MOST];
+    for place in 0..items.len() {
+        let key = keys[place];
+        for other in 0..MOST {
+            let first = u64::from(key < keys[other]) | (u64::from(key == keys[other]) & u64::from(place < other));
+            ranks[other] += first;
         }
-        dst[rank] = item;
+    }
+    for (&item, &rank) in items.iter().zip(&ranks) {
+        dst[rank as usize] = item;
     }
 }
 
@@ -215,8 +227,12 @@ impl<I: Item> Program for Sorted<'_, I> {
             varying,
             counts,
         } = self;
+        if items.len() <= RANKED / 2 {
+            rank::<{ RANKED / 2 }, _>(items, other);
+            return true;
+        }
         if items.len() <= RANKED {
-            rank(items, other);
+            rank::<RANKED, _>(items, other);
             return true;
         }
         if items.len() <= COMPARED {
@@ -308,16 +324,16 @@ pub(super) fn sort_pile<I: Item>(
     sort(isa, items, other, varying, start, counts, emit);
 }
 
-/// The piles whose starts lie in a range of places, of all that end there.
-pub(super) fn piles(ends: &[u32], range: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
+/// The piles whose starts lie in a range of places, of all that end there, and which they are.
+pub(super) fn piles(ends: &[u32], range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
     let start = |index: usize| if index == 0 { 0 } else { ends[index - 1] as usize };
     let first = ends.partition_point(|&end| (end as usize) <= range.start);
     // A pile that has started before is another's.
     let first = first + usize::from(first < ends.len() && start(first) < range.start);
     (first..ends.len())
-        .map(move |index| start(index)..ends[index] as usize)
-        .take_while(move |pile| pile.start < range.end)
-        .filter(|pile| !pile.is_empty())
+        .map(move |index| (index, start(index)..ends[index] as usize))
+        .take_while(move |(_, pile)| pile.start < range.end)
+        .filter(|(_, pile)| !pile.is_empty())
 }
 
 #[cfg(test)]
@@ -393,7 +409,7 @@ mod tests {
         let ends = [0, 3, 3, 10, 12, 12];
         for cut in 0..=12 {
             let all: Vec<_> = piles(&ends, 0..cut).chain(piles(&ends, cut..12)).collect();
-            assert_eq!(all, [0..3, 3..10, 10..12], "{cut}");
+            assert_eq!(all, [(1, 0..3), (3, 3..10), (4, 10..12)], "{cut}");
         }
     }
 }

@@ -4,19 +4,22 @@ use core::mem::{self, MaybeUninit};
 
 use super::{
     key::{Item, Key, Keyed, every_type},
-    radix::{Counts, Digit, piles, sort, sort_pile, starts, varying},
+    radix::{Counts, Digit, piles, sort, sort_pile, varying},
 };
 use crate::{
     dtype::{DType, Target, View},
     isa::{Isa, Program, Simd},
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot},
-    parallel::{Shared, Team},
+    parallel::{Shared, Team, split_mut},
 };
 
 /// Elements of a row from which on several threads share it.
-const SHARED: usize = 1 << 16;
+const SHARED: usize = 1 << 17;
 /// Bits of the digit by which they do.
-const SHARE: u32 = 11;
+const SHARE: u32 = 12;
+/// Bits of keys by which they do all at once, and elements from which on that pays.
+const WHOLE: u32 = 16;
+const LONG: usize = 1 << 18;
 /// Columns that are read and written together, and elements of all of them at most.
 const COLUMNS: usize = 16;
 const GROUP: usize = 1 << 17;
@@ -244,96 +247,205 @@ fn columns<T: Keyed>(team: &dyn Team, grain: usize, src: &[T], geometry: Geometr
     });
 }
 
+/// A part of a long row, of the team's.
+#[derive(Clone, Copy)]
+struct Part<'a, T> {
+    src: &'a [T],
+    /// The place of the first element.
+    place: usize,
+    reversed: bool,
+}
+
+impl<T: Keyed> Part<'_, T> {
+    /// The bits of each key, and its element's item.
+    #[inline(always)]
+    fn items(&self) -> impl Iterator<Item = ItemOf<T>> + '_ {
+        (self.place..)
+            .zip(self.src)
+            .map(|(place, &x)| item(x, place, self.reversed))
+    }
+}
+
+/// The bits in which the keys of a part differ from one.
+struct Differ<'a, T>(Part<'a, T>, u64);
+
+impl<T: Keyed> Program for Differ<'_, T> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> u64 {
+        let mut all = 0;
+        for &x in self.0.src {
+            all |= item(x, 0, self.0.reversed).bits() ^ self.1;
+        }
+        all
+    }
+}
+
+/// Counts a part's elements by a digit.
+struct Tally<'a, T>(Part<'a, T>, Digit, &'a mut [u32]);
+
+impl<T: Keyed> Program for Tally<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self(part, digit, counts) = self;
+        for item in part.items() {
+            counts[digit.of(item.bits())] += 1;
+        }
+    }
+}
+
+/// Deals a part's elements out to piles, from the starts on: their items, or, where there is no place for these, their places
+/// alone.
+struct Deal<'a, T: Keyed> {
+    part: Part<'a, T>,
+    digit: Digit,
+    starts: &'a mut [u32],
+    items: &'a Shared<'a, ItemOf<T>>,
+    indices: Option<(usize, &'a Shared<'a, MaybeUninit<i64>>)>,
+}
+
+impl<T: Keyed> Program for Deal<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self {
+            part,
+            digit,
+            starts,
+            items,
+            indices,
+        } = self;
+        for item in part.items() {
+            let start = &mut starts[digit.of(item.bits())];
+            let at = *start as usize;
+            *start += 1;
+            // SAFETY: each part has places of its own in each pile.
+            unsafe {
+                match indices {
+                    None => items.piece(at..at + 1)[0] = item,
+                    Some((first, indices)) => {
+                        indices.piece(first + at..first + at + 1)[0].write(i64::from(item.place()));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Sorts a long row by the team, to the elements from `first` on: deals it out by the highest digit in which keys differ, in
 /// parts of which each thread has one, and sorts the piles.
 fn long_row<T: Keyed>(team: &dyn Team, src: &[T], first: usize, output: &Output<T>) {
-    let len = src.len();
-    let each = len.div_ceil(team.threads());
-    let parts: Vec<(usize, &[T])> = (0..).step_by(each).zip(src.chunks(each)).collect();
-    let bits = |x: T| item(x, 0, output.reversed).bits();
-    let origin = bits(src[0]);
+    let &Output { isa, reversed, .. } = output;
+    let each = src.len().div_ceil(team.threads());
+    let parts: Vec<Part<T>> = (0..)
+        .step_by(each)
+        .zip(src.chunks(each))
+        .map(|(place, src)| Part { src, place, reversed })
+        .collect();
+    let origin = item(src[0], 0, reversed).bits();
 
     let mut differ = vec![0; parts.len()];
-    let found = Shared::new(&mut differ);
-    team.run(parts.len(), 1, &|range| {
-        for index in range {
-            let all = parts[index].1.iter().fold(0, |all, &x| all | (bits(x) ^ origin));
-            // SAFETY: a team's ranges are disjoint.
-            unsafe { found.piece(index..index + 1)[0] = all };
+    split_mut(team, &mut differ, 1, 1, &|index, differ| {
+        for (differ, &part) in differ.iter_mut().zip(&parts[index..]) {
+            *differ = isa.run(Differ(part, origin));
         }
     });
     let differ = differ.into_iter().fold(0, |all, of| all | of);
 
-    let digit = Digit::highest(differ, SHARE);
+    // A longer digit, where it is all that there is.
+    let whole = Digit::highest(differ, WHOLE);
+    let digit = if whole.below(differ) == 0 && src.len() >= LONG {
+        whole
+    } else {
+        Digit::highest(differ, SHARE)
+    };
     let values = digit.values();
     let mut counts = vec![0_u32; parts.len() * values];
-    let shared = Shared::new(&mut counts);
-    team.run(parts.len(), 1, &|range| {
-        for index in range {
-            // SAFETY: as above.
-            let counts = unsafe { shared.piece(index * values..(index + 1) * values) };
-            for &x in parts[index].1 {
-                counts[digit.of(bits(x))] += 1;
-            }
+    split_mut(team, &mut counts, values, 1, &|index, counts| {
+        for (counts, &part) in counts.chunks_exact_mut(values).zip(&parts[index / values..]) {
+            isa.run(Tally(part, digit, counts));
         }
     });
     // Of each pile, the first part's items come first.
-    let mut by_value: Vec<u32> = (0..values * parts.len())
-        .map(|index| counts[index % parts.len() * values + index / parts.len()])
-        .collect();
-    starts(&mut by_value);
-    for (index, &start) in by_value.iter().enumerate() {
-        counts[index % parts.len() * values + index / parts.len()] = start;
+    let mut start = 0;
+    for value in 0..values {
+        for part in 0..parts.len() {
+            let count = &mut counts[part * values + value];
+            (*count, start) = (start, start + *count);
+        }
     }
 
+    // Equal elements are not sorted further: it does to know where they are.
     let below = digit.below(differ);
-    let mut space = Space::<ItemOf<T>>::new(if below == 0 { 0 } else { len });
+    let indices = output
+        .indices
+        .as_ref()
+        .filter(|_| below == 0)
+        .map(|indices| (first, indices));
+    let mut space = Space::<ItemOf<T>>::new(if indices.is_some() { 0 } else { src.len() });
     let items = Shared::new(&mut space.items);
-    let shared = Shared::new(&mut counts);
-    team.run(parts.len(), 1, &|range| {
-        for index in range {
-            // SAFETY: as above.
-            let starts = unsafe { shared.piece(index * values..(index + 1) * values) };
-            let (place, part) = parts[index];
-            for (place, &x) in (place..).zip(part) {
-                let item = item(x, place, output.reversed);
-                let start = &mut starts[digit.of(item.bits())];
-                let at = *start as usize;
-                // SAFETY: each part has places of its own in each pile.
-                unsafe {
-                    if below == 0 {
-                        output.write_one(first + at, item, src, 1);
-                    } else {
-                        items.piece(at..at + 1)[0] = item;
-                    }
-                }
-                *start += 1;
-            }
+    split_mut(team, &mut counts, values, 1, &|index, counts| {
+        for (starts, &part) in counts.chunks_exact_mut(values).zip(&parts[index / values..]) {
+            isa.run(Deal {
+                part,
+                digit,
+                starts,
+                items: &items,
+                indices,
+            });
         }
     });
 
-    if below == 0 {
+    let ends = &counts[(parts.len() - 1) * values..];
+    if indices.is_some() {
+        let key = |value: usize| digit.put(value, origin & !differ);
+        fill(team, src, first, output, ends, &key);
         return;
     }
-    let ends = &counts[(parts.len() - 1) * values..];
     let (items, other) = (Shared::new(&mut space.items), Shared::new(&mut space.other));
-    team.run(len, 1, &|range| {
+    team.run(src.len(), 1, &|range| {
         let mut counts = Counts::new();
-        for pile in piles(ends, range) {
+        for (_, pile) in piles(ends, range) {
             // SAFETY: piles are disjoint, and each starts in one of the team's ranges.
             let (items, other) = unsafe { (items.piece(pile.clone()), other.piece(pile.clone())) };
-            sort_pile(
-                output.isa,
-                items,
-                other,
-                below,
-                pile.start,
-                &mut counts,
-                &mut |start, run| {
-                    // SAFETY: as above.
-                    unsafe { output.write(first + start, run, src, 1) }
-                },
-            );
+            sort_pile(isa, items, other, below, pile.start, &mut counts, &mut |start, run| {
+                // SAFETY: as above.
+                unsafe { output.write(first + start, run, src, 1) }
+            });
+        }
+    });
+}
+
+/// Writes the values of piles of equal elements, whose indices are there; `key` has the bits of a pile's key.
+fn fill<T: Keyed>(
+    team: &dyn Team,
+    src: &[T],
+    first: usize,
+    output: &Output<T>,
+    ends: &[u32],
+    key: &(dyn Fn(usize) -> u64 + Sync),
+) {
+    let (Some(values), Some(indices)) = (&output.values, &output.indices) else {
+        return;
+    };
+    team.run(src.len(), 1, &|range| {
+        for (value, pile) in piles(ends, range) {
+            let pile = first + pile.start..first + pile.end;
+            // SAFETY: piles are disjoint, and each starts in one of the team's ranges.
+            let (values, indices) = unsafe { (values.piece(pile.clone()), indices.piece(pile)) };
+            let key = T::Key::of_bits(key(value)).ordered(output.reversed);
+            if T::is_shared(key) {
+                for (value, index) in values.iter_mut().zip(indices) {
+                    // SAFETY: all indices were written.
+                    value.write(src[unsafe { index.assume_init() } as usize]);
+                }
+            } else {
+                values.fill(MaybeUninit::new(T::of(key)));
+            }
         }
     });
 }
