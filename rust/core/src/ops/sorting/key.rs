@@ -9,6 +9,8 @@ use crate::dtype::Bool;
 
 /// An unsigned integer that elements are compared by.
 pub(super) trait Key: Copy + Ord + Default + Send + Sync + 'static {
+    /// No key comes after it.
+    const LAST: Self;
     /// A key with the place that its element is at: items of equal keys are in the order of their places.
     type Item: Item<Key = Self>;
 
@@ -16,6 +18,10 @@ pub(super) trait Key: Copy + Ord + Default + Send + Sync + 'static {
     fn ordered(self, reversed: bool) -> Self;
     /// The key of these bits, zeros in front.
     fn of_bits(bits: u64) -> Self;
+    /// As a number that counts: one more, if so.
+    fn and(self, more: bool) -> Self;
+    /// What was counted.
+    fn count(self) -> usize;
 }
 
 /// A key and a place below 2^32.
@@ -38,6 +44,17 @@ thread_local! {
 
 impl Key for u32 {
     type Item = u64;
+    const LAST: Self = Self::MAX;
+
+    #[inline(always)]
+    fn and(self, more: bool) -> Self {
+        self + Self::from(more)
+    }
+
+    #[inline(always)]
+    fn count(self) -> usize {
+        self as usize
+    }
 
     #[inline(always)]
     fn ordered(self, reversed: bool) -> Self {
@@ -80,6 +97,17 @@ impl Item for u64 {
 
 impl Key for u64 {
     type Item = Wide;
+    const LAST: Self = Self::MAX;
+
+    #[inline(always)]
+    fn and(self, more: bool) -> Self {
+        self + Self::from(more)
+    }
+
+    #[inline(always)]
+    fn count(self) -> usize {
+        self as usize
+    }
 
     #[inline(always)]
     fn ordered(self, reversed: bool) -> Self {

@@ -15,13 +15,14 @@ const RANKED: usize = 32;
 /// Items up to which comparing is faster.
 const COMPARED: usize = 80;
 /// Bytes of items that are dealt out within the cache, and their copy beside them.
-const CACHED: usize = 1 << 20;
+const CACHED: usize = 1 << 22;
 /// Bits of a digit, and the items from which on its table pays.
 const DIGIT: [(usize, u32); 3] = [(1 << 13, 11), (1 << 9, 10), (0, 8)];
 /// The most digits of a key.
 const DIGITS: usize = 8;
-/// Digits by which items are dealt out before they are compared.
-const FIRST: u32 = 2;
+/// Bits of keys, beyond those that tell so many apart, by which items are dealt out before they are compared: floating-point
+/// numbers do not spread evenly.
+const SPREAD: u32 = 8;
 /// Steps of insertion for each item, after which its digits are looked at instead.
 const STEPS: usize = 4;
 /// Bits of the digit that piles are dealt out by.
@@ -240,7 +241,8 @@ impl<I: Item> Program for Sorted<'_, I> {
             return false;
         }
         let longest = longest(items.len());
-        let first = Digit::highest(varying, FIRST * longest);
+        let bits = items.len().ilog2() + SPREAD;
+        let first = Digit::highest(varying, bits.next_multiple_of(longest));
         let moved = deal_all(
             items,
             other,

@@ -15,8 +15,9 @@ use crate::{
 
 /// Elements of a row from which on several threads share it.
 const SHARED: usize = 1 << 17;
-/// Bits of the digit by which they do.
+/// Bits of the digit by which they do, at most, and elements of a pile, if keys are spread evenly.
 const SHARE: u32 = 12;
+const PILE: usize = 256;
 /// Bits of keys by which they do all at once, and elements from which on that pays.
 const WHOLE: u32 = 16;
 const LONG: usize = 1 << 18;
@@ -164,24 +165,102 @@ impl<I: Item> Drop for Space<I> {
     }
 }
 
+/// Elements of a row up to which each is compared with all.
+const SHORT: usize = 32;
+
+/// Sorts short rows: each element goes where as many as come before it, or are equal and stand before it, go first.
+struct ShortRows<'a, T> {
+    src: &'a [T],
+    dim: usize,
+    values: Option<&'a mut [MaybeUninit<T>]>,
+    indices: Option<&'a mut [MaybeUninit<i64>]>,
+    reversed: bool,
+}
+
+impl<T: Keyed> Program for ShortRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        if self.dim <= SHORT / 2 {
+            self.rows::<{ SHORT / 2 }>();
+        } else {
+            self.rows::<SHORT>();
+        }
+    }
+}
+
+impl<T: Keyed> ShortRows<'_, T> {
+    #[inline(always)]
+    fn rows<const MOST: usize>(mut self) {
+        for (row, src) in self.src.chunks_exact(self.dim).enumerate() {
+            // What fills them up comes after all.
+            let mut keys = [T::Key::LAST; MOST];
+            for (key, x) in keys.iter_mut().zip(src) {
+                *key = x.key().ordered(self.reversed);
+            }
+            let mut ranks = [T::Key::default(); MOST];
+            for place in 0..MOST {
+                for other in 0..MOST {
+                    let first = keys[place] < keys[other] || (keys[place] == keys[other]) & (place < other);
+                    ranks[other] = ranks[other].and(first);
+                }
+            }
+            let first = row * self.dim;
+            if let Some(values) = &mut self.values {
+                for (rank, &x) in ranks.iter().zip(src) {
+                    values[first + rank.count()].write(x);
+                }
+            }
+            if let Some(indices) = &mut self.indices {
+                for (place, rank) in (0..self.dim).zip(&ranks) {
+                    indices[first + rank.count()].write(place as i64);
+                }
+            }
+        }
+    }
+}
+
+/// Sorts whole short rows, each by a thread.
+fn short_rows<T: Keyed>(team: &dyn Team, grain: usize, src: &[T], dim: usize, output: &Output<T>) {
+    team.run(src.len() / dim, grain.div_ceil(dim), &|range| {
+        let range = range.start * dim..range.end * dim;
+        output.isa.run(ShortRows {
+            src: &src[range.clone()],
+            dim,
+            // SAFETY: a team's ranges are disjoint.
+            values: output
+                .values
+                .as_ref()
+                .map(|values| unsafe { values.piece(range.clone()) }),
+            // SAFETY: as above.
+            indices: output.indices.as_ref().map(|indices| unsafe { indices.piece(range) }),
+            reversed: output.reversed,
+        });
+    });
+}
+
+/// Sorts a row, to the elements from `first` on.
+fn row<T: Keyed>(src: &[T], first: usize, output: &Output<T>, space: &mut Space<ItemOf<T>>) {
+    let Space { items, other, counts } = space;
+    let (items, other) = (&mut items[..src.len()], &mut other[..src.len()]);
+    let differ = output.isa.run(Read {
+        items: &mut *items,
+        src,
+        reversed: output.reversed,
+    });
+    sort(output.isa, items, other, differ, first, counts, &mut |start, run| {
+        // SAFETY: rows are disjoint, and each is one thread's.
+        unsafe { output.write(start, run, src, 1) }
+    });
+}
+
 /// Sorts whole rows, each by a thread.
 fn rows<T: Keyed>(team: &dyn Team, grain: usize, src: &[T], dim: usize, output: &Output<T>) {
     team.run(src.len() / dim, grain.div_ceil(dim), &|range| {
-        let mut space = Space::<ItemOf<T>>::new(dim);
-        for row in range {
-            let first = row * dim;
-            let src = &src[first..first + dim];
-            let Space { items, other, counts } = &mut space;
-            let (items, other) = (&mut items[..dim], &mut other[..dim]);
-            let differ = output.isa.run(Read {
-                items: &mut *items,
-                src,
-                reversed: output.reversed,
-            });
-            sort(output.isa, items, other, differ, first, counts, &mut |start, run| {
-                // SAFETY: rows are disjoint.
-                unsafe { output.write(start, run, src, 1) }
-            });
+        let mut space = Space::new(dim);
+        for index in range {
+            row(&src[index * dim..(index + 1) * dim], index * dim, output, &mut space);
         }
     });
 }
@@ -356,13 +435,18 @@ fn long_row<T: Keyed>(team: &dyn Team, src: &[T], first: usize, output: &Output<
     });
     let differ = differ.into_iter().fold(0, |all, of| all | of);
 
-    // A longer digit, where it is all that there is.
-    let whole = Digit::highest(differ, WHOLE);
-    let digit = if whole.below(differ) == 0 && src.len() >= LONG {
-        whole
+    // All that there is, if it is short, or worth a long table.
+    let all = Digit::highest(differ, if src.len() < LONG { SHARE } else { WHOLE });
+    let digit = if all.below(differ) == 0 {
+        all
     } else {
-        Digit::highest(differ, SHARE)
+        Digit::highest(differ, (src.len() / PILE).ilog2().min(SHARE))
     };
+    // One thread does not share.
+    if team.threads() == 1 && digit.below(differ) != 0 {
+        row(src, first, output, &mut Space::new(src.len()));
+        return;
+    }
     let values = digit.values();
     let mut counts = vec![0_u32; parts.len() * values];
     split_mut(team, &mut counts, values, 1, &|index, counts| {
@@ -456,6 +540,8 @@ fn sort_along<T: Keyed>(exec: &Exec, src: &[T], geometry: Geometry, output: &Out
     let (team, grain) = exec.team(src.len(), size_of::<T>(), FLOPS);
     if geometry.inner > 1 {
         columns(team, grain, src, geometry, output);
+    } else if geometry.dim <= SHORT {
+        short_rows(team, grain, src, geometry.dim, output);
     } else if geometry.dim < SHARED {
         rows(team, grain, src, geometry.dim, output);
     } else {
