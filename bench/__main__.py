@@ -41,7 +41,7 @@ def names(known: Sequence[str], text: str) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    from rusttorch.catalog import FLOATS, TENSOR_OPS
+    from rusttorch.catalog import DTYPES, TENSOR_OPS
 
     from .cases import MODES
 
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--quick", action="store_true", help="fewer cases, about two minutes")
     chosen = argparse.ArgumentParser(add_help=False)
     chosen.add_argument("--ops", type=listing(tuple(TENSOR_OPS)), default=list(TENSOR_OPS), metavar="A,B")
-    chosen.add_argument("--dtypes", type=listing(FLOATS), metavar="A,B", help=f"of {', '.join(FLOATS)}")
+    chosen.add_argument("--dtypes", type=listing(DTYPES), metavar="A,B", help=f"of {', '.join(DTYPES)}")
 
     root = argparse.ArgumentParser(prog="python -m bench", description="Without a command: ops.")
     commands = root.add_subparsers(dest="command", required=True)
@@ -105,7 +105,7 @@ def ops(options: argparse.Namespace, console: Console) -> bool:
     """Measures the ops."""
     import torch
 
-    from rusttorch.catalog import FLOATS
+    from rusttorch.catalog import DTYPES
 
     from . import cases
     from . import ops as bench
@@ -115,7 +115,7 @@ def ops(options: argparse.Namespace, console: Console) -> bool:
     measured = measured_roof(options, console, store)
     planned = cases.plan(
         options.ops,
-        options.dtypes or (("float32", "bfloat16") if options.quick else FLOATS),
+        options.dtypes or (("float32", "bfloat16") if options.quick else DTYPES),
         options.sizes or (cases.QUICK_SIZES if options.quick else cases.SIZES),
         options.modes,
         columns=options.columns,

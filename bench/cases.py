@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rusttorch.catalog import FLOATS, TENSOR_OPS, Nary, Op
+from rusttorch.catalog import DTYPES, FLOATS, TENSOR_OPS, Along, Nary, Op
 
 MODES = ("forward", "inplace", "training")
 SIZES = (1, 16, 256, 1024, 4096, 16384, 65536, 262144, 2**20, 2**22, 2**24, 2**26)
@@ -18,7 +18,10 @@ QUICK_SIZES = (1, 1024, 65536, 2**20, 2**22)
 #: elements up to which an op's further calls of a kind of input are.
 LARGEST_TRAINING, LARGEST_VARIANT = 2**26, 2**22
 
-ITEMSIZE = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+ITEMSIZE = {
+    "float32": 4, "float64": 8, "bfloat16": 2, "float16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
+    "bool": 1,
+}  # fmt: skip
 
 #: In place, each pass works on fresh values: enough tensors for a clock to see, and few enough to stay in the cache.
 _INPLACE_ELEMENTS, _INPLACE_TENSORS = 65536, 256
@@ -56,12 +59,15 @@ class Case:
             forward, training = self.row.passes
             passes = training if self.mode == "training" else forward
             return "read" if passes == 1 else "copy", int(passes * self.size * ITEMSIZE[self.dtype])
-        values = {"pointwise": 1.0, "rows": 1.0, "reduce": 0.0, "glu": 0.5, "features": 1.0}[self.row.shape]
+        shares = {"pointwise": 1.0, "rows": 1.0, "reduce": 0.0, "glu": 0.5, "features": 1.0, "first": 0.0}
+        values = shares[self.row.shape]
         # Backward reads the result's gradient and what was saved, and writes the input's gradient. What was saved is
         # the input or, of the same size, the result; a reduction's own gradient is small.
         passes = {"forward": 1 + values, "inplace": 2.0, "training": 3 + 2 * values}[self.mode]
         kind = "read" if passes == 1 else "inplace" if self.mode == "inplace" else "copy"
-        return kind, int(passes * self.size * ITEMSIZE[self.dtype])
+        # A place is an integer of 64 bits.
+        places = 8 * self.size if isinstance(self.row, Along) and self.row.shape == "rows" else 0
+        return kind, int(passes * self.size * ITEMSIZE[self.dtype]) + places
 
     @property
     def flops(self) -> int:
@@ -100,7 +106,7 @@ def inplace_call(op: str, call: str) -> str | None:
 
 def plan(
     ops: Iterable[str] | None = None,
-    dtypes: Sequence[str] = FLOATS,
+    dtypes: Sequence[str] = DTYPES,
     sizes: Sequence[int] = SIZES,
     modes: Sequence[str] = MODES,
     *,
@@ -117,7 +123,7 @@ def plan(
                 if dtype not in row.dtypes or size < row.least:
                     continue
                 several = variants and (everything or size <= LARGEST_VARIANT)
-                trained = row.trains and (everything or size * ITEMSIZE[dtype] <= LARGEST_TRAINING)
+                trained = row.trains and dtype in FLOATS and (everything or size * ITEMSIZE[dtype] <= LARGEST_TRAINING)
                 for call in row.calls if several else plain_calls(row):
                     for mode in modes:
                         if mode == "training" and not trained:
@@ -164,6 +170,8 @@ class Inputs:
                 drawn = drawn.abs_().add_(0.01)
             elif case.row.domain == "probability":
                 drawn = drawn.sigmoid_()
+            if case.dtype not in FLOATS:
+                drawn = torch.randint(-(2**62), 2**62, drawn.shape, generator=generator)
             self._values = drawn.to(getattr(torch, case.dtype)).repeat(case.size // drawn.numel())
             self._key = key
         return self._values.view(case.shape)

@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from rusttorch.catalog import FLOATS, Nary, Op
+from rusttorch.catalog import FLOATS, Along, Nary, Op
 
 from .ops import short
 from .results import Record
@@ -23,6 +23,7 @@ matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bench", "fo
 
 FAMILIES = (
     "clamps and scalings", "activations", "elementary functions", "softmaxes and gates", "normalisation and losses",
+    "selecting and sorting",
 )  # fmt: skip
 #: Instructions for an element up to which an op is only memory's work.
 _CHEAP = 5
@@ -32,6 +33,8 @@ def family(op: Op | Nary) -> str:
     """The family whose figure the op is in."""
     if isinstance(op, Nary):
         return FAMILIES[4]
+    if isinstance(op, Along):
+        return FAMILIES[5]
     if op.shape != "pointwise":
         return FAMILIES[3]
     if op.flops <= _CHEAP:

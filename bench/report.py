@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rusttorch.catalog import FLOATS, TENSOR_OPS
+from rusttorch.catalog import DTYPES, FLOATS, TENSOR_OPS
 from rusttorch.thresholds import table
 
 from . import accuracy, calls, machine, roof, steps
@@ -217,17 +217,21 @@ def _speeds(records: Sequence[Record]) -> str:
     if not shown:
         return "No figures at the size of the tables."
     cells = {(record.case.call, record.case.dtype): _speed(record) for record in shown}
-    dtypes = [dtype for dtype in FLOATS if any(key[1] == dtype for key in cells)]
-    rows = [
-        (f"`{call}`", *(cells.get((call, dtype), "") for dtype in dtypes))
-        for call in dict.fromkeys(record.case.call for record in shown)
-    ]
+    tables = []
+    for group in (FLOATS, DTYPES[len(FLOATS) :]):
+        dtypes = [dtype for dtype in group if any(key[1] == dtype for key in cells)]
+        rows = [
+            (f"`{call}`", *(cells.get((call, dtype), "") for dtype in dtypes))
+            for call in dict.fromkeys(record.case.call for record in shown if record.case.dtype in dtypes)
+        ]
+        if rows:
+            tables.append(markdown(("call", *dtypes), rows))
     size = shown[0].case.size
     note = (
         f"Times faster than stock, {short(size)} elements; in italics, stock torch had the call; bold, stock is faster."
         "\n\n"
     )
-    return note + markdown(("call", *dtypes), rows)
+    return note + "\n\n".join(tables)
 
 
 def _speed(record: Record) -> str:

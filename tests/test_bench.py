@@ -17,7 +17,7 @@ from bench.roof import Roof
 from bench.stats import Spread
 
 from rusttorch import thresholds as shipped
-from rusttorch.catalog import CATALOG, FLOATS, TENSOR_OPS
+from rusttorch.catalog import CATALOG, DTYPES, TENSOR_OPS
 
 WIN, EVEN, SLOWER = Spread(0.5, 0.4, 0.6, 9), Spread(1.0, 0.95, 1.05, 9), Spread(1.5, 1.4, 1.6, 9)
 ROOF = {
@@ -200,7 +200,7 @@ def test_shipped_thresholds_name_ops_of_the_catalogue() -> None:
     for ops in (ops for isas in json.loads(thresholds.PATH.read_text()).values() for ops in isas.values()):
         assert set(ops) <= {name for row in TENSOR_OPS.values() for name in row.sized}
         for dtypes in ops.values():
-            assert set(dtypes) <= set(FLOATS)
+            assert set(dtypes) <= set(DTYPES)
             for modes in dtypes.values():
                 assert set(modes) <= set(cases.MODES)
                 for window in filter(None, modes.values()):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rusttorch import _rusttorch, patching, thresholds
-from rusttorch.catalog import CATALOG, EVERY, FLOATS, INTEGERS, ROWS, TENSOR_OPS, Along, Entrance, Op
+from rusttorch.catalog import CATALOG, DTYPES, EVERY, ROWS, TENSOR_OPS, Along, Entrance, Op
 
 ENTRANCES = [(op, entrance) for op in ROWS for entrance in op.parsed()]
 
@@ -50,7 +50,7 @@ def test_kernels_are_used() -> None:
 @all_ops
 def test_rows_are_complete(op: Op) -> None:
     assert op.calls
-    assert set(op.dtypes) <= {*FLOATS, *INTEGERS, "bool"}
+    assert set(op.dtypes) <= set(DTYPES)
     assert op.flops > 0
     assert set(op.choices) <= set(op.numbers)
     roles = ("number", "integer", "flag", "overload")

@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Literal
 
 FLOATS = ("float32", "float64", "bfloat16", "float16")
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
+#: Every one that kernels know.
+DTYPES = (*FLOATS, *INTEGERS, "bool")
 
 #: What an argument that is not a number of the kernel means, by its name in the stock signature.
 ROLES = {
@@ -847,7 +849,7 @@ ROWS: tuple[Op, ...] = (
         "sort",
         ("torch.sort(input, dim=-1, descending=False, *, stable=False, out=None)",
          "Tensor.sort(self, dim=-1, descending=False, *, stable=False)"),
-        dtypes=(*FLOATS, *INTEGERS, "bool"),
+        dtypes=DTYPES,
         calls=("torch.sort(x, stable=True).values", "torch.sort(x, dim=0, stable=True).values"),
         shape="rows",
         # Sorting is stable in any case.
@@ -865,7 +867,7 @@ ROWS: tuple[Op, ...] = (
         # Where a call does not ask for a stable order, stock torch's of equal elements is any.
         ("torch.argsort(input, dim=-1, descending=False, *, stable=False)",
          "Tensor.argsort(self, dim=-1, descending=False, *, stable=False)"),
-        dtypes=(*FLOATS, *INTEGERS, "bool"),
+        dtypes=DTYPES,
         calls=("torch.argsort(x, stable=True)", "torch.argsort(x, dim=0, stable=True)"),
         shape="rows",
         numbers={"descending": 0.0, "stable": float("nan")},
@@ -879,7 +881,7 @@ ROWS: tuple[Op, ...] = (
     Along(
         "msort",
         ("torch.msort(input, *, out=None)", "Tensor.msort(self)"),
-        dtypes=(*FLOATS, *INTEGERS, "bool"),
+        dtypes=DTYPES,
         calls=("torch.msort(x)",),
         shape="rows",
         dim=0,
