@@ -65,31 +65,31 @@ def same(mine: Any, stock: Any) -> bool:
     )
 
 
-def checked(op: str, function: Callable[[], Any], where: object, *, runs: int = 1) -> None:
-    """A call by so many runs of the kernel, compared with stock torch."""
-    stock = function()
+def checked(op: str, functions: list[Callable[[], Any]], where: object) -> None:
+    """Calls, each by a run of the kernel, compared with stock torch."""
+    stocks = [function() for function in functions]
     before = calls(op)
     with rusttorch.patch(op, min_numel=0):
-        mine = function()
-    assert calls(op) == before + runs, where
-    assert same(mine, stock), where
+        results = [function() for function in functions]
+    assert calls(op) == before + len(functions), where
+    for mine, stock in zip(results, stocks, strict=True):
+        assert same(mine, stock), where
 
 
 @all_dtypes
 def test_places_are_stock_torchs(dtype: torch.dtype) -> None:
     for shape in SHAPES:
-        for x in draws(shape, dtype):
-            for way in PLACES:
-                checked("nonzero", lambda x=x, way=way: way(x), (shape, dtype))
+        drawn = draws(shape, dtype)
+        checked("nonzero", [lambda x=x, way=way: way(x) for x in drawn for way in PLACES], (shape, dtype))
 
 
 @all_dtypes
 def test_chosen_elements_are_stock_torchs(dtype: torch.dtype) -> None:
     for shape in SHAPES:
-        x = [*draws(shape, dtype)][2]
-        for mask in draws(shape, torch.bool):
-            checked("masked_select", lambda x=x, mask=mask: torch.masked_select(x, mask), (shape, dtype))
-            checked("masked_select", lambda x=x, mask=mask: x.masked_select(mask=mask), (shape, dtype))
+        x, masks = [*draws(shape, dtype)][2], [*draws(shape, torch.bool)]
+        functions = [lambda x=x, mask=mask: torch.masked_select(x, mask) for mask in masks]
+        functions += [lambda x=x, mask=mask: x.masked_select(mask=mask) for mask in masks]
+        checked("masked_select", functions, (shape, dtype))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -99,9 +99,10 @@ def test_large_ones_on_any_number_of_threads(threads: int) -> None:
     try:
         for shape in LARGE:
             for dtype in (torch.float32, torch.bfloat16, torch.int64, torch.bool):
-                for x, mask in zip(draws(shape, dtype), draws(shape, torch.bool), strict=True):
-                    checked("nonzero", lambda x=x: torch.nonzero(x), (shape, dtype))
-                    checked("masked_select", lambda x=x, mask=mask: torch.masked_select(x, mask), (shape, dtype))
+                drawn = [*zip(draws(shape, dtype), draws(shape, torch.bool), strict=True)]
+                checked("nonzero", [lambda x=x: torch.nonzero(x) for x, _ in drawn], (shape, dtype))
+                functions = [lambda x=x, mask=mask: torch.masked_select(x, mask) for x, mask in drawn]
+                checked("masked_select", functions, (shape, dtype))
     finally:
         torch.set_num_threads(before)
 

@@ -704,14 +704,14 @@ impl Data {
         really: bool,
     ) -> Result<Py<PyAny>, Failure> {
         let (Passed { state, .. }, numbers) = (passed, arguments.numbers());
-        let (view, plan) = self.fit(py, passed, arguments, false)?;
+        // A copy would take longer than stock torch where few elements are chosen.
+        let (view, Some(_)) = self.fit(py, passed, arguments, false)? else {
+            return Err(Decline::Layout.into());
+        };
         let mask = if kernel.has_mask() {
             let mask = self.signature.operands(arguments).next().ok_or(Decline::Arguments)?;
             // SAFETY: an argument, which is alive during the call.
             let mask = unsafe { nary::optional(py, mask) }.ok_or(Decline::Arguments)?;
-            if plan.is_none() {
-                return Err(Decline::Layout.into());
-            }
             Some(select::read_mask(runtime, &view, &mask, state.profiled)?)
         } else {
             None
@@ -724,16 +724,7 @@ impl Data {
         } else {
             None
         };
-        if plan.is_some() {
-            return select::forward(py, runtime, &self.op, kernel, &view, mask.as_ref(), numbers);
-        }
-        // SAFETY: the input is alive during the call.
-        let input = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
-        let copy = input
-            .call_method0(pyo3::intern!(py, "contiguous"))
-            .map_err(Failure::Raise)?;
-        let view = hold(runtime, &copy)?.any_view(py, false, state.profiled)?;
-        select::forward(py, runtime, &self.op, kernel, &view, None, numbers)
+        select::forward(py, runtime, &self.op, kernel, &view, mask.as_ref(), numbers)
     }
 
     /// A function of many tensors, if `really`; else whether it would be done.

@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use super::{Block, Chosen, WORD, places};
+use super::{BLOCK, Block, Chosen, WORD, places};
 use crate::{
     dtype::{Target, View},
     isa::{Program, Simd},
@@ -41,6 +41,9 @@ impl SelectKernel for MaskedSelect {
     }
 }
 
+/// Elements of a block up to which they lie apart in memory.
+const SPARSE: usize = BLOCK / 16;
+
 /// Writes a block's chosen elements.
 struct Write<'a, T> {
     block: Block<'a>,
@@ -54,6 +57,19 @@ impl<T: Copy> Program for Write<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let mut dst = self.dst;
+        if dst.len() <= SPARSE {
+            // All places before the first element is read, so that the CPU reads several at a time.
+            let mut buffer = [0; SPARSE + 8];
+            let mut at = 0;
+            for (first, &word) in (0..).step_by(WORD).zip(self.block.words) {
+                at += places(word, first, &mut buffer[at..]);
+            }
+            let src = &self.src[self.block.first..];
+            for (x, &place) in dst.iter_mut().zip(&buffer) {
+                x.write(src[usize::from(place)]);
+            }
+            return;
+        }
         let mut buffer = [0; WORD + 8];
         for (src, &word) in self.src[self.block.first..].chunks(WORD).zip(self.block.words) {
             if word == u64::MAX {
