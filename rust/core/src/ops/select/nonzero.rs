@@ -34,7 +34,7 @@ impl SelectKernel for Nonzero {
         );
         assert!(result.len() == total * sizes.len(), "the result differs in length");
         let result = Shared::new(result);
-        chosen.each_block(exec, size_of::<i64>() * sizes.len(), &|isa, block| {
+        chosen.each_block(exec, size_of_val(sizes), &|isa, block| {
             isa.run(Write {
                 block,
                 result: &result,
