@@ -243,3 +243,12 @@ def test_explain_and_counters(row: Select) -> None:
         assert rusttorch.explain(function, *args) == "accelerated"
         assert calls(row.name) == 0
     assert outcome(function, *args) == outcome(getattr(torch, row.name), *args)
+
+
+@all_rows
+def test_rows_are_complete(row: Select) -> None:
+    assert (row.kernel or row.name) == row.name and row.calls and row.exactness == "bits"
+    for entrance in row.parsed():
+        assert callable(getattr(entrance.holder(), entrance.attribute))
+        assert entrance.parameters[0].name == ("self" if entrance.owner else "input")
+        assert [p.name for p in entrance.parameters if p.role == "operand"] == ([row.mask] if row.mask else [])
