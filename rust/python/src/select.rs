@@ -91,8 +91,6 @@ pub(crate) fn forward(
     if let Some(counted) = counted {
         op.add_time(counted);
     }
-    // Its memory is given back before more is asked for: else the heap ends with what each call frees, page by page.
-    drop(chosen);
     let result = runtime.doors.finish(py, target)?;
     if numbers.first().is_some_and(|&as_tuple| as_tuple != 0.0) {
         let columns = result.call_method1(py, pyo3::intern!(py, "unbind"), (1,));
