@@ -59,7 +59,7 @@ ROLES = {
 }
 
 #: Numbers that stock torch takes as true or false only.
-FLAGS = ("keepdim", "unbiased", "descending", "largest", "sorted")
+FLAGS = ("keepdim", "unbiased", "descending", "largest", "sorted", "as_tuple")
 
 #: Where an entrance lives: its prefix, the module, the attribute that owns it.
 OWNERS = {
@@ -346,6 +346,28 @@ class Along(Op):
     def random(self) -> bool:
         """Whether it draws random numbers: none does."""
         return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(Row):
+    """One operation whose result is as long as there are true elements: of its input, of which it gives the places, or of
+    a mask of the input's shape, which chooses elements of the input. Gradients are stock torch's.
+
+    ``mask``
+        the parameter that is the mask.
+    ``calls``
+        representative calls, over ``x`` and what ``given`` names, for tests.
+    """
+
+    trains: ClassVar[bool] = False
+
+    calls: tuple[str, ...]
+    mask: str = ""
+    exactness: Literal["bits", "ulp"] = "bits"
+    dtypes: tuple[str, ...] = (*FLOATS, *INTEGERS, "bool")
+
+    def _role(self, name: str) -> tuple[str, int]:
+        return ("operand", 0) if name == self.mask else super()._role(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1403,6 +1425,23 @@ NARY_ROWS: tuple[Nary, ...] = (
     ),
 )
 
+SELECT_ROWS: tuple[Select, ...] = (
+    Select(
+        "nonzero",
+        ("torch.nonzero(input, *, out=None, as_tuple=False)", "Tensor.nonzero(self, *, as_tuple=False)",
+         "torch.argwhere(input)", "Tensor.argwhere(self)"),
+        numbers={"as_tuple": 0.0},
+        calls=("torch.nonzero(x)", "torch.nonzero(x, as_tuple=True)[0]", "torch.argwhere(x)"),
+    ),
+    Select(
+        "masked_select",
+        ("torch.masked_select(input, mask, *, out=None)", "Tensor.masked_select(self, mask)"),
+        mask="mask",
+        calls=("torch.masked_select(x, m)",),
+        given={"m": "(x > 0).contiguous()"},
+    ),
+)
+
 #: Of Adam; AdamW's has no parameter for how weight decays.
 _ADAM = (
     "params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, state_steps, foreach=None, capturable=False, "
@@ -1494,9 +1533,10 @@ CLIP_ROWS: tuple[Clip, ...] = (
 
 CATALOG: dict[str, Op] = {row.name: row for row in ROWS}
 NARY: dict[str, Nary] = {row.name: row for row in NARY_ROWS}
+SELECTS: dict[str, Select] = {row.name: row for row in SELECT_ROWS}
 STEPS: dict[str, Step] = {row.name: row for row in STEP_ROWS}
 CLIPS: dict[str, Clip] = {row.name: row for row in CLIP_ROWS}
 #: What takes tensors and gives one.
 TENSOR_OPS: dict[str, Op | Nary] = {**CATALOG, **NARY}
 #: Every row, by the name that users select it with.
-EVERY: dict[str, Row] = {**TENSOR_OPS, **STEPS, **CLIPS}
+EVERY: dict[str, Row] = {**TENSOR_OPS, **SELECTS, **STEPS, **CLIPS}

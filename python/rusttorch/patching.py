@@ -16,7 +16,7 @@ import wrapt
 
 from . import _rusttorch, compat, memory, thresholds
 from .autograd import make_apply
-from .catalog import EVERY, Along, Entrance, Nary, Op, Row, Step, holder
+from .catalog import EVERY, Along, Entrance, Nary, Op, Row, Select, Step, holder
 from .log import logger, warn
 from .runtime import ALL_DTYPES, AUTOCAST, UnavailableError, announce, open_runtime, torch_version, without_modes
 from .selfcheck import different, failures, missing, untouched
@@ -216,7 +216,7 @@ def operations() -> dict[str, Operation]:
                     continue
                 if torch_version() < ALL_DTYPES:
                     operation.missing = without_modes(missing, row)
-                if isinstance(row, Nary):
+                if isinstance(row, (Nary, Select)):
                     continue  # under autocast they are stock torch's
                 if row.random:
                     operation.different = without_modes(different, operation)

@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from . import _rusttorch
-from .catalog import Entrance, Nary, Op
+from .catalog import Entrance, Nary, Op, Select
 from .thresholds import MODES
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def failures(operations: dict[str, Operation]) -> list[str]:
     return wrong
 
 
-def missing(row: Op | Nary) -> set[tuple[str, str]]:
+def missing(row: Op | Nary | Select) -> set[tuple[str, str]]:
     """``(mode, dtype)`` that this torch does not have on the CPU: its own error is what the program shall see."""
     import torch
 

@@ -6,7 +6,8 @@
 #[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::{
     __cpuid, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_ET0, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128,
-    _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_storeu_ps,
+    _mm256_cmpeq_epi8, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_movemask_epi8,
+    _mm256_setzero_si256, _mm256_storeu_ps, _mm512_loadu_si512, _mm512_test_epi8_mask,
 };
 
 use core::mem::MaybeUninit;
@@ -90,6 +91,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn prefetch<T>(self, data: &[T]);
     /// The same where it will be written.
     fn prefetch_mut<T>(self, data: &mut [T]);
+    /// A bit for each byte, the first lowest, that is on where the byte is not 0.
+    fn bits(self, bytes: &[u8; 64]) -> u64;
     /// `dst[i] = src[i]`, widened exactly. The slices have one length.
     fn widen_f16(self, src: &[f16], dst: &mut [f32]);
     /// `dst[i] = src[i]`, rounded to nearest even. The slices have one length.
@@ -236,6 +239,13 @@ impl Simd for Baseline {
     fn prefetch_mut<T>(self, _: &mut [T]) {}
 
     #[inline(always)]
+    fn bits(self, bytes: &[u8; 64]) -> u64 {
+        (0..)
+            .zip(bytes)
+            .fold(0, |bits, (at, &byte)| bits | u64::from(byte != 0) << at)
+    }
+
+    #[inline(always)]
     fn widen_f16(self, src: &[f16], dst: &mut [f32]) {
         for (d, s) in dst.iter_mut().zip(src) {
             *d = s.to_f32();
@@ -257,7 +267,7 @@ const LINE: usize = 64;
 /// Conversions of eight lanes at a time with F16C, and prefetching; what remains goes through a zero-padded vector.
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86_operations {
-    ($isa:ty, $slow_masked_stores:expr, $singles:ident, $doubles:ident) => {
+    ($isa:ty, $slow_masked_stores:expr, $singles:ident, $doubles:ident, $bits:ident) => {
         impl Simd for $isa {
             const SLOW_MASKED_STORES: bool = $slow_masked_stores;
             type F32 = vector::$singles;
@@ -277,6 +287,11 @@ macro_rules! x86_operations {
                     // SAFETY: as above.
                     unsafe { _mm_prefetch::<_MM_HINT_ET0>(line.as_ptr().cast()) };
                 }
+            }
+
+            #[inline(always)]
+            fn bits(self, bytes: &[u8; 64]) -> u64 {
+                $bits(self, bytes)
             }
 
             #[inline(always)]
@@ -333,9 +348,37 @@ macro_rules! x86_operations {
 }
 
 #[cfg(target_arch = "x86_64")]
-x86_operations!(Avx2, true, F32x8, F64x4);
+x86_operations!(Avx2, true, F32x8, F64x4, bits_avx2);
 #[cfg(target_arch = "x86_64")]
-x86_operations!(Avx512, false, F32x16, F64x8);
+x86_operations!(Avx512, false, F32x16, F64x8, bits_avx512);
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn bits_avx2(_: Avx2, bytes: &[u8; 64]) -> u64 {
+    // SAFETY: the token is the proof of the instruction set; the array has two registers.
+    let [low, high] = unsafe {
+        let (low, high) = (
+            _mm256_loadu_si256(bytes.as_ptr().cast()),
+            _mm256_loadu_si256(bytes[32..].as_ptr().cast()),
+        );
+        let zero = _mm256_setzero_si256();
+        [
+            _mm256_movemask_epi8(_mm256_cmpeq_epi8(low, zero)),
+            _mm256_movemask_epi8(_mm256_cmpeq_epi8(high, zero)),
+        ]
+    };
+    !(u64::from(low.cast_unsigned()) | u64::from(high.cast_unsigned()) << 32)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn bits_avx512(_: Avx512, bytes: &[u8; 64]) -> u64 {
+    // SAFETY: the token is the proof of the instruction set; the array has one register.
+    unsafe {
+        let bytes = _mm512_loadu_si512(bytes.as_ptr().cast());
+        _mm512_test_epi8_mask(bytes, bytes)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use crate::{
     dtype::{DType, Target, View, ViewMut},
     isa::Isa,
     layout::Layout,
+    ops::select::Chosen,
     parallel::{Serial, Team},
     random::Source,
 };
@@ -209,6 +210,29 @@ pub trait AlongKernel: Sync {
         geometry: Geometry,
         numbers: &[f64],
     ) -> Result<(), &'static str>;
+}
+
+/// An operation whose result is as long as there are true elements in a tensor: its input, or a mask of the input's shape.
+/// What is counted is kept for writing, so that elements which change meanwhile do no harm.
+pub trait SelectKernel: Sync {
+    /// torch's name.
+    fn name(&self) -> &'static str;
+
+    /// Whether it chooses by a mask, elements of its input, rather than by the input, places in it.
+    fn has_mask(&self) -> bool;
+
+    /// Finds the true elements: those that are not 0, NaN among them.
+    fn count(&self, exec: &Exec, chosen: View) -> Chosen {
+        Chosen::count(exec, chosen)
+    }
+
+    /// Writes all of the result, for a row-major input of these sizes: of the elements that were chosen, in their order,
+    /// each one's place along each dimension, the places along one dimension after those along another; or the elements.
+    ///
+    /// # Panics
+    /// Where the slices differ in length from what was counted and the sizes say, the result from the input in type, or
+    /// there are no sizes.
+    fn write(&self, exec: &Exec, src: View, chosen: &Chosen, result: Slot, sizes: &[i64]);
 }
 
 /// An operation on every element by itself, with random numbers, each or several in a row, with its gradient.

@@ -22,7 +22,10 @@ use pyo3::{
     sync::PyOnceLock,
     types::{PyCFunction, PyDict, PyTuple},
 };
-use rusttorch_core::{dtype::DType, kernel::NaryKernel};
+use rusttorch_core::{
+    dtype::DType,
+    kernel::{NaryKernel, SelectKernel},
+};
 use rusttorch_torch::{
     decline::Decline,
     doors::{Held, TensorView},
@@ -35,6 +38,7 @@ use crate::{
     nary::{self, Operands},
     op::{Failure, Mode, Op, OpState, Plan, hold},
     runtime::{Runtime, runtime},
+    select,
     step::{self, StepSignature},
 };
 
@@ -551,9 +555,12 @@ impl Data {
             let runtime = runtime().ok_or(Decline::Failed)?;
             let mut arguments = self.signature.defaults();
             let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
-            match self.op.nary_kernel() {
-                Some(kernel) => self.nary(py, runtime, kernel, &passed, &arguments, true),
-                None => self.accelerated(py, runtime, &passed, &arguments),
+            if let Some(kernel) = self.op.nary_kernel() {
+                self.nary(py, runtime, kernel, &passed, &arguments, true)
+            } else if let Some(kernel) = self.op.select_kernel() {
+                self.select(py, runtime, kernel, &passed, &arguments, true)
+            } else {
+                self.accelerated(py, runtime, &passed, &arguments)
             }
         };
         match result {
@@ -686,6 +693,40 @@ impl Data {
         Ok(result)
     }
 
+    /// A call of an operation whose result is as long as what it counts, if `really`; else whether it would be accelerated.
+    fn select(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        kernel: &'static dyn SelectKernel,
+        passed: &Passed<'_>,
+        arguments: &Arguments,
+        really: bool,
+    ) -> Result<Py<PyAny>, Failure> {
+        let (Passed { state, .. }, numbers) = (passed, arguments.numbers());
+        // A copy would take longer than stock torch where few elements are chosen.
+        let (view, Some(_)) = self.fit(py, passed, arguments, false)? else {
+            return Err(Decline::Layout.into());
+        };
+        let mask = if kernel.has_mask() {
+            let mask = self.signature.operands(arguments).next().ok_or(Decline::Arguments)?;
+            // SAFETY: an argument, which is alive during the call.
+            let mask = unsafe { nary::optional(py, mask) }.ok_or(Decline::Arguments)?;
+            Some(select::read_mask(runtime, &view, &mask, state.profiled)?)
+        } else {
+            None
+        };
+        if !really {
+            return Ok(py.None());
+        }
+        let _record = if state.profiled {
+            Record::start(py, &self.label).ok()
+        } else {
+            None
+        };
+        select::forward(py, runtime, &self.op, kernel, &view, mask.as_ref(), numbers)
+    }
+
     /// A function of many tensors, if `really`; else whether it would be done.
     fn step(&self, py: Python<'_>, given: Given, really: bool) -> Result<Py<PyAny>, Failure> {
         let (Some(runtime), Some(signature)) = (runtime(), &self.step) else {
@@ -752,6 +793,9 @@ impl Data {
         let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
         if let Some(kernel) = self.op.nary_kernel() {
             return self.nary(py, runtime, kernel, &passed, &arguments, false).map(drop);
+        }
+        if let Some(kernel) = self.op.select_kernel() {
+            return self.select(py, runtime, kernel, &passed, &arguments, false).map(drop);
         }
         self.fit(py, &passed, &arguments, false)?;
         if passed.mode == Mode::Inplace && passed.held.is_inference(py)? && !passed.state.inference {

@@ -7,6 +7,7 @@ mod clip;
 mod nary;
 mod op;
 mod runtime;
+mod select;
 mod step;
 
 use pyo3::prelude::*;

@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use pyo3::{
@@ -20,8 +20,8 @@ use pyo3::{
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
     kernel::{
-        AlongKernel, ClipKernel, Exec, Geometry, Kernel, Kind, MAX_RESULTS, NaryKernel, RandomKernel, Shape, Slot,
-        StepKernel,
+        AlongKernel, ClipKernel, Exec, Geometry, Kernel, Kind, MAX_RESULTS, NaryKernel, RandomKernel, SelectKernel,
+        Shape, Slot, StepKernel,
     },
     layout::{Layout, MAX_DIMS},
     ops,
@@ -126,6 +126,7 @@ enum Strides {
 enum Work {
     Plain(&'static dyn Kernel),
     Along(&'static dyn AlongKernel),
+    Select(&'static dyn SelectKernel),
     Random(&'static dyn RandomKernel),
     Nary(&'static dyn NaryKernel),
     Step(&'static dyn StepKernel),
@@ -137,6 +138,7 @@ impl Work {
         let plain = ops::find(name).map(Self::Plain);
         plain
             .or_else(|| ops::find_along(name).map(Self::Along))
+            .or_else(|| ops::find_select(name).map(Self::Select))
             .or_else(|| ops::find_random(name).map(Self::Random))
             .or_else(|| ops::find_nary(name).map(Self::Nary))
             .or_else(|| ops::find_step(name).map(Self::Step))
@@ -147,7 +149,7 @@ impl Work {
         match self {
             Self::Plain(kernel) => kernel.shape(),
             Self::Along(kernel) => kernel.shape(),
-            Self::Random(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => Shape::Pointwise,
+            Self::Select(_) | Self::Random(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => Shape::Pointwise,
         }
     }
 
@@ -166,6 +168,7 @@ impl Work {
     fn takes(self, dtype: DType) -> bool {
         match self {
             Self::Along(kernel) => kernel.takes(dtype),
+            Self::Select(_) => true,
             _ => dtype.is_float(),
         }
     }
@@ -174,7 +177,7 @@ impl Work {
         match self {
             Self::Plain(kernel) => kernel.reduces_all(),
             Self::Along(kernel) => !kernel.results(true).is_empty(),
-            Self::Random(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => false,
+            Self::Select(_) | Self::Random(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => false,
         }
     }
 
@@ -185,7 +188,11 @@ impl Work {
 
     /// Whether results may have a gradient.
     fn is_recorded(self) -> bool {
-        !matches!(self, Self::Along(kernel) if !kernel.results(false).contains(&Kind::Values))
+        match self {
+            Self::Along(kernel) => kernel.results(false).contains(&Kind::Values),
+            Self::Select(kernel) => kernel.has_mask(),
+            _ => true,
+        }
     }
 
     fn accepts(self, geometry: Geometry, numbers: &[f64]) -> Result<(), Decline> {
@@ -193,6 +200,7 @@ impl Work {
             Self::Plain(kernel) => kernel.accepts(geometry, numbers),
             Self::Along(kernel) => kernel.accepts(geometry, numbers),
             Self::Random(kernel) => kernel.accepts(numbers),
+            Self::Select(_) => Ok(()),
             Self::Nary(_) | Self::Step(_) | Self::Clip(_) => Err("no operation on one tensor"),
         }
         .map_err(|_| Decline::Kernel)
@@ -303,6 +311,14 @@ impl OpState {
         }
     }
 
+    /// The kernel, if its result is as long as what it counts.
+    pub(crate) fn select_kernel(&self) -> Option<&'static dyn SelectKernel> {
+        match self.kernel {
+            Work::Select(kernel) => Some(kernel),
+            _ => None,
+        }
+    }
+
     /// Whether there is a mode in which the kernel may take this many elements of this type.
     #[inline]
     pub(crate) fn takes_ever(&self, dtype: DType, numel: usize) -> Result<(), Decline> {
@@ -374,7 +390,20 @@ impl OpState {
     /// How the kernel would see this tensor; [`Decline::Layout`] where a row-major copy would do.
     pub(crate) fn plan(&self, layout: &Layout, dim: Option<i64>, numbers: &[f64]) -> Result<Plan, Decline> {
         let shape = self.kernel.shape();
-        let plan = if shape == Shape::Pointwise {
+        let plan = if self.select_kernel().is_some() {
+            // Stock torch takes a number for a row of one.
+            if layout.sizes().is_empty() {
+                return Err(Decline::Dim);
+            }
+            if !layout.is_contiguous() {
+                return Err(Decline::Layout);
+            }
+            Plan {
+                geometry: Geometry::flat(layout.numel()),
+                result: *layout,
+                whole: false,
+            }
+        } else if shape == Shape::Pointwise {
             let dense = layout.elementwise_result().ok_or(Decline::Layout)?;
             self.kernel.each(layout)?;
             if self.strides == Strides::Contiguous && !layout.is_contiguous() {
@@ -498,12 +527,22 @@ impl OpState {
         Ok(drawn.ok_or(Decline::Failed)?)
     }
 
+    /// Whether a run over `numel` elements is timed.
+    pub(crate) fn is_timed(numel: usize) -> bool {
+        numel >= TIMED
+    }
+
+    /// Adds what a run has taken before it was counted.
+    pub(crate) fn add_time(&self, time: Duration) {
+        add(&self.nanoseconds, time.as_nanos() as u64);
+    }
+
     fn run_without_gil(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
         self.run_with_gil(numel, || without_gil(work))
     }
 
     fn run_with_gil(&self, numel: usize, work: impl FnOnce()) -> Result<(), Failure> {
-        let start = (numel >= TIMED).then(Instant::now);
+        let start = Self::is_timed(numel).then(Instant::now);
         let outcome = catch_unwind(AssertUnwindSafe(work));
         add(&self.calls, 1);
         add(&self.elements, numel as u64);
@@ -526,7 +565,7 @@ impl OpState {
             Work::Plain(kernel) => kernel,
             Work::Along(kernel) => return self.forward_along(py, runtime, kernel, view, plan, numbers),
             Work::Random(kernel) => return self.forward_random(py, runtime, kernel, view, plan, numbers, None),
-            Work::Nary(_) | Work::Step(_) | Work::Clip(_) => return Err(Decline::Kernel.into()),
+            Work::Select(_) | Work::Nary(_) | Work::Step(_) | Work::Clip(_) => return Err(Decline::Kernel.into()),
         };
         let numel = view.layout.numel();
         let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
@@ -694,7 +733,9 @@ impl OpState {
         let numel = view.layout.numel();
         let kernel = match self.kernel {
             Work::Plain(kernel) => kernel,
-            Work::Along(_) | Work::Nary(_) | Work::Step(_) | Work::Clip(_) => return Err(Decline::Kernel.into()),
+            Work::Along(_) | Work::Select(_) | Work::Nary(_) | Work::Step(_) | Work::Clip(_) => {
+                return Err(Decline::Kernel.into());
+            }
             Work::Random(kernel) => {
                 let each = self.kernel.each(&view.layout)?;
                 return self.draw(py, runtime, numel, |source| {
@@ -1203,12 +1244,14 @@ fn or_declined<T>(result: Result<T, Failure>) -> PyResult<Option<T>> {
 pub(crate) fn kernels() -> Vec<&'static str> {
     let plain = ops::KERNELS.iter().map(|kernel| kernel.name());
     let along = ops::ALONG_KERNELS.iter().map(|kernel| kernel.name());
+    let select = ops::SELECT_KERNELS.iter().map(|kernel| kernel.name());
     let random = ops::RANDOM_KERNELS.iter().map(|kernel| kernel.name());
     let nary = ops::NARY_KERNELS.iter().map(|kernel| kernel.name());
     let steps = ops::STEP_KERNELS.iter().map(|kernel| kernel.name());
     let clips = ops::CLIP_KERNELS.iter().map(|kernel| kernel.name());
     plain
         .chain(along)
+        .chain(select)
         .chain(random)
         .chain(nary)
         .chain(steps)

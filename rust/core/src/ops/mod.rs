@@ -1,5 +1,5 @@
-//! The operations, a file each; [`KERNELS`], [`ALONG_KERNELS`], [`RANDOM_KERNELS`], [`NARY_KERNELS`], [`STEP_KERNELS`] and
-//! [`CLIP_KERNELS`] list them.
+//! The operations, a file each; [`KERNELS`], [`ALONG_KERNELS`], [`SELECT_KERNELS`], [`RANDOM_KERNELS`], [`NARY_KERNELS`],
+//! [`STEP_KERNELS`] and [`CLIP_KERNELS`] list them.
 
 pub mod activation;
 pub mod elementwise;
@@ -11,13 +11,14 @@ pub mod norm;
 pub mod optim;
 pub mod random;
 pub mod reduction;
+pub mod select;
 pub mod sorting;
 pub mod sparse;
 pub mod unary;
 
 use crate::{
     dtype::Typed,
-    kernel::{AlongKernel, ClipKernel, Kernel, NaryKernel, Operand, RandomKernel, StepKernel},
+    kernel::{AlongKernel, ClipKernel, Kernel, NaryKernel, Operand, RandomKernel, SelectKernel, StepKernel},
 };
 use elementwise::Elementwise;
 use loss::pointwise::Pointwise;
@@ -68,6 +69,9 @@ pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
     &Sort::MSORT,
     &Topk,
 ];
+
+/// Every kernel whose result is as long as what it counts.
+pub static SELECT_KERNELS: &[&dyn SelectKernel] = &[&select::nonzero::Nonzero, &select::masked_select::MaskedSelect];
 
 /// Every kernel with random numbers.
 pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[
@@ -131,6 +135,11 @@ pub fn find(name: &str) -> Option<&'static dyn Kernel> {
 /// The kernel along a dimension, of several results or indices, of that name.
 pub fn find_along(name: &str) -> Option<&'static dyn AlongKernel> {
     ALONG_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
+}
+
+/// The kernel whose result is as long as what it counts, of that name.
+pub fn find_select(name: &str) -> Option<&'static dyn SelectKernel> {
+    SELECT_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
 }
 
 /// The kernel with random numbers of that name.

@@ -270,7 +270,7 @@ macro_rules! every_type {
         }
     };
 }
-pub(super) use every_type;
+pub(in crate::ops) use every_type;
 
 #[cfg(test)]
 mod tests {

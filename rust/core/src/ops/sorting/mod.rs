@@ -5,3 +5,5 @@ mod libstdcxx;
 mod radix;
 pub mod sort;
 pub mod topk;
+
+pub(super) use key::every_type;
