@@ -708,6 +708,10 @@ impl Data {
         let (view, Some(_)) = self.fit(py, passed, arguments, false)? else {
             return Err(Decline::Layout.into());
         };
+        // Several tensors are made of the result in a call of its own.
+        if numbers.first().is_some_and(|&as_tuple| as_tuple != 0.0) && view.layout.numel() < select::TUPLE {
+            return Err(Decline::Kernel.into());
+        }
         let mask = if kernel.has_mask() {
             let mask = self.signature.operands(arguments).next().ok_or(Decline::Arguments)?;
             // SAFETY: an argument, which is alive during the call.

@@ -15,6 +15,9 @@ use crate::{
     runtime::Runtime,
 };
 
+/// Elements from which on a tensor for each dimension comes faster than from stock torch.
+pub(crate) const TUPLE: usize = 16_384;
+
 /// A mask that elements of `input` are chosen by; `profiled` is as of [`view`](rusttorch_torch::doors::Held::view).
 ///
 /// # Errors

@@ -301,7 +301,7 @@ mod tests {
             f32::NAN,
         ];
         check(&floats, &[0.0]);
-        check(&floats.map(|x| f64::from(x)), &[0.0]);
+        check(&floats.map(f64::from), &[0.0]);
         let halves = [f32::NEG_INFINITY, -2.0, -1e-6, 0.0, 1e-6, 2.0, f32::INFINITY, f32::NAN];
         check(&halves.map(f16::from_f32), &[f16::ZERO]);
         check(&halves.map(bf16::from_f32), &[bf16::ZERO]);

@@ -400,7 +400,7 @@ mod tests {
             check::<u64>(len, |_| 7);
             check::<u64>(len, |x| x as u32 & 0xf0_0f0);
             check::<Wide>(len, |x| x);
-            check::<Wide>(len, |x| x % 7 << 40 | x % 3);
+            check::<Wide>(len, |x| ((x % 7) << 40) | (x % 3));
             // Nearly all in one pile, and differing in bits far below the highest.
             check::<Wide>(len, |x| if x % 1000 == 0 { x } else { x % 1_000_000 });
         }

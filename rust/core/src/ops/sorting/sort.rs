@@ -202,7 +202,8 @@ impl<T: Keyed> ShortRows<'_, T> {
             let mut ranks = [T::Key::default(); MOST];
             for place in 0..MOST {
                 for other in 0..MOST {
-                    let first = keys[place] < keys[other] || (keys[place] == keys[other]) & (place < other);
+                    let equal = keys[place] == keys[other] && place < other;
+                    let first = keys[place] < keys[other] || equal;
                     ranks[other] = ranks[other].and(first);
                 }
             }

@@ -15,7 +15,7 @@ use crate::{
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot},
     parallel::{Serial, Shared, Team, split_mut},
 };
-use core::mem::MaybeUninit;
+use core::{cmp::Reverse, mem::MaybeUninit};
 
 /// How many times as many elements as are asked for stock torch keeps a heap from.
 const HEAP: usize = 64;
@@ -178,14 +178,14 @@ fn select_distinct<K: Key>(entries: &mut [Entry<K>], k: usize, items: &mut Vec<K
 }
 
 /// The first key of each group of elements.
-struct Firsts<'a, T: Keyed> {
+struct Groups<'a, T: Keyed> {
     src: &'a [T],
     each: usize,
     reversed: bool,
     firsts: &'a mut [T::Key],
 }
 
-impl<T: Keyed> Program for Firsts<'_, T> {
+impl<T: Keyed> Program for Groups<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -210,7 +210,7 @@ fn distinct<T: Keyed>(exec: &Exec, team: &dyn Team, src: &[T], k: usize, reverse
     let each = src.len().div_ceil(GROUPS).clamp(PART, src.len() / (4 * k));
     let mut firsts = vec![T::Key::default(); src.len().div_ceil(each)];
     split_mut(team, &mut firsts, 1, SHARED.div_ceil(each), &|index, firsts| {
-        exec.isa.run(Firsts {
+        exec.isa.run(Groups {
             src: &src[index * each..],
             each,
             reversed,
@@ -234,7 +234,7 @@ fn distinct<T: Keyed>(exec: &Exec, team: &dyn Team, src: &[T], k: usize, reverse
             return None;
         }
     }
-    found.sort_unstable_by(|a, b| b.key.cmp(&a.key));
+    found.sort_unstable_by_key(|entry| Reverse(entry.key));
     let decided = found.windows(2).take(k).all(|pair| pair[0].key != pair[1].key);
     found.truncate(k);
     decided.then_some(found)
