@@ -3,10 +3,10 @@
 use core::mem::MaybeUninit;
 
 use crate::{
+    chosen::Chosen,
     dtype::{DType, Target, View, ViewMut},
     isa::Isa,
     layout::Layout,
-    ops::select::Chosen,
     parallel::{Serial, Team},
     random::Source,
 };
@@ -521,3 +521,24 @@ macro_rules! each_type {
     };
 }
 pub(crate) use each_type;
+
+/// Runs `$body` with the slices' element type, whichever it is.
+macro_rules! every_type {
+    (($($slice:ident : $kind:ident),+) => $body:expr) => {
+        match ($($slice,)+) {
+            ($($kind::F32($slice),)+) => $body,
+            ($($kind::F64($slice),)+) => $body,
+            ($($kind::Bf16($slice),)+) => $body,
+            ($($kind::F16($slice),)+) => $body,
+            ($($kind::I64($slice),)+) => $body,
+            ($($kind::I32($slice),)+) => $body,
+            ($($kind::I16($slice),)+) => $body,
+            ($($kind::I8($slice),)+) => $body,
+            ($($kind::U8($slice),)+) => $body,
+            ($($kind::Bool($slice),)+) => $body,
+            #[allow(unreachable_patterns)]
+            _ => panic!("the slices differ in element type"),
+        }
+    };
+}
+pub(crate) use every_type;

@@ -14,6 +14,7 @@
 //! assert_eq!(x, [0.0, 2.0, 0.0]);
 //! ```
 
+pub mod chosen;
 pub mod dtype;
 pub mod float;
 pub mod isa;

@@ -2,12 +2,11 @@
 
 use core::mem::MaybeUninit;
 
-use super::{BLOCK, Block, Chosen, WORD, places};
 use crate::{
+    chosen::{BLOCK, Block, Chosen, WORD, places},
     dtype::{Target, View},
     isa::{Program, Simd},
-    kernel::{Exec, SelectKernel, Slot},
-    ops::sorting::every_type,
+    kernel::{Exec, SelectKernel, Slot, every_type},
     parallel::Shared,
 };
 
@@ -28,7 +27,7 @@ impl SelectKernel for MaskedSelect {
             panic!("elements are of the input's type")
         };
         every_type!((src: View, result: Target) => {
-            assert!(src.len() == chosen.len, "the slice differs from what was counted");
+            assert!(src.len() == chosen.elements(), "the slice differs from what was counted");
             assert!(result.len() == chosen.total(), "the result differs in length");
             let bytes = 2 * size_of_val(src) / src.len().max(1);
             let result = Shared::new(result);

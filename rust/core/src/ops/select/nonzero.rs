@@ -2,8 +2,8 @@
 
 use core::mem::MaybeUninit;
 
-use super::{BLOCK, Block, Chosen, WORD, places};
 use crate::{
+    chosen::{BLOCK, Block, Chosen, WORD, places},
     dtype::View,
     isa::{Program, Simd},
     kernel::{Exec, SelectKernel, Slot},
@@ -29,7 +29,7 @@ impl SelectKernel for Nonzero {
         };
         let total = chosen.total();
         assert!(
-            (1..=MAX_DIMS).contains(&sizes.len()) && sizes.iter().product::<i64>() as usize == chosen.len,
+            (1..=MAX_DIMS).contains(&sizes.len()) && sizes.iter().product::<i64>() as usize == chosen.elements(),
             "the sizes differ from what was counted"
         );
         assert!(result.len() == total * sizes.len(), "the result differs in length");

@@ -251,27 +251,6 @@ impl Keyed for Bool {
     }
 }
 
-/// Runs `$body` with the slices' element type, whichever it is.
-macro_rules! every_type {
-    (($($slice:ident : $kind:ident),+) => $body:expr) => {
-        match ($($slice,)+) {
-            ($($kind::F32($slice),)+) => $body,
-            ($($kind::F64($slice),)+) => $body,
-            ($($kind::Bf16($slice),)+) => $body,
-            ($($kind::F16($slice),)+) => $body,
-            ($($kind::I64($slice),)+) => $body,
-            ($($kind::I32($slice),)+) => $body,
-            ($($kind::I16($slice),)+) => $body,
-            ($($kind::I8($slice),)+) => $body,
-            ($($kind::U8($slice),)+) => $body,
-            ($($kind::Bool($slice),)+) => $body,
-            #[allow(unreachable_patterns)]
-            _ => panic!("the slices differ in element type"),
-        }
-    };
-}
-pub(in crate::ops) use every_type;
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,5 +5,3 @@ mod libstdcxx;
 mod radix;
 pub mod sort;
 pub mod topk;
-
-pub(super) use key::every_type;

@@ -3,13 +3,13 @@
 use core::mem::{self, MaybeUninit};
 
 use super::{
-    key::{Item, Key, Keyed, every_type},
+    key::{Item, Key, Keyed},
     radix::{Counts, Digit, piles, sort, sort_pile, varying},
 };
 use crate::{
     dtype::{DType, Target, View},
     isa::{Isa, Program, Simd},
-    kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot},
+    kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot, every_type},
     parallel::{Shared, Team, split_mut},
 };
 
@@ -17,10 +17,13 @@ use crate::{
 const SHARED: usize = 1 << 17;
 /// Bits of the digit by which they do, at most, and elements of a pile, if keys are spread evenly.
 const SHARE: u32 = 12;
-const PILE: usize = 256;
+const PILE: usize = 1024;
 /// Bits of keys by which they do all at once, and elements from which on that pays.
 const WHOLE: u32 = 16;
-const LONG: usize = 1 << 18;
+const LONG: usize = 1 << 19;
+/// Values of a digit up to which several tables count it.
+const FEW_VALUES: usize = 64;
+const TABLES: usize = 4;
 /// Columns that are read and written together, and elements of all of them at most.
 const COLUMNS: usize = 16;
 const GROUP: usize = 1 << 17;
@@ -371,6 +374,21 @@ impl<T: Keyed> Program for Tally<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self(part, digit, counts) = self;
+        // A count waits for the one before, where both are of one value: with few values, several tables take turns.
+        let mut tables = [[0; FEW_VALUES]; TABLES];
+        if counts.len() <= FEW_VALUES {
+            for elements in part.src.chunks(TABLES) {
+                for (table, &x) in tables.iter_mut().zip(elements) {
+                    table[digit.of(item(x, 0, part.reversed).bits())] += 1;
+                }
+            }
+            for table in &tables {
+                for (count, more) in counts.iter_mut().zip(table) {
+                    *count += more;
+                }
+            }
+            return;
+        }
         for item in part.items() {
             counts[digit.of(item.bits())] += 1;
         }

@@ -6,13 +6,13 @@
 //! elements at a time.
 
 use super::{
-    key::{Item, Key, Keyed, every_type},
+    key::{Item, Key, Keyed},
     libstdcxx::{Entry, make_heap, nth_element, offer, sort, sort_heap},
 };
 use crate::{
     dtype::{DType, Target, View},
     isa::{Program, Simd},
-    kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot},
+    kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot, every_type},
     parallel::{Serial, Shared, Team, split_mut},
 };
 use core::{cmp::Reverse, mem::MaybeUninit};
@@ -31,10 +31,13 @@ const STRIP: usize = 256;
 /// Instructions of one element, for the choice of threads.
 const FLOPS: usize = 8;
 const FLOPS_OF_SELECTION: usize = 120;
-/// Elements of a row from which on it is worth to hope that no two are equal, and how many bits more than such a row needs
-/// the elements of one differ in at least.
+/// Elements of a row from which on it is worth to hope that no two of the best are equal, and how many bits more than pairs
+/// of these and others need the keys differ in at least.
 const FEW: usize = 64;
-const SPARE: u32 = 10;
+const SPARE: u32 = 3;
+/// Elements of a row up to which stock torch is as fast, if there are more such rows than these.
+const SHORT: usize = 32;
+const ROWS: usize = 16;
 
 /// Elements of a row, from the one at `place` on, that go through a heap.
 struct Scan<'a, T: Keyed, F> {
@@ -159,7 +162,7 @@ fn select_distinct<K: Key>(entries: &mut [Entry<K>], k: usize, items: &mut Vec<K
     );
     let origin = items[0].bits();
     let varying = items.iter().fold(0, |all, item| all | (item.bits() ^ origin));
-    if varying.count_ones() < entries.len().ilog2() + SPARE {
+    if varying.count_ones() < entries.len().ilog2() + k.ilog2() + SPARE {
         return false;
     }
     let (best, last, rest) = items.select_nth_unstable(k - 1);
@@ -462,6 +465,9 @@ impl AlongKernel for Topk {
     fn accepts(&self, geometry: Geometry, numbers: &[f64]) -> Result<(), &'static str> {
         if geometry.is_empty() || u32::try_from(geometry.dim).is_err() {
             return Err("no elements, or rows too long for places of 32 bits");
+        }
+        if geometry.dim <= SHORT && geometry.outer * geometry.inner > ROWS {
+            return Err("many short rows");
         }
         match numbers {
             &[k, _, _] if k >= 1.0 && k <= geometry.dim as f64 => Ok(()),
