@@ -38,6 +38,8 @@ const SPARE: u32 = 3;
 /// Elements of a row up to which stock torch is as fast, if there are more such rows than these.
 const SHORT: usize = 32;
 const ROWS: usize = 16;
+/// The most that are asked for without a heap.
+const MOST: f64 = 16_384.0;
 
 /// Elements of a row, from the one at `place` on, that go through a heap.
 struct Scan<'a, T: Keyed, F> {
@@ -468,6 +470,11 @@ impl AlongKernel for Topk {
         }
         if geometry.dim <= SHORT && geometry.outer * geometry.inner > ROWS {
             return Err("many short rows");
+        }
+        if let &[k, _, _] = numbers {
+            if k > MOST && !keeps_heap(k as usize, geometry.dim) {
+                return Err("as many as are better sorted");
+            }
         }
         match numbers {
             &[k, _, _] if k >= 1.0 && k <= geometry.dim as f64 => Ok(()),
