@@ -1,7 +1,7 @@
 //! Elements as unsigned integers of the same order: torch's, in which all NaN are equal and larger than any number, and the
 //! zeros of both signs are equal.
 
-use std::{cell::Cell, thread::LocalKey};
+use std::{cell::RefCell, thread::LocalKey};
 
 use half::{bf16, f16};
 
@@ -34,12 +34,12 @@ pub(super) trait Item: Copy + Ord + Default + Send + Sync + 'static {
     fn bits(self) -> u64;
     fn place(self) -> u32;
     /// Memory for items that the thread keeps.
-    fn kept() -> &'static LocalKey<Cell<[Vec<Self>; 2]>>;
+    fn kept() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>>;
 }
 
 thread_local! {
-    static NARROW: Cell<[Vec<u64>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
-    static WIDE: Cell<[Vec<Wide>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
+    static NARROW: RefCell<Vec<Vec<u64>>> = const { RefCell::new(Vec::new()) };
+    static WIDE: RefCell<Vec<Vec<Wide>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Key for u32 {
@@ -90,7 +90,7 @@ impl Item for u64 {
         self as u32
     }
 
-    fn kept() -> &'static LocalKey<Cell<[Vec<Self>; 2]>> {
+    fn kept() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>> {
         &NARROW
     }
 }
@@ -150,7 +150,7 @@ impl Item for Wide {
         self.place
     }
 
-    fn kept() -> &'static LocalKey<Cell<[Vec<Self>; 2]>> {
+    fn kept() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>> {
         &WIDE
     }
 }

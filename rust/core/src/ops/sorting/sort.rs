@@ -13,6 +13,8 @@ use crate::{
     parallel::{Shared, Team, split_mut},
 };
 
+/// Elements of a row up to which each is compared with all.
+const SHORT: usize = 32;
 /// Elements of a row from which on several threads share it.
 const SHARED: usize = 1 << 17;
 /// Bits of the digit by which they do, at most, and elements of a pile, if keys are spread evenly.
@@ -28,7 +30,7 @@ const TABLES: usize = 4;
 const COLUMNS: usize = 16;
 const GROUP: usize = 1 << 17;
 /// Bytes of items that a thread keeps for the next time.
-const KEPT: usize = 1 << 25;
+const KEPT: usize = 1 << 24;
 /// Instructions of one element, for the choice of threads.
 const FLOPS: usize = 250;
 
@@ -49,13 +51,12 @@ struct Output<'a, T> {
 }
 
 impl<T: Keyed> Output<'_, T> {
-    /// Writes sorted items to the elements from `start` on; those of a row, of the place 0 of which `src` begins, are
-    /// `stride` apart.
+    /// Writes sorted items of the row `src` to the elements from `start` on.
     ///
     /// # Safety
     /// No other thread writes there.
     #[inline(always)]
-    unsafe fn write(&self, start: usize, run: &[ItemOf<T>], src: &[T], stride: usize) {
+    unsafe fn write(&self, start: usize, run: &[ItemOf<T>], src: &[T]) {
         let range = start..start + run.len();
         self.isa.run(Write {
             // SAFETY: the caller's.
@@ -67,14 +68,11 @@ impl<T: Keyed> Output<'_, T> {
             indices: self.indices.as_ref().map(|indices| unsafe { indices.piece(range) }),
             run,
             src,
-            stride,
             reversed: self.reversed,
         });
     }
-}
 
-impl<T: Keyed> Output<'_, T> {
-    /// The same of one item.
+    /// The same of one item of a column, whose elements are `stride` apart.
     ///
     /// # Safety
     /// As of `write`.
@@ -103,7 +101,6 @@ struct Write<'a, T: Keyed> {
     indices: Option<&'a mut [MaybeUninit<i64>]>,
     run: &'a [ItemOf<T>],
     src: &'a [T],
-    stride: usize,
     reversed: bool,
 }
 
@@ -122,7 +119,7 @@ impl<T: Keyed> Program for Write<'_, T> {
             if shared {
                 for (value, item) in values.iter_mut().zip(self.run) {
                     if T::is_shared(item.key().ordered(self.reversed)) {
-                        value.write(self.src[item.place() as usize * self.stride]);
+                        value.write(self.src[item.place() as usize]);
                     }
                 }
             }
@@ -143,15 +140,17 @@ struct Space<I: Item> {
 }
 
 impl<I: Item> Space<I> {
-    /// For so many items, perhaps those of the thread's last time: memory that the system gave anew would cost as much as
+    /// For so many items, perhaps that of the thread's last time: memory that the system gave anew would cost as much as
     /// sorting.
-    fn new(len: usize) -> Self {
-        let [mut items, mut other] = I::kept().take();
-        for space in [&mut items, &mut other] {
-            if space.len() < len {
-                *space = vec![I::default(); len];
+    fn new(items: usize, other: usize) -> Self {
+        let [items, other] = [items, other].map(|len| {
+            let kept = I::kept().with_borrow_mut(Vec::pop).unwrap_or_default();
+            if kept.len() < len {
+                vec![I::default(); len]
+            } else {
+                kept
             }
-        }
+        });
         Self {
             items,
             other,
@@ -162,14 +161,13 @@ impl<I: Item> Space<I> {
 
 impl<I: Item> Drop for Space<I> {
     fn drop(&mut self) {
-        if size_of_val(&*self.items) <= KEPT {
-            I::kept().set([mem::take(&mut self.items), mem::take(&mut self.other)]);
+        for space in [&mut self.other, &mut self.items] {
+            if size_of_val(&**space) <= KEPT {
+                I::kept().with_borrow_mut(|kept| kept.push(mem::take(space)));
+            }
         }
     }
 }
-
-/// Elements of a row up to which each is compared with all.
-const SHORT: usize = 32;
 
 /// Sorts short rows: each element goes where as many as come before it, or are equal and stand before it, go first.
 struct ShortRows<'a, T> {
@@ -255,14 +253,14 @@ fn row<T: Keyed>(src: &[T], first: usize, output: &Output<T>, space: &mut Space<
     });
     sort(output.isa, items, other, differ, first, counts, &mut |start, run| {
         // SAFETY: rows are disjoint, and each is one thread's.
-        unsafe { output.write(start, run, src, 1) }
+        unsafe { output.write(start, run, src) }
     });
 }
 
 /// Sorts whole rows, each by a thread.
 fn rows<T: Keyed>(team: &dyn Team, grain: usize, src: &[T], dim: usize, output: &Output<T>) {
     team.run(src.len() / dim, grain.div_ceil(dim), &|range| {
-        let mut space = Space::new(dim);
+        let mut space = Space::new(dim, dim);
         for index in range {
             row(&src[index * dim..(index + 1) * dim], index * dim, output, &mut space);
         }
@@ -294,7 +292,7 @@ fn columns<T: Keyed>(team: &dyn Team, grain: usize, src: &[T], geometry: Geometr
     let width = (GROUP / dim).clamp(1, COLUMNS).min(inner);
     let groups = inner.div_ceil(width);
     team.run(outer * groups, grain.div_ceil(dim * width), &|range| {
-        let mut space = Space::<ItemOf<T>>::new(dim * (width + 1));
+        let mut space = Space::<ItemOf<T>>::new(dim * width, dim * (width + 1));
         let Space { items, other, counts } = &mut space;
         for group in range {
             let (block, column) = (group / groups * dim * inner, group % groups * width);
@@ -340,7 +338,7 @@ struct Part<'a, T> {
 }
 
 impl<T: Keyed> Part<'_, T> {
-    /// The bits of each key, and its element's item.
+    /// Each element as an item.
     #[inline(always)]
     fn items(&self) -> impl Iterator<Item = ItemOf<T>> + '_ {
         (self.place..)
@@ -463,7 +461,7 @@ fn long_row<T: Keyed>(team: &dyn Team, src: &[T], first: usize, output: &Output<
     };
     // One thread does not share.
     if team.threads() == 1 && digit.below(differ) != 0 {
-        row(src, first, output, &mut Space::new(src.len()));
+        row(src, first, output, &mut Space::new(src.len(), src.len()));
         return;
     }
     let values = digit.values();
@@ -489,7 +487,8 @@ fn long_row<T: Keyed>(team: &dyn Team, src: &[T], first: usize, output: &Output<
         .as_ref()
         .filter(|_| below == 0)
         .map(|indices| (first, indices));
-    let mut space = Space::<ItemOf<T>>::new(if indices.is_some() { 0 } else { src.len() });
+    let len = if indices.is_some() { 0 } else { src.len() };
+    let mut space = Space::<ItemOf<T>>::new(len, len);
     let items = Shared::new(&mut space.items);
     split_mut(team, &mut counts, values, 1, &|index, counts| {
         for (starts, &part) in counts.chunks_exact_mut(values).zip(&parts[index / values..]) {
@@ -517,7 +516,7 @@ fn long_row<T: Keyed>(team: &dyn Team, src: &[T], first: usize, output: &Output<
             let (items, other) = unsafe { (items.piece(pile.clone()), other.piece(pile.clone())) };
             sort_pile(isa, items, other, below, pile.start, &mut counts, &mut |start, run| {
                 // SAFETY: as above.
-                unsafe { output.write(first + start, run, src, 1) }
+                unsafe { output.write(first + start, run, src) }
             });
         }
     });
