@@ -39,7 +39,7 @@ const SPARE: u32 = 3;
 const SHORT: usize = 16;
 const ROWS: usize = 32;
 /// The most that are asked for without a heap.
-const MOST: f64 = 16_384.0;
+const MOST: usize = 16_384;
 
 /// Elements of a row, from the one at `place` on, that go through a heap.
 struct Scan<'a, T: Keyed, F> {
@@ -471,15 +471,14 @@ impl AlongKernel for Topk {
         if geometry.dim <= SHORT && geometry.outer * geometry.inner > ROWS {
             return Err("many short rows");
         }
-        if let &[k, _, _] = numbers {
-            if k > MOST && !keeps_heap(k as usize, geometry.dim) {
-                return Err("as many as are better sorted");
-            }
+        let k = match numbers {
+            &[k, _, _] if k >= 1.0 && k <= geometry.dim as f64 => k as usize,
+            _ => return Err("none, or more than there are"),
+        };
+        if k > MOST && !keeps_heap(k, geometry.dim) {
+            return Err("as many as are better sorted");
         }
-        match numbers {
-            &[k, _, _] if k >= 1.0 && k <= geometry.dim as f64 => Ok(()),
-            _ => Err("none, or more than there are"),
-        }
+        Ok(())
     }
 
     fn forward(
