@@ -419,6 +419,14 @@ def outcome(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Outco
         return Outcome(error=error)
 
 
+def same_results(mine: Any, stock: Any) -> bool:
+    """Whether results are of one type, and have the same numbers to the bit, and strides."""
+    pairs = list(zip(tensors(mine), tensors(stock), strict=True))
+    return type(mine) is type(stock) and all(
+        same_bits(a, b) and a.stride() == b.stride() and a.dtype == b.dtype for a, b in pairs
+    )
+
+
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors are equal bit for bit, NaNs being equal to each other."""
     if a.dtype not in _INTEGERS:

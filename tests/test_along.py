@@ -40,14 +40,6 @@ def ties(view: cases.View, dtype: torch.dtype, seed: int) -> Iterator[tuple[str,
     yield "all highest", place(torch.full((count,), torch.inf))
 
 
-def same(mine: Any, stock: Any) -> bool:
-    """Whether results are of one type, and have the same numbers to the bit, and strides."""
-    pairs = list(zip(cases.tensors(mine), cases.tensors(stock), strict=True))
-    return type(mine) is type(stock) and all(
-        cases.same_bits(a, b) and a.stride() == b.stride() and a.dtype == b.dtype for a, b in pairs
-    )
-
-
 @extremes
 @all_dtypes
 def test_the_first_of_equals(name: str, dtype: torch.dtype) -> None:
@@ -63,7 +55,7 @@ def test_the_first_of_equals(name: str, dtype: torch.dtype) -> None:
                 if a.error or b.error:
                     assert not list(cases.error_faults(a, b)), where
                 else:
-                    assert same(a.value, b.value), f"{where}: {a.value}, stock {b.value}"
+                    assert cases.same_results(a.value, b.value), f"{where}: {a.value}, stock {b.value}"
 
 
 @pytest.mark.parametrize("name", ["max", "min"])
@@ -81,7 +73,7 @@ def test_of_all_elements(name: str) -> None:
         assert getattr(leaf, name)().grad_fn.name() == f"{name.capitalize()}Backward1"
         assert declined(name) == {"requires grad: outside the size window": 1}
         zeros = torch.tensor([0.0, -0.0])
-        assert same(getattr(torch, name)(zeros), function(zeros))
+        assert cases.same_results(getattr(torch, name)(zeros), function(zeros))
         assert declined(name)["elements outside the kernel's limits"] == 1
 
 
@@ -107,7 +99,7 @@ def test_argument_of_a_tensor_that_requires_a_gradient(name: str) -> None:
     with rusttorch.patch(name, min_numel=0):
         mine = getattr(torch, name)(x, -1)
     assert calls(name) == 1
-    assert same(mine, stock)
+    assert cases.same_results(mine, stock)
 
     def facts(result: Any) -> list[Any]:
         return [(x.requires_grad, x.is_leaf, type(x.grad_fn).__name__) for x in cases.tensors(result)]
@@ -139,6 +131,6 @@ def test_threads_do_not_change_any_result(row: Along, threads: int) -> None:
             with rusttorch.patch(row.name, min_numel=0):
                 one = getattr(torch, row.name)(x, 0)
                 torch.set_num_threads(threads)
-                assert same(getattr(torch, row.name)(x, 0), one), view.name
+                assert cases.same_results(getattr(torch, row.name)(x, 0), one), view.name
     finally:
         torch.set_num_threads(before)

@@ -52,14 +52,6 @@ def draws(shape: tuple[int, ...], dtype: torch.dtype) -> Iterator[tuple[str, tor
     yield "equal", torch.zeros(shape, dtype=dtype)
 
 
-def same(mine: Any, stock: Any) -> bool:
-    """Whether results are of one type, and have the same numbers to the bit, and strides."""
-    pairs = list(zip(cases.tensors(mine), cases.tensors(stock), strict=True))
-    return type(mine) is type(stock) and all(
-        cases.same_bits(a, b) and a.stride() == b.stride() and a.dtype == b.dtype for a, b in pairs
-    )
-
-
 def layouts(x: torch.Tensor) -> Iterator[torch.Tensor]:
     """The tensor, and its elements in other orders and with gaps."""
     yield x
@@ -81,8 +73,8 @@ def test_sorted_as_stock_torch_does_it_when_asked_for_stability(dtype: torch.dty
                     stock = torch.sort(x, **given)
                     with rusttorch.patch(["sort", "argsort", "msort"], min_numel=0):
                         where = f"{tuple(x.shape)} {x.stride()}, {kind}, {given}"
-                        assert same(torch.sort(x, **given), stock), where
-                        assert same(torch.argsort(x, **given), stock[1]), where
+                        assert cases.same_results(torch.sort(x, **given), stock), where
+                        assert cases.same_results(torch.argsort(x, **given), stock[1]), where
                         if not dim and not descending:
                             values = torch.msort(x)
                             assert values.stride() == stock[0].stride()
@@ -112,8 +104,8 @@ def test_equal_elements_stay_in_their_order_without_being_asked(dtype: torch.dty
     for kind, x in draws((5, 613), dtype):
         stock = torch.sort(x, stable=True)
         with rusttorch.patch("sort", min_numel=0):
-            assert same(torch.sort(x), stock), kind
-            assert same(x.sort(-1), stock), kind
+            assert cases.same_results(torch.sort(x), stock), kind
+            assert cases.same_results(x.sort(-1), stock), kind
 
 
 @numbers
@@ -134,7 +126,7 @@ def test_the_same_are_chosen_of_equals(dtype: torch.dtype, largest: bool) -> Non
                             stock = torch.topk(x, **given)
                             with rusttorch.patch("topk", min_numel=0):
                                 mine = torch.topk(x, **given)
-                            assert same(mine, stock), f"{tuple(x.shape)} {x.stride()}, {kind}, {given}"
+                            assert cases.same_results(mine, stock), f"{tuple(x.shape)} {x.stride()}, {kind}, {given}"
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -150,9 +142,9 @@ def test_long_rows_by_any_number_of_threads(name: str, threads: int) -> None:
                     mine = getattr(torch, name)(x, **given)
                 torch.set_num_threads(2 if threads == 1 else 1)
                 with rusttorch.patch(name, min_numel=0):
-                    assert same(mine, getattr(torch, name)(x, **given)), (dtype, kind)
+                    assert cases.same_results(mine, getattr(torch, name)(x, **given)), (dtype, kind)
                 if name == "topk":
-                    assert same(mine, torch.topk(x, **given)), (dtype, kind)
+                    assert cases.same_results(mine, torch.topk(x, **given)), (dtype, kind)
     finally:
         torch.set_num_threads(before)
 

@@ -364,7 +364,7 @@ class Select(Row):
     calls: tuple[str, ...]
     mask: str = ""
     exactness: Literal["bits", "ulp"] = "bits"
-    dtypes: tuple[str, ...] = (*FLOATS, *INTEGERS, "bool")
+    dtypes: tuple[str, ...] = DTYPES
 
     def _role(self, name: str) -> tuple[str, int]:
         return ("operand", 0) if name == self.mask else super()._role(name)

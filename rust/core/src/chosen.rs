@@ -34,8 +34,8 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// Those that are not 0.
-    pub(crate) fn count(exec: &Exec, chosen: View) -> Self {
+    /// Those that are not 0, NaN among them.
+    pub fn count(exec: &Exec, chosen: View) -> Self {
         let len = every_type!((chosen: View) => chosen.len());
         let blocks = len.div_ceil(BLOCK);
         let (mut words, mut starts) = (vec![0; len.div_ceil(WORD)], vec![0; blocks + 1]);

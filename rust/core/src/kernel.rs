@@ -221,11 +221,6 @@ pub trait SelectKernel: Sync {
     /// Whether it chooses by a mask, elements of its input, rather than by the input, places in it.
     fn has_mask(&self) -> bool;
 
-    /// Finds the true elements: those that are not 0, NaN among them.
-    fn count(&self, exec: &Exec, chosen: View) -> Chosen {
-        Chosen::count(exec, chosen)
-    }
-
     /// Writes all of the result, for a row-major input of these sizes: of the elements that were chosen, in their order,
     /// each one's place along each dimension, the places along one dimension after those along another; or the elements.
     ///

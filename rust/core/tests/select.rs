@@ -5,6 +5,7 @@ use std::{fmt::Debug, mem::MaybeUninit, ops::Range};
 
 use half::{bf16, f16};
 use rusttorch_core::{
+    chosen::Chosen,
     dtype::{Bool, Target, View},
     isa::Isa,
     kernel::{Exec, SelectKernel, Slot},
@@ -120,7 +121,7 @@ fn check_nonzero<T: Sample>(x: &[T], sizes: &[i64]) {
     }
     each_exec(|exec, isa| {
         let kernel = kernel("nonzero");
-        let chosen = kernel.count(exec, T::view(x));
+        let chosen = Chosen::count(exec, T::view(x));
         assert_eq!(chosen.total(), places.len(), "{isa} {sizes:?}");
         let mut result = vec![MaybeUninit::new(-1); expected.len()];
         kernel.write(exec, T::view(x), &chosen, Slot::Indices(&mut result), sizes);
@@ -138,7 +139,7 @@ fn check_masked<T: Sample>(x: &[T], mask: &[Bool]) {
         .collect();
     each_exec(|exec, isa| {
         let kernel = kernel("masked_select");
-        let chosen = kernel.count(exec, mask.into());
+        let chosen = Chosen::count(exec, mask.into());
         assert_eq!(chosen.total(), expected.len(), "{isa}");
         let mut result = vec![MaybeUninit::new(x[0]); expected.len()];
         kernel.write(exec, T::view(x), &chosen, Slot::Values(T::target(&mut result)), &[]);
@@ -221,7 +222,7 @@ fn names_are_found() {
 fn unequal_lengths_and_types_panic() {
     let exec = Exec::new(Isa::detect(), &Serial);
     let x = [1.0_f32; 70];
-    let chosen = kernel("nonzero").count(&exec, f32::view(&x));
+    let chosen = Chosen::count(&exec, f32::view(&x));
     let panics = |name: &str, len: usize, values: bool, sizes: &[i64]| {
         let (mut places, mut elements) = (vec![MaybeUninit::new(0_i64); len], vec![MaybeUninit::new(0.0_f32); len]);
         let slot = if values {

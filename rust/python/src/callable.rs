@@ -611,11 +611,7 @@ impl Data {
         let (view, plan) = self.fit(py, passed, arguments, *mode == Mode::Inplace)?;
         // SAFETY: the input is alive during the call.
         let input = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
-        let _record = if state.profiled {
-            Record::start(py, &self.label).ok()
-        } else {
-            None
-        };
+        let _record = Record::start(py, *state, &self.label);
         match (mode, plan) {
             (Mode::Training, _) => self.op.train(py, &input, arguments.dim, numbers),
             (Mode::Forward, Some(plan)) => self.op.forward(py, runtime, &view, &plan, numbers),
@@ -680,11 +676,7 @@ impl Data {
         if !really {
             return Ok(py.None());
         }
-        let _record = if state.profiled {
-            Record::start(py, &self.label).ok()
-        } else {
-            None
-        };
+        let _record = Record::start(py, state, &self.label);
         if mode == Mode::Training {
             let tensors = PyTuple::new(py, tensors).map_err(Failure::Raise)?;
             return self.op.train(py, &tensors, None, numbers);
@@ -723,11 +715,7 @@ impl Data {
         if !really {
             return Ok(py.None());
         }
-        let _record = if state.profiled {
-            Record::start(py, &self.label).ok()
-        } else {
-            None
-        };
+        let _record = Record::start(py, *state, &self.label);
         select::forward(py, runtime, &self.op, kernel, &view, mask.as_ref(), numbers)
     }
 
@@ -813,13 +801,17 @@ impl Data {
 pub(crate) struct Record<'py>(Bound<'py, PyAny>);
 
 impl<'py> Record<'py> {
-    pub(crate) fn start(py: Python<'py>, label: &str) -> PyResult<Self> {
-        let record = py
-            .import("torch.autograd.profiler")?
-            .getattr("record_function")?
-            .call1((label,))?;
-        record.call_method0("__enter__")?;
-        Ok(Self(record))
+    /// Begins one, where a profiler looks on.
+    pub(crate) fn start(py: Python<'py>, state: State, label: &str) -> Option<Self> {
+        let start = || -> PyResult<Self> {
+            let record = py
+                .import("torch.autograd.profiler")?
+                .getattr("record_function")?
+                .call1((label,))?;
+            record.call_method0("__enter__")?;
+            Ok(Self(record))
+        };
+        if state.profiled { start().ok() } else { None }
     }
 }
 

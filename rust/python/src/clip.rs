@@ -175,11 +175,7 @@ impl Call<'_> {
         if !really {
             return Ok(py.None());
         }
-        let _record = if state.profiled {
-            Record::start(py, self.label).ok()
-        } else {
-            None
-        };
+        let _record = Record::start(py, state, self.label);
         let exec = Exec::new(runtime.isa, &runtime.team);
         let measured = look(numel, || {
             // SAFETY: the gradients are held, dense and of these lengths; races with other threads of Python are the

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use pyo3::prelude::*;
 use rusttorch_core::{
+    chosen::Chosen,
     dtype::{DType, Target, View},
     kernel::{Exec, SelectKernel, Slot},
     layout::Layout,
@@ -64,7 +65,7 @@ pub(crate) fn forward(
         unsafe { View::from_raw(of.dtype, of.data, numel) }
     };
     let start = OpState::is_timed(numel).then(Instant::now);
-    let chosen = look(numel, || kernel.count(&exec, view(mask.unwrap_or(input))))?;
+    let chosen = look(numel, || Chosen::count(&exec, view(mask.unwrap_or(input))))?;
     let counted = start.map(|start| start.elapsed());
 
     let total = chosen.total() as i64;

@@ -414,11 +414,7 @@ pub(crate) fn run(
     if !really {
         return Ok(());
     }
-    let _record = if state.profiled {
-        Record::start(py, label).ok()
-    } else {
-        None
-    };
+    let _record = Record::start(py, state, label);
     read.bump_versions(py, 1)?;
     let parameters = members.iter().map(Member::parameter).collect();
     op.run(numel, || {

@@ -7,11 +7,11 @@
 
 use core::ops::Range;
 
-use super::key::Item;
+use super::key::{Item, Key};
 use crate::isa::{Isa, Program, Simd};
 
 /// Items up to which each is compared with all.
-const RANKED: usize = 32;
+pub(super) const RANKED: usize = 32;
 /// Items up to which comparing is faster.
 const COMPARED: usize = 80;
 /// Bytes of items that are dealt out within the cache, and their copy beside them.
@@ -142,24 +142,31 @@ fn longest(len: usize) -> u32 {
     found.map_or(8, |&(_, bits)| bits)
 }
 
-/// Sorts few items, `MOST` at most, to `dst`: each goes where as many as are smaller, or equal and before it, come first.
+/// How many of the keys, `MOST` at most, come before each, or are equal and stand before it: where it goes among them.
 #[inline(always)]
-fn rank<const MOST: usize, I: Item>(items: &[I], dst: &mut [I]) {
+pub(super) fn ranks<const MOST: usize, K: Key>(keys: impl Iterator<Item = K>) -> [K; MOST] {
     // What fills them up comes after all.
-    let mut keys = [u64::MAX; MOST];
-    for (key, item) in keys.iter_mut().zip(items) {
-        *key = item.bits();
+    let mut all = [K::LAST; MOST];
+    for (key, given) in all.iter_mut().zip(keys) {
+        *key = given;
     }
-    let mut ranks = [0_u64; MOST];
-    for place in 0..items.len() {
-        let key = keys[place];
+    let mut ranks = [K::default(); MOST];
+    for place in 0..MOST {
         for other in 0..MOST {
-            let first = u64::from(key < keys[other]) | (u64::from(key == keys[other]) & u64::from(place < other));
-            ranks[other] += first;
+            let equal = all[place] == all[other] && place < other;
+            let first = all[place] < all[other] || equal;
+            ranks[other] = ranks[other].and(first);
         }
     }
-    for (&item, &rank) in items.iter().zip(&ranks) {
-        dst[rank as usize] = item;
+    ranks
+}
+
+/// Sorts few items, `MOST` at most, to `dst`.
+#[inline(always)]
+fn rank<const MOST: usize, I: Item>(items: &[I], dst: &mut [I]) {
+    let ranks = ranks::<MOST, _>(items.iter().map(|item| item.key()));
+    for (&item, rank) in items.iter().zip(&ranks) {
+        dst[rank.count()] = item;
     }
 }
 

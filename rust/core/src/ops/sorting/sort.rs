@@ -4,7 +4,7 @@ use core::mem::{self, MaybeUninit};
 
 use super::{
     key::{Item, Key, Keyed},
-    radix::{Counts, Digit, piles, sort, sort_pile, varying},
+    radix::{Counts, Digit, RANKED, piles, ranks, sort, sort_pile, varying},
 };
 use crate::{
     dtype::{DType, Target, View},
@@ -13,8 +13,6 @@ use crate::{
     parallel::{Shared, Team, split_mut},
 };
 
-/// Elements of a row up to which each is compared with all.
-const SHORT: usize = 32;
 /// Elements of a row from which on several threads share it.
 const SHARED: usize = 1 << 17;
 /// Bits of the digit by which they do, at most, and elements of a pile, if keys are spread evenly.
@@ -169,7 +167,7 @@ impl<I: Item> Drop for Space<I> {
     }
 }
 
-/// Sorts short rows: each element goes where as many as come before it, or are equal and stand before it, go first.
+/// Sorts short rows: each element goes where its rank says.
 struct ShortRows<'a, T> {
     src: &'a [T],
     dim: usize,
@@ -183,10 +181,10 @@ impl<T: Keyed> Program for ShortRows<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        if self.dim <= SHORT / 2 {
-            self.rows::<{ SHORT / 2 }>();
+        if self.dim <= RANKED / 2 {
+            self.rows::<{ RANKED / 2 }>();
         } else {
-            self.rows::<SHORT>();
+            self.rows::<RANKED>();
         }
     }
 }
@@ -195,19 +193,7 @@ impl<T: Keyed> ShortRows<'_, T> {
     #[inline(always)]
     fn rows<const MOST: usize>(mut self) {
         for (row, src) in self.src.chunks_exact(self.dim).enumerate() {
-            // What fills them up comes after all.
-            let mut keys = [T::Key::LAST; MOST];
-            for (key, x) in keys.iter_mut().zip(src) {
-                *key = x.key().ordered(self.reversed);
-            }
-            let mut ranks = [T::Key::default(); MOST];
-            for place in 0..MOST {
-                for other in 0..MOST {
-                    let equal = keys[place] == keys[other] && place < other;
-                    let first = keys[place] < keys[other] || equal;
-                    ranks[other] = ranks[other].and(first);
-                }
-            }
+            let ranks = ranks::<MOST, _>(src.iter().map(|x| x.key().ordered(self.reversed)));
             let first = row * self.dim;
             if let Some(values) = &mut self.values {
                 for (rank, &x) in ranks.iter().zip(src) {
@@ -558,7 +544,7 @@ fn sort_along<T: Keyed>(exec: &Exec, src: &[T], geometry: Geometry, output: &Out
     let (team, grain) = exec.team(src.len(), size_of::<T>(), FLOPS);
     if geometry.inner > 1 {
         columns(team, grain, src, geometry, output);
-    } else if geometry.dim <= SHORT {
+    } else if geometry.dim <= RANKED {
         short_rows(team, grain, src, geometry.dim, output);
     } else if geometry.dim < SHARED {
         rows(team, grain, src, geometry.dim, output);

@@ -8,6 +8,7 @@
 use super::{
     key::{Item, Key, Keyed},
     libstdcxx::{Entry, make_heap, nth_element, offer, sort, sort_heap},
+    radix::varying,
 };
 use crate::{
     dtype::{DType, Target, View},
@@ -162,9 +163,7 @@ fn select_distinct<K: Key>(entries: &mut [Entry<K>], k: usize, items: &mut Vec<K
             .iter()
             .map(|entry| K::Item::new(entry.key.ordered(true), entry.place)),
     );
-    let origin = items[0].bits();
-    let varying = items.iter().fold(0, |all, item| all | (item.bits() ^ origin));
-    if varying.count_ones() < entries.len().ilog2() + k.ilog2() + SPARE {
+    if varying(items).count_ones() < entries.len().ilog2() + k.ilog2() + SPARE {
         return false;
     }
     let (best, last, rest) = items.select_nth_unstable(k - 1);
@@ -500,5 +499,20 @@ impl AlongKernel for Topk {
             topk(exec, src, &output, numbers[1] == 0.0, numbers[2] != 0.0);
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_no_count_of_elements_are_refused() {
+        let accepts = |k| Topk.accepts(Geometry::flat(100), &[k, 1.0, 1.0]).is_ok();
+        assert!(accepts(1.0) && accepts(100.0));
+        for k in [0.0, -1.0, 101.0, f64::MAX, f64::INFINITY, f64::NAN] {
+            assert!(!accepts(k), "{k}");
+        }
+        assert!(Topk.accepts(Geometry::flat(100), &[]).is_err());
     }
 }
