@@ -11,16 +11,18 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .catalog import Along, Nary, Op, Row
+from .catalog import Along, Index, Nary, Op, Row
 
 #: What a call's forward pass needs beside its input. The node takes the input alone, and so has stock torch's edges.
 _call = threading.local()
 
 
-def make_apply(op: Op | Nary, native: Any) -> Callable[..., Any]:
+def make_apply(op: Op | Nary | Index, native: Any) -> Callable[..., Any]:
     """``apply(input, dim, *numbers)`` of the row's autograd function; for several tensors ``input`` are those."""
     if isinstance(op, Nary):
         return _make_nary(op, native)
+    if isinstance(op, Index):
+        return _make_index(op, native)
     if isinstance(op, Along):
         return _make_along(op, native)
     return _make_masked(op, native) if op.random else _make_plain(op, native)
@@ -179,6 +181,25 @@ def _make_nary(op: Nary, native: Any) -> Callable[..., Any]:
     return _function(op, forward, backward, tuple(filter(None, op.names)), unchanged=native.unchanged(len(op.names)))
 
 
+def _make_index(op: Index, native: Any) -> Callable[..., Any]:
+    """Saves what stock torch saves; the gradients are its formula."""
+    formula, forward_kernel = op.backward, native.forward_index
+
+    def forward(ctx: Any, *tensors: Any) -> Any:
+        _, ctx.numbers = _call.arguments
+        result = _given(op, tensors[0], forward_kernel(tensors, ctx.numbers))
+        ctx.sizes = tensors[0].shape
+        ctx.save_for_backward(*(tensors[index] for index in op.saves))
+        return result
+
+    def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
+        gradients = formula(grad, ctx.saved_tensors, ctx.sizes, *ctx.numbers)
+        wanted = ctx.needs_input_grad
+        return tuple(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
+
+    return _function(op, forward, backward, tuple(op.saves.values()), unchanged=1 + len(op.operands))
+
+
 def _given(op: Row, input: Any, result: Any) -> Any:
     """The kernel's result. The call was accepted, so that only memory can be short: this raises torch's own error."""
     if result is None:
@@ -190,7 +211,7 @@ def _given(op: Row, input: Any, result: Any) -> Any:
 
 
 def _function(
-    op: Op | Nary,
+    op: Op | Nary | Index,
     forward: Callable[..., Any],
     backward: Callable[..., Any],
     names: tuple[str, ...],
@@ -217,6 +238,8 @@ def _function(
     if shows is not None:
         shows.__name__ = shows.__qualname__ = name
         for index, saved in enumerate(names):
+            if not saved:
+                continue
             setattr(shows, f"_saved_{saved}", property(lambda ctx, index=index: ctx.saved_tensors[index]))
             setattr(shows, f"_raw_saved_{saved}", property(lambda ctx, index=index: ctx._raw_saved_tensors[index]))
         for saved, show in (shown or {}).items():
@@ -224,7 +247,7 @@ def _function(
     # The base's `apply` looks for functorch first, which the guards have done.
     apply_input = super(torch.autograd.Function, function).apply
 
-    several = isinstance(op, Nary)
+    several = isinstance(op, (Nary, Index))
 
     def apply(input: Any, dim: int | None, *numbers: float) -> Any:
         _call.arguments = dim, numbers

@@ -38,6 +38,10 @@ ROLES = {
     "full": "false",
     "scale_grad_by_freq": "false",
     "sparse": "false",
+    "sparse_grad": "false",
+    "out_int32": "false",
+    "sorter": "absent",
+    "memory_format": "absent",
     "use_input_stats": "true",
     "params": "params",
     "parameters": "parameters",  # their gradients
@@ -59,7 +63,8 @@ ROLES = {
 }
 
 #: Numbers that stock torch takes as true or false only.
-FLAGS = ("keepdim", "unbiased", "descending", "largest", "sorted", "as_tuple")
+FLAGS = ("keepdim", "unbiased", "descending", "largest", "sorted", "as_tuple", "right",
+         "return_inverse", "return_counts", "assume_unique", "invert")
 
 #: Where an entrance lives: its prefix, the module, the attribute that owns it.
 OWNERS = {
@@ -84,7 +89,7 @@ class Parameter:
     name: str
     #: "input", "dim", "dtype", "inplace", "absent", "ignored", "true", "false", "number", "integer", "flag" or "overload"
     #: (which makes parameters but the input keyword-only); of an op on several
-    #: tensors "operand", "constant" (one that must require no gradient), "sizes" (those that the input ends with) or
+    #: tensors "operand", "constant" (one that must require no gradient), either with " or number" after it, "sizes" (those that the input ends with) or
     #: "optional" (a number, or None for the default) as well; of an optimizer's step "params", "grads",
     #: "state" or "steps", and of a function of all gradients "parameters", "tensors" or "total" (their norm)
     role: str
@@ -222,7 +227,7 @@ class Row:
                     default=value,
                 )
             )
-        inplace = attribute.endswith("_") and not attribute.endswith("__")
+        inplace = (attribute.endswith("_") and not attribute.endswith("__")) or attribute == "__setitem__"
         target, _, takes = inner.rstrip(")").partition("(")
         comes_to = (target, tuple(name.strip() for name in takes.split(","))) if inner else None
         return Entrance(path, module, owner, attribute, tuple(parameters), inplace, comes_to, dims)
@@ -351,7 +356,8 @@ class Along(Op):
 @dataclass(frozen=True, kw_only=True)
 class Select(Row):
     """One operation whose result is as long as there are true elements: of its input, of which it gives the places, or of
-    a mask of the input's shape, which chooses elements of the input. Gradients are stock torch's.
+    a mask of the input's shape, which chooses elements of the input; or as there are different ones. Gradients are stock
+    torch's.
 
     ``mask``
         the parameter that is the mask.
@@ -368,6 +374,55 @@ class Select(Row):
 
     def _role(self, name: str) -> tuple[str, int]:
         return ("operand", 0) if name == self.mask else super()._role(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index(Row):
+    """One operation that moves, chooses or finds elements of any type. Gradients are stock torch's.
+
+    ``operands``
+        the parameters that are tensors beside the input, in the order of the kernel; those that are among the ``numbers`` as
+        well, at the same index, may be a number.
+    ``input``
+        the parameter that is the input, where it is called otherwise.
+    ``constants``
+        those of the operands of which a tensor in training is stock torch's.
+    ``node``
+        the name of stock torch's autograd node; empty where there is no gradient.
+    ``saves``
+        the index of each tensor that the gradient needs, and what stock torch's node calls it if that is a tensor there.
+    ``backward``
+        stock torch's formula, differentiable: the gradients of the tensors from ``(grad, saved, sizes, *numbers)``, the tensors
+        that were saved and the input's sizes.
+    ``calls``
+        representative calls, over a two-dimensional ``x`` and what ``given`` names, for tests and benches.
+    ``choices``
+        as of `Op`.
+    """
+
+    random: ClassVar[bool] = False
+
+    operands: tuple[str, ...]
+    calls: tuple[str, ...]
+    input: str = ""
+    constants: tuple[str, ...] = ()
+    node: str = ""
+    saves: dict[int, str] = field(default_factory=dict)
+    backward: Callable[..., tuple[Any, ...]] | None = None
+    choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    exactness: Literal["bits", "ulp"] = "bits"
+    dtypes: tuple[str, ...] = DTYPES
+
+    @property
+    def trains(self) -> bool:  # type: ignore[override]
+        """Whether there is a gradient."""
+        return bool(self.node)
+
+    def _role(self, name: str) -> tuple[str, int]:
+        if name in self.operands:
+            role = "constant" if name in self.constants else "operand"
+            return role + " or number" * (name in self.numbers), self.operands.index(name)
+        return ("input", 0) if name == self.input else super()._role(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1425,6 +1480,171 @@ NARY_ROWS: tuple[Nary, ...] = (
     ),
 )
 
+def _where_backward(grad: Any, saved: Any, sizes: Any, *numbers: float) -> tuple[Any, ...]:
+    (condition,) = saved
+    return None, grad.where(condition, 0), grad.masked_fill(condition, 0)
+
+
+def _masked_fill_backward(grad: Any, saved: Any, sizes: Any, value: float) -> tuple[Any, ...]:
+    return grad.masked_fill(saved[0], 0), None, None
+
+
+def _gather_backward(grad: Any, saved: Any, sizes: Any, dim: float) -> tuple[Any, ...]:
+    return grad.new_zeros(sizes).scatter_add(int(dim), saved[1], grad), None
+
+
+def _take_along_dim_backward(grad: Any, saved: Any, sizes: Any, dim: float) -> tuple[Any, ...]:
+    index = saved[1].expand(grad.shape)
+    return grad.new_zeros(sizes).scatter_add(int(dim), index, grad), None
+
+
+def _take_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
+    return grad.new_zeros(sizes).put(saved[1], grad, accumulate=True), None
+
+
+def _index_select_backward(grad: Any, saved: Any, sizes: Any, dim: float) -> tuple[Any, ...]:
+    return grad.new_zeros(sizes).index_add(int(dim), saved[0], grad), None
+
+
+def _index_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
+    return grad.new_zeros(sizes).index_put((saved[0],), grad, accumulate=True), None
+
+
+#: Of `Index.given`: indices of rows and columns, out of order and some of them again.
+_ROW_INDEX = "torch.arange(x.shape[0] * 3 // 2 + 1) * 7 % x.shape[0]"
+_COLUMN_INDEX = "(torch.arange(x.numel()) * 7 % x.shape[1]).view_as(x)"
+_SORTABLE = tuple(dtype for dtype in DTYPES if dtype != "bool")
+
+INDEX_ROWS: tuple[Index, ...] = (
+    Index(
+        "where",
+        ("torch.where(condition, input, other, *, out=None)",),
+        input="condition",
+        operands=("input", "other"),
+        numbers={"input": 0.0, "other": 0.0},
+        calls=("torch.where(c, y, z)", "torch.where(c, y, 0)", "torch.where(c[:1], y, z)"),
+        given={"c": "(x > 0) if x.dtype != torch.bool else x", "y": "torch.arange(float(x.numel())).view_as(x)",
+               "z": "-torch.arange(float(x.numel())).view_as(x)"},
+        dtypes=("bool",),
+        node="WhereBackward0",
+        saves={0: "condition"},
+        backward=_where_backward,
+    ),
+    Index(
+        "masked_fill",
+        ("torch.masked_fill(input, mask, value)", "Tensor.masked_fill(self, mask, value)", "Tensor.masked_fill_(self, mask, value)"),
+        operands=("value", "mask"),
+        constants=("value",),
+        numbers={"value": 0.0},
+        calls=("x.masked_fill(m, 1)", "x.masked_fill(m[:1], 0)"),
+        given={"m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)"},
+        node="MaskedFillBackward0",
+        saves={2: "mask"},
+        backward=_masked_fill_backward,
+    ),
+    Index(
+        "gather",
+        ("torch.gather(input, dim, index, *, sparse_grad=False, out=None)", "Tensor.gather(self, dim, index, *, sparse_grad=False)"),
+        operands=("index",),
+        numbers={"dim": 0.0},
+        integers=("dim",),
+        calls=("x.gather(1, i)", "x.gather(0, i % x.shape[0])"),
+        given={"i": _COLUMN_INDEX},
+        node="GatherBackward0",
+        saves={0: "self", 1: "index"},
+        backward=_gather_backward,
+    ),
+    Index(
+        "take_along_dim",
+        ("torch.take_along_dim(input, indices, dim, *, out=None)", "Tensor.take_along_dim(self, indices, dim)"),
+        operands=("indices",),
+        numbers={"dim": 0.0},
+        integers=("dim",),
+        calls=("x.take_along_dim(i, 1)", "x.take_along_dim(i[:1] % x.shape[0], 0)"),
+        given={"i": _COLUMN_INDEX},
+        node="GatherBackward0",
+        saves={0: "self", 1: "index"},
+        backward=_take_along_dim_backward,
+    ),
+    Index(
+        "take",
+        ("torch.take(input, index, *, out=None)", "Tensor.take(self, index)"),
+        operands=("index",),
+        calls=("x.take(i)",),
+        given={"i": "(torch.arange(x.numel()) * 7 % x.numel() - x.numel() // 2).view_as(x)"},
+        node="TakeBackward0",
+        saves={0: "self", 1: "index"},
+        backward=_take_backward,
+    ),
+    Index(
+        "index_select",
+        ("torch.index_select(input, dim, index, *, out=None)", "Tensor.index_select(self, dim, index)"),
+        operands=("index",),
+        numbers={"dim": 0.0},
+        integers=("dim",),
+        calls=("x.index_select(0, i)", "x.index_select(1, j)"),
+        given={"i": _ROW_INDEX, "j": "torch.arange(x.shape[1]).flip(0)"},
+        node="IndexSelectBackward0",
+        saves={1: "index"},
+        backward=_index_select_backward,
+    ),
+    Index(
+        "index",
+        ("Tensor.__getitem__(self, index)",),
+        operands=("index",),
+        calls=("x[i]", "x[m]", "x[m[:, 0].contiguous()]"),
+        given={"i": f"{_ROW_INDEX} - x.shape[0] // 2", "m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)"},
+        node="IndexBackward0",
+        saves={1: ""},
+        backward=_index_backward,
+    ),
+    Index(
+        "index_put_",
+        ("Tensor.__setitem__(self, index, value)",),
+        operands=("value", "index"),
+        numbers={"value": 0.0},
+        calls=("x.clone().__setitem__(m, 1)",),
+        given={"m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)"},
+    ),
+    Index(
+        "contiguous",
+        ("Tensor.contiguous(self, *, memory_format=None)",),
+        operands=(),
+        calls=("x.t().contiguous()",),
+        node="CloneBackward0",
+        backward=lambda grad, saved, sizes: (grad,),
+    ),
+    Index(
+        "searchsorted",
+        ("torch.searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None, out=None)",),
+        input="sorted_sequence",
+        operands=("input",),
+        numbers={"right": 0.0, "side": -1.0},
+        choices={"side": ("left", "right")},
+        calls=("torch.searchsorted(s, x)", "torch.searchsorted(s[0].contiguous(), x, right=True)"),
+        given={"s": "x.flip(1).sort(1).values"},
+        dtypes=_SORTABLE,
+    ),
+    Index(
+        "bucketize",
+        ("torch.bucketize(input, boundaries, *, out_int32=False, right=False, out=None)",),
+        operands=("boundaries",),
+        numbers={"right": 0.0},
+        calls=("torch.bucketize(x, s)", "torch.bucketize(x, s, right=True)"),
+        given={"s": "x[0].sort().values"},
+        dtypes=_SORTABLE,
+    ),
+    Index(
+        "isin",
+        ("torch.isin(elements, test_elements, *, assume_unique=False, invert=False)",),
+        input="elements",
+        operands=("test_elements",),
+        numbers={"assume_unique": 0.0, "invert": 0.0},
+        calls=("torch.isin(x, x[0])", "torch.isin(x, x[:1, :3].contiguous(), invert=True)"),
+        dtypes=_SORTABLE,
+    ),
+)
+
 SELECT_ROWS: tuple[Select, ...] = (
     Select(
         "nonzero",
@@ -1439,6 +1659,14 @@ SELECT_ROWS: tuple[Select, ...] = (
         mask="mask",
         calls=("torch.masked_select(x, m)",),
         given={"m": "(x > 0).contiguous()"},
+    ),
+    Select(
+        "unique",
+        # torch.unique and Tensor.unique come down to it where they are not asked for a dimension.
+        ("torch._unique2(input, sorted=True, return_inverse=False, return_counts=False)",),
+        numbers={"sorted": 1.0, "return_inverse": 0.0, "return_counts": 0.0},
+        calls=("torch.unique(x)",),
+        dtypes=_SORTABLE,
     ),
 )
 
@@ -1534,9 +1762,10 @@ CLIP_ROWS: tuple[Clip, ...] = (
 CATALOG: dict[str, Op] = {row.name: row for row in ROWS}
 NARY: dict[str, Nary] = {row.name: row for row in NARY_ROWS}
 SELECTS: dict[str, Select] = {row.name: row for row in SELECT_ROWS}
+INDEXED: dict[str, Index] = {row.name: row for row in INDEX_ROWS}
 STEPS: dict[str, Step] = {row.name: row for row in STEP_ROWS}
 CLIPS: dict[str, Clip] = {row.name: row for row in CLIP_ROWS}
 #: What takes tensors and gives one.
 TENSOR_OPS: dict[str, Op | Nary] = {**CATALOG, **NARY}
 #: Every row, by the name that users select it with.
-EVERY: dict[str, Row] = {**TENSOR_OPS, **SELECTS, **STEPS, **CLIPS}
+EVERY: dict[str, Row] = {**TENSOR_OPS, **SELECTS, **INDEXED, **STEPS, **CLIPS}

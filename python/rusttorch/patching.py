@@ -16,7 +16,7 @@ import wrapt
 
 from . import _rusttorch, compat, memory, thresholds
 from .autograd import make_apply
-from .catalog import EVERY, Along, Entrance, Nary, Op, Row, Select, Step, holder
+from .catalog import EVERY, Along, Entrance, Index, Nary, Op, Row, Select, Step, holder
 from .log import logger, warn
 from .runtime import ALL_DTYPES, AUTOCAST, UnavailableError, announce, open_runtime, torch_version, without_modes
 from .selfcheck import different, failures, missing, untouched
@@ -138,7 +138,7 @@ def _build(row: Row) -> Operation:
         copies = row.saves == "result" or row.shape in ("reduce", "first")
     else:
         native, copies = _rusttorch.Op(row.name, kernel), False
-    if isinstance(row, (Op, Nary)):
+    if isinstance(row, (Op, Nary, Index)):
         choices = row.choices
         if row.trains:
             native.set_apply(make_apply(row, native), copies)

@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from . import _rusttorch
-from .catalog import Entrance, Nary, Op, Select
+from .catalog import Entrance, Index, Nary, Op, Select
 from .thresholds import MODES
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def failures(operations: dict[str, Operation]) -> list[str]:
     return wrong
 
 
-def missing(row: Op | Nary | Select) -> set[tuple[str, str]]:
+def missing(row: Op | Nary | Select | Index) -> set[tuple[str, str]]:
     """``(mode, dtype)`` that this torch does not have on the CPU: its own error is what the program shall see."""
     import torch
 
@@ -125,14 +125,14 @@ def untouched(operations: dict[str, Operation]) -> dict[str, set[str]]:
         row, results = operation.row, []
         torch.default_generator.set_state(state)
         x = torch.linspace(0.25, 0.75, 24).to(getattr(torch, dtype)).view(2, 12)
-        for site in operation.sites:
+        for site in operation.sites if not isinstance(row, Index) else ():
             more = (site.entrance.dims or x.dim()) - x.dim()
             result = site.stock(x.view(*x.shape, *[1] * more).clone(), **_needed(row, site.entrance))
             results += result if isinstance(result, tuple) else (result,)
         leaf = x.clone().requires_grad_(row.trains and x.is_floating_point())
         result = eval(row.calls[0], row.scope(leaf))
         results.append(result.detach())
-        if leaf.requires_grad:
+        if result.requires_grad:
             results += _gradients(result.grad_fn, torch.ones_like(result))
         return results
 

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from . import _rusttorch
-from .catalog import Along, Nary, Row, Select, Step
+from .catalog import Along, Index, Nary, Row, Select, Step
 
 MODES = ("forward", "inplace", "training")
 
@@ -71,7 +71,8 @@ def windows(
                 result[mode, dtype] = (None, None)
                 continue
             # An optimizer's step saves reading and writing, and comparing costs the same, whatever the numbers are.
-            fallback = None if dtype in MEASURED_ONLY and not isinstance(op, (Along, Select, Step)) else DEFAULT[mode]
+            measured_only = dtype in MEASURED_ONLY and not isinstance(op, (Along, Index, Select, Step))
+            fallback = None if measured_only else DEFAULT[mode]
             window = shipped.get(dtype, {}).get(mode, fallback)
             low, high = window if window is not None else (None, None)
             if low is not None:

@@ -614,6 +614,123 @@ views!(
     F32, F64, Bf16, F16
 );
 
+/// A slice as integers of the same width and alignment.
+fn as_bits<T, B>(slice: &[T]) -> &[B] {
+    const { assert!(size_of::<T>() == size_of::<B>() && align_of::<T>() == align_of::<B>()) };
+    // SAFETY: `T` is a plain number of that layout, and any bits are an integer; private to the conversions below.
+    unsafe { core::slice::from_raw_parts(slice.as_ptr().cast(), slice.len()) }
+}
+
+/// The same to be changed; `T` takes any bits as well.
+fn as_bits_mut<T, B>(slice: &mut [T]) -> &mut [B] {
+    const { assert!(size_of::<T>() == size_of::<B>() && align_of::<T>() == align_of::<B>()) };
+    // SAFETY: as above.
+    unsafe { core::slice::from_raw_parts_mut(slice.as_mut_ptr().cast(), slice.len()) }
+}
+
+macro_rules! bits {
+    ($($width:ident($bits:ty): $($variant:ident),*;)*) => {
+        /// A slice whose elements are told apart by their width alone, for what moves them.
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum Bits<'a> { $($width(&'a [$bits])),* }
+        /// The same, mutable.
+        pub(crate) enum BitsMut<'a> { $($width(&'a mut [$bits])),* }
+        /// The same, to be written in full.
+        pub(crate) enum BitsTarget<'a> { $($width(&'a mut [MaybeUninit<$bits>])),* }
+
+        impl<'a> View<'a> {
+            pub(crate) fn bits(self) -> Bits<'a> {
+                match self { $($(Self::$variant(slice) => Bits::$width(as_bits(slice)),)*)* }
+            }
+        }
+        impl<'a> ViewMut<'a> {
+            pub(crate) fn bits(self) -> BitsMut<'a> {
+                match self { $($(Self::$variant(slice) => BitsMut::$width(as_bits_mut(slice)),)*)* }
+            }
+        }
+        impl<'a> Target<'a> {
+            pub(crate) fn bits(self) -> BitsTarget<'a> {
+                match self { $($(Self::$variant(slice) => BitsTarget::$width(as_bits_mut(slice)),)*)* }
+            }
+        }
+    };
+}
+
+bits!(
+    W1(u8): I8, U8, Bool;
+    W2(u16): Bf16, F16, I16;
+    W4(u32): F32, I32;
+    W8(u64): F64, I64;
+);
+
+/// Integers as wide as elements.
+pub(crate) trait Word: Copy + Default + Send + Sync + 'static {
+    /// The lowest bits.
+    fn truncated(bits: u64) -> Self;
+    /// One of two, by operations on their bits: of a condition, the compiler may make loads from where it points to.
+    fn choose(truth: bool, on: Self, off: Self) -> Self;
+}
+
+macro_rules! word {
+    ($($bits:ty),*) => {
+        $(impl Word for $bits {
+            #[inline(always)]
+            fn truncated(bits: u64) -> Self {
+                bits as Self
+            }
+
+            #[inline(always)]
+            fn choose(truth: bool, on: Self, off: Self) -> Self {
+                let mask = (0 as Self).wrapping_sub(Self::from(truth));
+                off ^ ((on ^ off) & mask)
+            }
+        })*
+    };
+}
+word!(u8, u16, u32, u64);
+
+/// Runs `$body` with the slices' width: `each_width!((src: Bits, dst: BitsTarget) => body(src, dst))`.
+macro_rules! each_width {
+    (($($slice:ident : $kind:ident),+) => $body:expr) => {
+        match ($($slice,)+) {
+            ($($kind::W1($slice),)+) => $body,
+            ($($kind::W2($slice),)+) => $body,
+            ($($kind::W4($slice),)+) => $body,
+            ($($kind::W8($slice),)+) => $body,
+            #[allow(unreachable_patterns)]
+            _ => panic!("the slices differ in width"),
+        }
+    };
+}
+pub(crate) use each_width;
+
+impl DType {
+    /// The bits of a number as torch converts it to an element: rounded by way of single precision where that has half;
+    /// `None` where it would overflow, or is no integer and should be one.
+    pub(crate) fn bits_of(self, x: f64) -> Option<u64> {
+        let integer = |low: f64, high: f64| (x >= low && x < high && x.trunc() == x).then_some(x as i64 as u64);
+        let overflows = |finite: bool| x.is_finite() && !finite;
+        match self {
+            Self::F64 => Some(x.to_bits()),
+            Self::F32 => (!overflows((x as f32).is_finite())).then_some(u64::from((x as f32).to_bits())),
+            Self::Bf16 => {
+                let rounded = rounded_bf16(x as f32);
+                (!overflows(rounded.is_finite()) && !x.is_nan()).then_some(u64::from(rounded.to_bits()))
+            }
+            Self::F16 => {
+                let rounded = f16::from_f32(x as f32);
+                (!overflows(rounded.is_finite()) && !x.is_nan()).then_some(u64::from(rounded.to_bits()))
+            }
+            Self::I64 => integer(-(2.0_f64.powi(63)), 2.0_f64.powi(63)),
+            Self::I32 => integer(f64::from(i32::MIN), 2.0_f64.powi(31)),
+            Self::I16 => integer(f64::from(i16::MIN), f64::from(1 << 15)),
+            Self::I8 => integer(f64::from(i8::MIN), f64::from(1 << 7)),
+            Self::U8 => integer(0.0, f64::from(1 << 8)),
+            Self::Bool => integer(0.0, 2.0),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

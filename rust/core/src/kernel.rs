@@ -230,6 +230,101 @@ pub trait SelectKernel: Sync {
     fn write(&self, exec: &Exec, src: View, chosen: &Chosen, result: Slot, sizes: &[i64]);
 }
 
+/// A tensor in any strides.
+#[derive(Clone, Copy, Debug)]
+pub struct Strided<'a> {
+    /// Its sizes, and strides of 0 or more.
+    pub layout: &'a Layout,
+    /// The memory from its first element to its last one.
+    pub elements: View<'a>,
+}
+
+impl<'a> Strided<'a> {
+    /// Size of each dimension.
+    pub fn sizes(&self) -> &'a [i64] {
+        self.layout.sizes()
+    }
+
+    /// The elements, if they are row-major.
+    ///
+    /// # Errors
+    /// The reason why they are not for kernels that need them to be.
+    pub fn row_major(&self) -> Result<View<'a>, &'static str> {
+        if self.layout.is_contiguous() {
+            Ok(self.elements)
+        } else {
+            Err("not row-major")
+        }
+    }
+}
+
+/// An operation that moves, chooses or finds elements of any type. The first tensor is the input; others may be missing.
+/// Gradients are torch's.
+///
+/// `numbers` are as of [`Kernel`].
+///
+/// # Panics
+/// Methods may panic where `outline` refuses the tensors, or slices differ from what it says.
+pub trait IndexKernel: Sync {
+    /// torch's name.
+    fn name(&self) -> &'static str;
+
+    /// Whether there is a gradient.
+    fn differentiates(&self) -> bool {
+        true
+    }
+
+    /// Whether it changes the order in memory, and leaves row-major inputs alone.
+    fn reorders(&self) -> bool {
+        false
+    }
+
+    /// The kernel for these tensors, if the last one is a mask of the input's first dimensions, and the result as long as
+    /// there are true elements in it.
+    fn chooses(&self, _tensors: &[Option<Strided>]) -> Option<&'static dyn SelectKernel> {
+        None
+    }
+
+    /// The type and the layout, which is dense, of what a call makes, or of the input that it changes `inplace`.
+    ///
+    /// # Errors
+    /// The reason why these tensors or numbers are not for this kernel; bad ones are among them.
+    fn outline(
+        &self,
+        tensors: &[Option<Strided>],
+        numbers: &[f64],
+        inplace: bool,
+    ) -> Result<(DType, Layout), &'static str>;
+
+    /// Writes all of `result`.
+    ///
+    /// # Errors
+    /// The reason why these elements, such as an index out of range, are not for this kernel, which tells but at the sight
+    /// of them: then the result may not be written.
+    fn forward(
+        &self,
+        exec: &Exec,
+        tensors: &[Option<Strided>],
+        result: Target,
+        numbers: &[f64],
+    ) -> Result<(), &'static str>;
+
+    /// Changes the input, `buf`, which `outline` has seen and is missing among the tensors.
+    ///
+    /// # Errors
+    /// As of `forward`; then nothing is changed.
+    fn inplace(
+        &self,
+        _exec: &Exec,
+        _layout: &Layout,
+        _buf: ViewMut,
+        _tensors: &[Option<Strided>],
+        _numbers: &[f64],
+    ) -> Result<(), &'static str> {
+        Err("nothing is done in place")
+    }
+}
+
 /// An operation on every element by itself, with random numbers, each or several in a row, with its gradient.
 ///
 /// `numbers` are as of [`Kernel`]. Random numbers do not depend on the team.

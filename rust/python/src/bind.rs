@@ -75,6 +75,8 @@ enum Role {
     Sizes(usize),
     /// A further tensor, or `None`.
     Operand,
+    /// The same, or a number, which is the kernel's at this index, that of the tensor.
+    Either(usize),
 }
 
 struct Parameter {
@@ -159,7 +161,10 @@ impl Signature {
                 "ignored" => Role::Ignored,
                 "true" => Role::True,
                 "false" => Role::False,
-                "number" | "integer" | "flag" | "overload" | "optional" | "sizes" if index >= numbers.len() => {
+                "number" | "integer" | "flag" | "overload" | "optional" | "sizes" | "operand or number"
+                | "constant or number"
+                    if index >= numbers.len() =>
+                {
                     return Err(PyValueError::new_err("no such number"));
                 }
                 "number" if choices.is_empty() => Role::Number(index),
@@ -178,6 +183,10 @@ impl Signature {
                 "operand" | "constant" => {
                     operands.push((index, (signature.parameters.len(), role == "constant")));
                     Role::Operand
+                }
+                "operand or number" | "constant or number" => {
+                    operands.push((index, (signature.parameters.len(), role.starts_with("constant"))));
+                    Role::Either(index)
                 }
                 _ => return Err(PyValueError::new_err(format!("role {role:?} unknown"))),
             };
@@ -328,6 +337,11 @@ fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(
     match role {
         Role::Input => bound.input = value.as_ptr(),
         Role::Ignored | Role::Operand => {}
+        Role::Either(index) if value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>() => {
+            bound.numbers[*index] = number(value)?;
+        }
+        Role::Either(_) if value.is_none() => return Err(Decline::Arguments),
+        Role::Either(_) => {}
         Role::Absent if value.is_none() => {}
         Role::Absent => return Err(Decline::Keyword),
         Role::True if boolean(value)? => {}

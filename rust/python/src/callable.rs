@@ -24,7 +24,7 @@ use pyo3::{
 };
 use rusttorch_core::{
     dtype::DType,
-    kernel::{NaryKernel, SelectKernel},
+    kernel::{IndexKernel, NaryKernel, SelectKernel},
 };
 use rusttorch_torch::{
     decline::Decline,
@@ -35,11 +35,13 @@ use rusttorch_torch::{
 use crate::{
     bind::{Arguments, Given, MAX_PARAMETERS, Signature},
     clip,
+    index::{self, Indexed},
     nary::{self, Operands},
     op::{Failure, Mode, Op, OpState, Plan, hold},
     runtime::{Runtime, runtime},
     select,
     step::{self, StepSignature},
+    unique,
 };
 
 // Exported by every CPython since 3.9, and part of its stable ABI since 3.12.
@@ -94,6 +96,8 @@ struct Data {
     inner: Option<Inner>,
     /// An optimizer's step, or on gradients: there is no other signature then.
     step: Option<StepSignature>,
+    /// What makes `tensor[...]`, if that is the stock function.
+    subscript: Option<Subscript>,
     /// `module:attribute`, for pickling.
     path: String,
     /// What the profiler calls it.
@@ -108,6 +112,64 @@ enum Kind {
     /// Written in Python, and may call what is replaced as well.
     Python,
     Method,
+}
+
+/// What `tensor[...]` and its assignment come down to in the tensors' type: called without a tuple of arguments.
+#[derive(Clone, Copy)]
+enum Subscript {
+    Get(ffi::binaryfunc),
+    Set(ffi::objobjargproc),
+}
+
+impl Subscript {
+    /// Of the base of all tensors' types, which `stock` belongs to, if it is one of the two.
+    fn find(stock: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        let py = stock.py();
+        let name: String = match stock.getattr(pyo3::intern!(py, "__name__")) {
+            Ok(name) => name.extract()?,
+            Err(_) => return Ok(None),
+        };
+        let slot = match name.as_str() {
+            "__getitem__" => ffi::Py_mp_subscript,
+            "__setitem__" => ffi::Py_mp_ass_subscript,
+            _ => return Ok(None),
+        };
+        let owner = stock.getattr(pyo3::intern!(py, "__objclass__"))?;
+        // SAFETY: a type, whose slots are functions of these signatures; null is none.
+        unsafe {
+            let function = ffi::PyType_GetSlot(owner.as_ptr().cast(), slot);
+            Ok(if function.is_null() {
+                None
+            } else if slot == ffi::Py_mp_subscript {
+                Some(Self::Get(std::mem::transmute::<*mut c_void, ffi::binaryfunc>(function)))
+            } else {
+                Some(Self::Set(std::mem::transmute::<*mut c_void, ffi::objobjargproc>(
+                    function,
+                )))
+            })
+        }
+    }
+
+    /// How many arguments there are, the tensor among them.
+    fn arguments(self) -> usize {
+        match self {
+            Self::Get(_) => 2,
+            Self::Set(_) => 3,
+        }
+    }
+
+    /// # Safety
+    /// `args` are so many live objects, the first of which is a tensor, and the GIL is held.
+    unsafe fn call(self, args: *const *mut ffi::PyObject) -> *mut ffi::PyObject {
+        // SAFETY: the caller's.
+        unsafe {
+            match self {
+                Self::Get(function) => function(*args, *args.add(1)),
+                Self::Set(function) if function(*args, *args.add(1), *args.add(2)) < 0 => ptr::null_mut(),
+                Self::Set(_) => none(),
+            }
+        }
+    }
 }
 
 /// A function, the one that does the same in place, and what they take: the index and the default of parameters.
@@ -171,6 +233,56 @@ unsafe fn accelerated(
             Ok(result) => result,
             Err(reason) => declined(callable, args, positional, names, reason),
         }
+    }
+}
+
+/// The call of what makes `tensor[...]`: nearly all are stock torch's, and told by what the index is.
+unsafe extern "C" fn subscript_vectorcall(
+    callable: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    nargsf: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: as in `vectorcall`.
+    unsafe {
+        let data = data(callable);
+        let positional = nargsf & !ARGUMENTS_OFFSET;
+        let (Some(subscript), Some(runtime)) = (data.subscript, runtime()) else {
+            return PyObject_Vectorcall(data.stock.as_ptr(), args, nargsf, names);
+        };
+        if positional != subscript.arguments() || !names.is_null() || !runtime.doors.is_plain(*args) {
+            return PyObject_Vectorcall(data.stock.as_ptr(), args, nargsf, names);
+        }
+        if !data.active.load(Relaxed) || !runtime.doors.is_plain(*args.add(1)) {
+            return subscript.call(args);
+        }
+        let outcome = data
+            .outline(runtime, args, positional)
+            .and_then(|recorded| attempted(callable, args, positional, names, recorded));
+        match (outcome, subscript) {
+            (Ok(result), Subscript::Set(_)) if !result.is_null() => {
+                ffi::Py_DECREF(result);
+                none()
+            }
+            (Ok(result), _) => result,
+            (Err(reason), _) => {
+                data.op.count_decline(reason);
+                subscript.call(args)
+            }
+        }
+    }
+}
+
+/// A new reference to `None`.
+///
+/// # Safety
+/// The GIL is held.
+unsafe fn none() -> *mut ffi::PyObject {
+    // SAFETY: the caller's.
+    unsafe {
+        let none = ffi::Py_None();
+        ffi::Py_INCREF(none);
+        none
     }
 }
 
@@ -397,7 +509,7 @@ impl Data {
             };
             let dtype = outline.dtype.ok_or(Decline::Dtype)?;
             self.op.takes_ever(dtype, outline.numel)?;
-            if !outline.dense {
+            if !outline.dense || outline.contiguous && self.op.reorders {
                 return Err(Decline::Layout);
             }
             let recorded = self.op.recorded && runtime.state.grad() && outline.requires_grad();
@@ -559,6 +671,10 @@ impl Data {
                 self.nary(py, runtime, kernel, &passed, &arguments, true)
             } else if let Some(kernel) = self.op.select_kernel() {
                 self.select(py, runtime, kernel, &passed, &arguments, true)
+            } else if let Some(kernel) = self.op.index_kernel() {
+                self.index(py, runtime, kernel, &passed, &arguments, true)
+            } else if self.op.is_unique() {
+                self.unique(py, runtime, &passed, &arguments, true)
             } else {
                 self.accelerated(py, runtime, &passed, &arguments)
             }
@@ -719,6 +835,109 @@ impl Data {
         select::forward(py, runtime, &self.op, kernel, &view, mask.as_ref(), numbers)
     }
 
+    /// A call for the different elements, if `really`; else whether it would be accelerated.
+    fn unique(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        passed: &Passed<'_>,
+        arguments: &Arguments,
+        really: bool,
+    ) -> Result<Py<PyAny>, Failure> {
+        let Passed { held, mode, state } = passed;
+        let input = held.any_view(py, false, state.profiled)?;
+        self.op.takes(*mode, Some(input.dtype), input.layout.numel())?;
+        self.op.runs_under(py, *state, input.dtype)?;
+        unique::accepts(&input)?;
+        if !really {
+            return Ok(py.None());
+        }
+        let _record = Record::start(py, *state, &self.label);
+        unique::forward(py, runtime, &self.op, &input, arguments.numbers())
+    }
+
+    /// A call of an operation that moves, chooses or finds elements, if `really`; else whether it would be accelerated.
+    fn index(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        kernel: &'static dyn IndexKernel,
+        passed: &Passed<'_>,
+        arguments: &Arguments,
+        really: bool,
+    ) -> Result<Py<PyAny>, Failure> {
+        let (Passed { held, state, .. }, numbers) = (passed, arguments.numbers());
+        let inplace = passed.mode == Mode::Inplace;
+        let input = held.any_view(py, inplace, state.profiled)?;
+        let (dtype, numel) = (input.dtype, input.layout.numel());
+        self.op.takes(passed.mode, Some(dtype), numel)?;
+        self.op.runs_under(py, *state, dtype)?;
+        // SAFETY: arguments, which are alive during the call.
+        let others = self
+            .signature
+            .operands(arguments)
+            .map(|object| unsafe { nary::optional(py, object) });
+        let others: Vec<_> = others.map(index::Given::new).collect();
+        if let Some((select, mask)) = Indexed::chooses(runtime, kernel, &input, &others, state.profiled)? {
+            if passed.mode == Mode::Training {
+                return Err(Decline::Training.into());
+            }
+            if !really {
+                return Ok(py.None());
+            }
+            let _record = Record::start(py, *state, &self.label);
+            return select::forward(py, runtime, &self.op, select, &input, Some(&mask), &[]);
+        }
+        let indexed = Indexed::read(runtime, kernel, input, &others, numbers, inplace, state.profiled)?;
+        let mut mode = passed.mode;
+        for (other, constant) in others.iter().zip(self.signature.constants()) {
+            let Some(tensor) = other.tensor() else { continue };
+            if constant && mode == Mode::Training {
+                return Err(Decline::Kernel.into());
+            }
+            let looks = self.op.recorded && runtime.state.grad() && mode != Mode::Training;
+            if !looks || !hold(runtime, tensor)?.requires_grad(py)? {
+                continue;
+            }
+            if constant || inplace {
+                return Err(Decline::Kernel.into());
+            }
+            mode = Mode::Training;
+            self.op.takes(mode, Some(dtype), numel)?;
+        }
+        if inplace {
+            if !indexed.is_apart() {
+                return Err(Decline::Kernel.into());
+            }
+            if held.is_inference(py)? && !state.inference {
+                return Err(Decline::Inference.into());
+            }
+        }
+        if !really {
+            return Ok(py.None());
+        }
+        let _record = Record::start(py, *state, &self.label);
+        // SAFETY: the input is alive during the call.
+        let tensor = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
+        match mode {
+            Mode::Forward => indexed.forward(py, runtime, &self.op, numbers),
+            Mode::Training => {
+                let tensors = [Some(&tensor)]
+                    .into_iter()
+                    .chain(others.iter().map(index::Given::tensor));
+                let tensors = PyTuple::new(py, tensors.collect::<Vec<_>>()).map_err(Failure::Raise)?;
+                self.op.train(py, &tensors, None, numbers)
+            }
+            Mode::Inplace => {
+                if !held.is_inference(py)? {
+                    self.op.bump_version(py, held)?;
+                }
+                indexed.inplace(runtime, &self.op, numbers)?;
+                Ok(tensor.unbind())
+            }
+        }
+    }
+
     /// A function of many tensors, if `really`; else whether it would be done.
     fn step(&self, py: Python<'_>, given: Given, really: bool) -> Result<Py<PyAny>, Failure> {
         let (Some(runtime), Some(signature)) = (runtime(), &self.step) else {
@@ -788,6 +1007,12 @@ impl Data {
         }
         if let Some(kernel) = self.op.select_kernel() {
             return self.select(py, runtime, kernel, &passed, &arguments, false).map(drop);
+        }
+        if let Some(kernel) = self.op.index_kernel() {
+            return self.index(py, runtime, kernel, &passed, &arguments, false).map(drop);
+        }
+        if self.op.is_unique() {
+            return self.unique(py, runtime, &passed, &arguments, false).map(drop);
         }
         self.fit(py, &passed, &arguments, false)?;
         if passed.mode == Mode::Inplace && passed.held.is_inference(py)? && !passed.state.inference {
@@ -1052,6 +1277,7 @@ pub(crate) fn make(
             Signature::new(parameters, dim, &numbers, op.get().0.has_overload())?
         },
         step: step.then(|| StepSignature::new(parameters, numbers)).transpose()?,
+        subscript: Subscript::find(stock)?,
         inplace,
         dims,
         active: AtomicBool::new(false),
@@ -1076,7 +1302,13 @@ pub(crate) fn make(
         let object = ffi::PyType_GenericAlloc(kind.as_ptr().cast(), 0);
         let object = Bound::from_owned_ptr_or_err(py, object)?;
         let callable = object.as_ptr().cast::<Callable>();
-        (*callable).vectorcall = if step { step_vectorcall } else { vectorcall };
+        (*callable).vectorcall = if step {
+            step_vectorcall
+        } else if data.subscript.is_some() {
+            subscript_vectorcall
+        } else {
+            vectorcall
+        };
         (*callable).data = data;
         // Never freed, and so never in need of a destructor.
         std::mem::forget(object.clone());

@@ -4,11 +4,13 @@
 mod bind;
 mod callable;
 mod clip;
+mod index;
 mod nary;
 mod op;
 mod runtime;
 mod select;
 mod step;
+mod unique;
 
 use pyo3::prelude::*;
 

@@ -20,8 +20,8 @@ use pyo3::{
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
     kernel::{
-        AlongKernel, ClipKernel, Exec, Geometry, Kernel, Kind, MAX_RESULTS, NaryKernel, RandomKernel, SelectKernel,
-        Shape, Slot, StepKernel,
+        AlongKernel, ClipKernel, Exec, Geometry, IndexKernel, Kernel, Kind, MAX_RESULTS, NaryKernel, RandomKernel,
+        SelectKernel, Shape, Slot, StepKernel,
     },
     layout::{Layout, MAX_DIMS},
     ops,
@@ -34,6 +34,7 @@ use rusttorch_torch::{
 };
 
 use crate::{
+    index::{self, Indexed},
     nary::{Forwarded, Operands},
     runtime::{Runtime, runtime},
 };
@@ -127,6 +128,9 @@ enum Work {
     Plain(&'static dyn Kernel),
     Along(&'static dyn AlongKernel),
     Select(&'static dyn SelectKernel),
+    /// [`unique`](ops::select::unique::unique).
+    Unique,
+    Index(&'static dyn IndexKernel),
     Random(&'static dyn RandomKernel),
     Nary(&'static dyn NaryKernel),
     Step(&'static dyn StepKernel),
@@ -139,6 +143,8 @@ impl Work {
         plain
             .or_else(|| ops::find_along(name).map(Self::Along))
             .or_else(|| ops::find_select(name).map(Self::Select))
+            .or_else(|| (name == "unique").then_some(Self::Unique))
+            .or_else(|| ops::find_index(name).map(Self::Index))
             .or_else(|| ops::find_random(name).map(Self::Random))
             .or_else(|| ops::find_nary(name).map(Self::Nary))
             .or_else(|| ops::find_step(name).map(Self::Step))
@@ -149,7 +155,13 @@ impl Work {
         match self {
             Self::Plain(kernel) => kernel.shape(),
             Self::Along(kernel) => kernel.shape(),
-            Self::Select(_) | Self::Random(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => Shape::Pointwise,
+            Self::Select(_)
+            | Self::Unique
+            | Self::Index(_)
+            | Self::Random(_)
+            | Self::Nary(_)
+            | Self::Step(_)
+            | Self::Clip(_) => Shape::Pointwise,
         }
     }
 
@@ -168,7 +180,8 @@ impl Work {
     fn takes(self, dtype: DType) -> bool {
         match self {
             Self::Along(kernel) => kernel.takes(dtype),
-            Self::Select(_) => true,
+            Self::Select(_) | Self::Index(_) => true,
+            Self::Unique => ops::select::unique::takes(dtype),
             _ => dtype.is_float(),
         }
     }
@@ -177,7 +190,13 @@ impl Work {
         match self {
             Self::Plain(kernel) => kernel.reduces_all(),
             Self::Along(kernel) => !kernel.results(true).is_empty(),
-            Self::Select(_) | Self::Random(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => false,
+            Self::Select(_)
+            | Self::Unique
+            | Self::Index(_)
+            | Self::Random(_)
+            | Self::Nary(_)
+            | Self::Step(_)
+            | Self::Clip(_) => false,
         }
     }
 
@@ -191,6 +210,7 @@ impl Work {
         match self {
             Self::Along(kernel) => kernel.results(false).contains(&Kind::Values),
             Self::Select(kernel) => kernel.has_mask(),
+            Self::Index(kernel) => kernel.differentiates(),
             _ => true,
         }
     }
@@ -201,7 +221,9 @@ impl Work {
             Self::Along(kernel) => kernel.accepts(geometry, numbers),
             Self::Random(kernel) => kernel.accepts(numbers),
             Self::Select(_) => Ok(()),
-            Self::Nary(_) | Self::Step(_) | Self::Clip(_) => Err("no operation on one tensor"),
+            Self::Unique | Self::Index(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => {
+                Err("no operation on one tensor")
+            }
         }
         .map_err(|_| Decline::Kernel)
     }
@@ -220,6 +242,8 @@ pub(crate) struct OpState {
     pack: Option<Py<PyAny>>,
     /// Whether autograd records calls.
     pub(crate) recorded: bool,
+    /// Whether it has nothing to do for a row-major input.
+    pub(crate) reorders: bool,
     strides: Strides,
     /// The version of a new result, and by how much a call in place counts it up.
     versions: [usize; 2],
@@ -309,6 +333,19 @@ impl OpState {
             Work::Nary(kernel) => Some(kernel),
             _ => None,
         }
+    }
+
+    /// The kernel, if it moves, chooses or finds elements.
+    pub(crate) fn index_kernel(&self) -> Option<&'static dyn IndexKernel> {
+        match self.kernel {
+            Work::Index(kernel) => Some(kernel),
+            _ => None,
+        }
+    }
+
+    /// Whether it finds the different elements.
+    pub(crate) fn is_unique(&self) -> bool {
+        matches!(self.kernel, Work::Unique)
     }
 
     /// The kernel, if its result is as long as what it counts.
@@ -484,6 +521,7 @@ impl OpState {
     /// Whether the numbers are ones that no stock function looks at twice.
     pub(crate) fn accepts_numbers(&self, numbers: &[f64]) -> bool {
         self.nary_kernel().is_some()
+            || self.index_kernel().is_some()
             || self.kernel.shape() != Shape::Pointwise
             || self.kernel.accepts(Geometry::flat(1), numbers).is_ok()
     }
@@ -565,7 +603,9 @@ impl OpState {
             Work::Plain(kernel) => kernel,
             Work::Along(kernel) => return self.forward_along(py, runtime, kernel, view, plan, numbers),
             Work::Random(kernel) => return self.forward_random(py, runtime, kernel, view, plan, numbers, None),
-            Work::Select(_) | Work::Nary(_) | Work::Step(_) | Work::Clip(_) => return Err(Decline::Kernel.into()),
+            Work::Select(_) | Work::Unique | Work::Index(_) | Work::Nary(_) | Work::Step(_) | Work::Clip(_) => {
+                return Err(Decline::Kernel.into());
+            }
         };
         let numel = view.layout.numel();
         let target = runtime.doors.empty(py, view.dtype, &plan.result)?;
@@ -733,7 +773,13 @@ impl OpState {
         let numel = view.layout.numel();
         let kernel = match self.kernel {
             Work::Plain(kernel) => kernel,
-            Work::Along(_) | Work::Select(_) | Work::Nary(_) | Work::Step(_) | Work::Clip(_) => {
+            Work::Along(_)
+            | Work::Select(_)
+            | Work::Unique
+            | Work::Index(_)
+            | Work::Nary(_)
+            | Work::Step(_)
+            | Work::Clip(_) => {
                 return Err(Decline::Kernel.into());
             }
             Work::Random(kernel) => {
@@ -898,6 +944,7 @@ impl Op {
             kernel,
             pack,
             recorded: kernel.is_recorded(),
+            reorders: matches!(kernel, Work::Index(kernel) if kernel.reorders()),
             strides,
             versions,
             kinds: (0..kinds).map(|_| by_mode()).collect(),
@@ -1141,6 +1188,25 @@ impl Op {
         or_declined(run())
     }
 
+    /// The result of an operation that moves, chooses or finds elements, without guards; `None` if declined.
+    fn forward_index(&self, tensors: Tensors<'_>, numbers: Vec<f64>) -> PyResult<Option<Py<PyAny>>> {
+        let (Some(kernel), Some(runtime)) = (self.0.index_kernel(), runtime()) else {
+            return Ok(None);
+        };
+        let mut tensors = tensors.into_iter();
+        let Some(Some(input)) = tensors.next() else {
+            return Ok(None);
+        };
+        let run = || -> Result<_, Failure> {
+            let py = input.py();
+            let others: Vec<_> = tensors.map(index::Given::new).collect();
+            let view = hold(runtime, &input)?.any_view(py, false, false)?;
+            Indexed::read(runtime, kernel, view, &others, &numbers, false, false)?
+                .forward(py, runtime, &self.0, &numbers)
+        };
+        or_declined(run())
+    }
+
     /// The gradients of those of the tensors of `forward_nary` that are wanted; `None` if declined.
     fn backward_nary(
         &self,
@@ -1245,6 +1311,7 @@ pub(crate) fn kernels() -> Vec<&'static str> {
     let plain = ops::KERNELS.iter().map(|kernel| kernel.name());
     let along = ops::ALONG_KERNELS.iter().map(|kernel| kernel.name());
     let select = ops::SELECT_KERNELS.iter().map(|kernel| kernel.name());
+    let index = ops::INDEX_KERNELS.iter().map(|kernel| kernel.name());
     let random = ops::RANDOM_KERNELS.iter().map(|kernel| kernel.name());
     let nary = ops::NARY_KERNELS.iter().map(|kernel| kernel.name());
     let steps = ops::STEP_KERNELS.iter().map(|kernel| kernel.name());
@@ -1252,6 +1319,8 @@ pub(crate) fn kernels() -> Vec<&'static str> {
     plain
         .chain(along)
         .chain(select)
+        .chain(["unique"])
+        .chain(index)
         .chain(random)
         .chain(nary)
         .chain(steps)

@@ -44,7 +44,7 @@ pub(crate) fn read_mask(
     }
 }
 
-/// What is chosen of a row-major `input`, by a mask or by itself: elements, or their places, a row each or, where
+/// What is chosen of a row-major `input`, by a row-major mask of its first dimensions or by itself: elements, or their places, a row each or, where
 /// `numbers` ask for that, a tensor for each dimension.
 ///
 /// # Errors
@@ -61,16 +61,18 @@ pub(crate) fn forward(
     let (numel, sizes) = (input.layout.numel(), input.layout.sizes());
     let exec = Exec::new(runtime.isa, &runtime.team);
     let view = |of: &TensorView| {
-        // SAFETY: the caller holds the tensors, which are row-major and of this many elements.
-        unsafe { View::from_raw(of.dtype, of.data, numel) }
+        // SAFETY: the caller holds the tensors, which are row-major.
+        unsafe { View::from_raw(of.dtype, of.data, of.layout.numel()) }
     };
     let start = OpState::is_timed(numel).then(Instant::now);
     let chosen = look(numel, || Chosen::count(&exec, view(mask.unwrap_or(input))))?;
     let counted = start.map(|start| start.elapsed());
 
     let total = chosen.total() as i64;
-    let (dtype, layout) = if mask.is_some() {
-        (input.dtype, Layout::contiguous(&[total]))
+    let (dtype, layout) = if let Some(mask) = mask {
+        let inner = &sizes[mask.layout.sizes().len()..];
+        let sizes: Vec<_> = [total].iter().chain(inner).copied().collect();
+        (input.dtype, Layout::contiguous(&sizes))
     } else {
         // A column for each dimension.
         (DType::I64, Layout::new(&[total, sizes.len() as i64], &[1, total]))

@@ -183,16 +183,17 @@ impl Reader {
     }
 }
 
-/// Where a tensor's implementation keeps its number of elements, in a byte, torch's number of its type, and in a bit,
-/// whether it is dense.
+/// Where a tensor's implementation keeps its number of elements, in a byte, torch's number of its type, and in a bit each,
+/// whether it is dense and whether it is row-major.
 #[derive(Clone, Copy)]
 struct Places {
     place: usize,
     numel: usize,
     dtype: usize,
     dtypes: [u8; DType::ALL.len()],
-    /// The byte and its bit; none where it was not found.
+    /// The byte and its bit; none where it was not found, as below.
     dense: (usize, u8),
+    contiguous: (usize, u8),
     requires_grad: Ask<bool>,
 }
 
@@ -200,20 +201,23 @@ impl Places {
     /// Bytes of an implementation that are looked at: none is smaller, in any version of torch.
     const SIZE: usize = 176;
 
-    /// Dense tensors in several orders, and others in as many, with their sizes and strides.
-    const LAYOUTS: [(bool, &'static [i64], &'static [i64]); 12] = [
-        (true, &[5], &[1]),
-        (false, &[5], &[2]),
-        (true, &[4, 6], &[6, 1]),
-        (false, &[4, 6], &[12, 2]),
-        (true, &[4, 6], &[1, 4]),
-        (false, &[4, 6], &[0, 1]),
-        (true, &[2, 3, 4, 5], &[60, 1, 15, 3]),
-        (false, &[2, 3, 4, 5], &[61, 1, 15, 3]),
-        (true, &[3, 1, 2], &[1, 7, 3]),
-        (false, &[3, 1, 2], &[1, 1, 1]),
-        (true, &[2, 2, 2, 2, 2, 2], &[1, 2, 4, 8, 16, 32]),
-        (false, &[2, 2, 2, 2, 2, 2], &[64, 32, 16, 8, 4, 2]),
+    /// Tensors that are row-major, dense in other orders and not dense, with their sizes and strides.
+    const LAYOUTS: [([bool; 2], &'static [i64], &'static [i64]); 15] = [
+        ([true, true], &[5], &[1]),
+        ([false, false], &[5], &[2]),
+        ([true, true], &[4, 6], &[6, 1]),
+        ([false, false], &[4, 6], &[12, 2]),
+        ([true, false], &[4, 6], &[1, 4]),
+        ([false, false], &[4, 6], &[0, 1]),
+        ([true, true], &[2, 3, 4, 5], &[60, 20, 5, 1]),
+        ([true, false], &[2, 3, 4, 5], &[60, 1, 15, 3]),
+        ([false, false], &[2, 3, 4, 5], &[61, 1, 15, 3]),
+        ([true, true], &[3, 1, 2], &[2, 2, 1]),
+        ([true, false], &[3, 1, 2], &[1, 7, 3]),
+        ([false, false], &[3, 1, 2], &[1, 1, 1]),
+        ([true, true], &[2, 2, 2, 2, 2, 2], &[32, 16, 8, 4, 2, 1]),
+        ([true, false], &[2, 2, 2, 2, 2, 2], &[1, 2, 4, 8, 16, 32]),
+        ([false, false], &[2, 2, 2, 2, 2, 2], &[64, 32, 16, 8, 4, 2]),
     ];
 
     /// The offsets, if they are the only ones, at which tensors of many shapes and types have what torch says of them.
@@ -255,24 +259,30 @@ impl Places {
         let (&[numel], &[dtype], Some(requires_grad)) = (&numels[..], &dtypes[..], reader.requires_grad) else {
             return Ok(None);
         };
-        // The bits that are on in dense tensors and off in others.
-        let mut bits = [0xff; Self::SIZE];
-        for (dense, shape, strides) in Self::LAYOUTS {
+        // The bits that are on in dense tensors, or row-major ones, and off in others.
+        let mut bits = [[0xff; Self::SIZE]; 2];
+        for (properties, shape, strides) in Self::LAYOUTS {
             let probe = torch.getattr("empty_strided")?.call1((shape, strides))?;
-            for (bit, &byte) in bits.iter_mut().zip(implementation(&probe)) {
-                *bit &= if dense { byte } else { !byte };
+            for (bits, on) in bits.iter_mut().zip(properties) {
+                for (bit, &byte) in bits.iter_mut().zip(implementation(&probe)) {
+                    *bit &= if on { byte } else { !byte };
+                }
             }
         }
-        let mut found = bits.into_iter().enumerate().filter(|&(_, mask)| mask != 0);
+        let [dense, contiguous] = bits.map(|bits| {
+            let mut found = bits.into_iter().enumerate().filter(|&(_, mask)| mask != 0);
+            match (found.next(), found.next()) {
+                (Some((byte, mask)), None) if mask.is_power_of_two() => (byte, mask),
+                _ => (0, 0),
+            }
+        });
         Ok(Some(Self {
             place,
             numel,
             dtype,
             dtypes: reader.dtypes.map(|dtype| dtype as u8),
-            dense: match (found.next(), found.next()) {
-                (Some((byte, mask)), None) if mask.is_power_of_two() => (byte, mask),
-                _ => (0, 0),
-            },
+            dense,
+            contiguous,
             requires_grad,
         }))
     }
@@ -286,11 +296,12 @@ impl Places {
             let implementation = *object.byte_add(self.place).cast::<*mut usize>();
             let dtype = *implementation.byte_add(self.dtype).cast::<u8>();
             let index = self.dtypes.iter().position(|&known| known == dtype);
-            let (byte, mask) = self.dense;
+            let is = |(byte, mask): (usize, u8)| mask & *implementation.byte_add(byte).cast::<u8>() == mask;
             Outline {
                 dtype: index.map(|index| DType::ALL[index]),
                 numel: *implementation.byte_add(self.numel),
-                dense: mask & *implementation.byte_add(byte).cast::<u8>() == mask,
+                dense: is(self.dense),
+                contiguous: is(self.contiguous),
                 implementation: implementation.cast(),
                 ask: self.requires_grad,
             }
@@ -306,6 +317,8 @@ pub struct Outline {
     pub numel: usize,
     /// Whether its elements fill a block of memory, in some order; true as well where that is not known.
     pub dense: bool,
+    /// Whether they lie row-major; true as well where that is not known.
+    pub contiguous: bool,
     implementation: Aten,
     ask: Ask<bool>,
 }

@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod elementwise;
+pub mod index;
 mod kept;
 pub mod loss;
 pub mod matmul;
@@ -18,9 +19,12 @@ pub mod unary;
 
 use crate::{
     dtype::Typed,
-    kernel::{AlongKernel, ClipKernel, Kernel, NaryKernel, Operand, RandomKernel, SelectKernel, StepKernel},
+    kernel::{
+        AlongKernel, ClipKernel, IndexKernel, Kernel, NaryKernel, Operand, RandomKernel, SelectKernel, StepKernel,
+    },
 };
 use elementwise::Elementwise;
+use index::{gather::Gather, searchsorted::Searchsorted};
 use loss::pointwise::Pointwise;
 use random::Random;
 use reduction::{
@@ -72,6 +76,22 @@ pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
 
 /// Every kernel whose result is as long as what it counts.
 pub static SELECT_KERNELS: &[&dyn SelectKernel] = &[&select::nonzero::Nonzero, &select::masked_select::MaskedSelect];
+
+/// Every kernel that moves, chooses or finds elements.
+pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
+    &index::where_self::Where,
+    &index::masked_fill::MaskedFill,
+    &Gather::GATHER,
+    &Gather::TAKE_ALONG_DIM,
+    &index::take::Take,
+    &index::index_select::IndexSelect,
+    &index::index_select::Index,
+    &index::index_put::IndexPut,
+    &index::contiguous::Contiguous,
+    &Searchsorted::SEARCHSORTED,
+    &Searchsorted::BUCKETIZE,
+    &index::isin::Isin,
+];
 
 /// Every kernel with random numbers.
 pub static RANDOM_KERNELS: &[&dyn RandomKernel] = &[
@@ -140,6 +160,11 @@ pub fn find_along(name: &str) -> Option<&'static dyn AlongKernel> {
 /// The kernel whose result is as long as what it counts, of that name.
 pub fn find_select(name: &str) -> Option<&'static dyn SelectKernel> {
     SELECT_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
+}
+
+/// The kernel that moves, chooses or finds elements, of that name.
+pub fn find_index(name: &str) -> Option<&'static dyn IndexKernel> {
+    INDEX_KERNELS.iter().copied().find(|kernel| kernel.name() == name)
 }
 
 /// The kernel with random numbers of that name.

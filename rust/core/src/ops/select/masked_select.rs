@@ -10,7 +10,8 @@ use crate::{
     parallel::Shared,
 };
 
-/// `torch.masked_select`: the elements where a mask of the input's shape is true, in their order.
+/// `torch.masked_select`: the elements where a mask of the input's shape is true, in their order; or slices, where the mask
+/// is of its first dimensions.
 pub struct MaskedSelect;
 
 impl SelectKernel for MaskedSelect {
@@ -27,14 +28,19 @@ impl SelectKernel for MaskedSelect {
             panic!("elements are of the input's type")
         };
         every_type!((src: View, result: Target) => {
-            assert!(src.len() == chosen.elements(), "the slice differs from what was counted");
-            assert!(result.len() == chosen.total(), "the result differs in length");
-            let bytes = 2 * size_of_val(src) / src.len().max(1);
+            let inner = src.len() / chosen.elements().max(1);
+            assert!(src.len() == chosen.elements() * inner, "the slice differs from what was counted");
+            assert!(result.len() == chosen.total() * inner, "the result differs in length");
+            let bytes = 2 * inner * size_of_val(src) / src.len().max(1);
             let result = Shared::new(result);
             chosen.each_block(exec, bytes, &|isa, block| {
                 // SAFETY: blocks have results of their own.
-                let dst = unsafe { result.piece(block.start..block.start + block.len) };
-                isa.run(Write { block, src, dst });
+                let dst = unsafe { result.piece(block.start * inner..(block.start + block.len) * inner) };
+                if inner == 1 {
+                    isa.run(Write { block, src, dst });
+                } else {
+                    write_slices(&block, inner, src, dst);
+                }
             });
         });
     }
@@ -42,6 +48,18 @@ impl SelectKernel for MaskedSelect {
 
 /// Elements of a block up to which they lie apart in memory.
 const SPARSE: usize = BLOCK / 16;
+
+/// Writes a block's chosen slices of `inner` elements.
+fn write_slices<T: Copy>(block: &Block, inner: usize, src: &[T], dst: &mut [MaybeUninit<T>]) {
+    let mut buffer = [0; WORD + 8];
+    let mut dst = dst.chunks_exact_mut(inner);
+    for (first, &word) in (block.first..).step_by(WORD).zip(block.words) {
+        let count = places(word, 0, &mut buffer);
+        for (&place, dst) in buffer[..count].iter().zip(&mut dst) {
+            dst.write_copy_of_slice(&src[(first + usize::from(place)) * inner..][..inner]);
+        }
+    }
+}
 
 /// Writes a block's chosen elements.
 struct Write<'a, T> {

@@ -2,3 +2,4 @@
 
 pub mod masked_select;
 pub mod nonzero;
+pub mod unique;

@@ -1,0 +1,225 @@
+//! Runs of operations that move, choose or find elements.
+
+use pyo3::{
+    prelude::*,
+    types::{PyFloat, PyInt},
+};
+use rusttorch_core::{
+    dtype::{DType, Target, View, ViewMut},
+    kernel::{Exec, IndexKernel, SelectKernel, Strided},
+    layout::Layout,
+};
+use rusttorch_torch::{decline::Decline, doors::TensorView};
+
+use crate::{
+    op::{Failure, OpState, hold},
+    runtime::Runtime,
+};
+
+/// An argument where a tensor or a number may stand.
+pub(crate) enum Given<'py> {
+    Missing,
+    Tensor(Bound<'py, PyAny>),
+    Integer,
+    Fraction,
+}
+
+impl<'py> Given<'py> {
+    pub(crate) fn new(object: Option<Bound<'py, PyAny>>) -> Self {
+        match object {
+            None => Self::Missing,
+            Some(object) if object.is_exact_instance_of::<PyFloat>() => Self::Fraction,
+            Some(object) if object.is_exact_instance_of::<PyInt>() => Self::Integer,
+            Some(object) => Self::Tensor(object),
+        }
+    }
+
+    pub(crate) fn tensor(&self) -> Option<&Bound<'py, PyAny>> {
+        if let Self::Tensor(tensor) = self {
+            Some(tensor)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the number leaves elements of this type in their type.
+    fn keeps(&self, dtype: DType) -> bool {
+        match self {
+            Self::Missing | Self::Tensor(_) => true,
+            Self::Integer => dtype != DType::Bool,
+            Self::Fraction => dtype.is_float(),
+        }
+    }
+}
+
+/// The tensors of a call, which outlives this, and its kernel; the first is the input.
+pub(crate) struct Indexed {
+    kernel: &'static dyn IndexKernel,
+    tensors: Vec<Option<TensorView>>,
+    /// What a call makes.
+    pub(crate) dtype: DType,
+    layout: Layout,
+}
+
+/// Elements from the first to the last one in memory.
+fn extent(layout: &Layout) -> usize {
+    let last = layout.sizes().iter().zip(layout.strides());
+    1 + last.map(|(&size, &stride)| (size - 1) * stride).sum::<i64>() as usize
+}
+
+/// # Safety
+/// The tensor is alive, and nothing writes to it.
+unsafe fn strided(view: &TensorView) -> Strided<'_> {
+    Strided {
+        layout: &view.layout,
+        // SAFETY: the tensor's memory holds what its strides reach; the rest is the caller's.
+        elements: unsafe { View::from_raw(view.dtype, view.data, extent(&view.layout)) },
+    }
+}
+
+impl Indexed {
+    /// Reads the tensors of a call that are beside its input, which may be changed `inplace`; `profiled` is as of
+    /// [`view`](rusttorch_torch::doors::Held::view).
+    ///
+    /// # Errors
+    /// The reason why they are not for the kernel.
+    pub(crate) fn read(
+        runtime: &Runtime,
+        kernel: &'static dyn IndexKernel,
+        input: TensorView,
+        others: &[Given<'_>],
+        numbers: &[f64],
+        inplace: bool,
+        profiled: bool,
+    ) -> Result<Self, Decline> {
+        let mut tensors = Vec::with_capacity(1 + others.len());
+        tensors.push(Some(input));
+        for other in others {
+            let tensor = other.tensor();
+            tensors.push(
+                tensor
+                    .map(|tensor| hold(runtime, tensor)?.any_view(tensor.py(), false, profiled))
+                    .transpose()?,
+            );
+        }
+        let mut indexed = Self {
+            kernel,
+            tensors,
+            dtype: DType::Bool,
+            layout: Layout::contiguous(&[]).ok_or(Decline::Layout)?,
+        };
+        // SAFETY: the caller of the operation holds the tensors, and the GIL. Races with other threads of Python are the
+        // program's, as in stock torch.
+        let outline = kernel.outline(&unsafe { indexed.strided() }, numbers, inplace);
+        (indexed.dtype, indexed.layout) = outline.map_err(|_| Decline::Kernel)?;
+        if others.iter().all(|other| other.keeps(indexed.dtype)) {
+            Ok(indexed)
+        } else {
+            Err(Decline::Kernel)
+        }
+    }
+
+    /// As kernels take them.
+    ///
+    /// # Safety
+    /// The tensors are alive, and nothing writes to them.
+    unsafe fn strided(&self) -> Vec<Option<Strided<'_>>> {
+        // SAFETY: the caller's.
+        let each = self
+            .tensors
+            .iter()
+            .map(|view| unsafe { view.as_ref().map(|view| strided(view)) });
+        each.collect()
+    }
+
+    /// The kernel for a mask, if that is what there is, and the mask.
+    pub(crate) fn chooses(
+        runtime: &Runtime,
+        kernel: &'static dyn IndexKernel,
+        input: &TensorView,
+        others: &[Given<'_>],
+        profiled: bool,
+    ) -> Result<Option<(&'static dyn SelectKernel, TensorView)>, Decline> {
+        let [Given::Tensor(by)] = others else {
+            return Ok(None);
+        };
+        let by = hold(runtime, by)?.any_view(by.py(), false, profiled)?;
+        // SAFETY: as in `read`.
+        let tensors = unsafe { [Some(strided(input)), Some(strided(&by))] };
+        let Some(select) = kernel.chooses(&tensors) else {
+            return Ok(None);
+        };
+        let first = by.layout.sizes();
+        if first.is_empty() || !input.layout.sizes().starts_with(first) {
+            return Err(Decline::Kernel);
+        }
+        if input.layout.is_contiguous() && by.layout.is_contiguous() {
+            Ok(Some((select, by)))
+        } else {
+            Err(Decline::Layout)
+        }
+    }
+
+    /// The number of elements that a call is counted by: the result's, where these are more than the input's.
+    fn numel(&self) -> usize {
+        let input = self.tensors.iter().flatten().next();
+        input.map_or(0, |view| view.layout.numel()).max(self.layout.numel())
+    }
+
+    /// The result, as a new tensor.
+    pub(crate) fn forward(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        op: &OpState,
+        numbers: &[f64],
+    ) -> Result<Py<PyAny>, Failure> {
+        let result = runtime.doors.empty(py, self.dtype, &self.layout)?;
+        let mut outcome = Ok(());
+        op.run(self.numel(), || {
+            // SAFETY: as in `read`; the new tensor is nobody else's.
+            let (tensors, target) = unsafe {
+                (
+                    self.strided(),
+                    Target::from_raw(self.dtype, result.data, self.layout.numel()),
+                )
+            };
+            let exec = Exec::new(runtime.isa, &runtime.team);
+            outcome = self.kernel.forward(&exec, &tensors, target, numbers);
+        })?;
+        outcome.map_err(|_| Decline::Elements)?;
+        Ok(runtime.doors.finish(py, result)?)
+    }
+
+    /// Whether the input, which is dense, shares no memory with the others.
+    pub(crate) fn is_apart(&self) -> bool {
+        let span = |view: &TensorView| {
+            let start = view.data as usize;
+            start..start + extent(&view.layout) * view.dtype.size()
+        };
+        let mut spans = self.tensors.iter().flatten().map(span);
+        let Some(its) = spans.next() else { return false };
+        spans.all(|other| its.end <= other.start || other.end <= its.start)
+    }
+
+    /// Changes the input, which was read to be changed and is apart.
+    pub(crate) fn inplace(&self, runtime: &Runtime, op: &OpState, numbers: &[f64]) -> Result<(), Failure> {
+        let Some(Some(input)) = self.tensors.first() else {
+            return Err(Decline::Failed.into());
+        };
+        let mut outcome = Ok(());
+        op.run(input.layout.numel(), || {
+            // SAFETY: as in `read`; the input is dense, and apart from the others.
+            let (mut tensors, buf) = unsafe {
+                (
+                    self.strided(),
+                    ViewMut::from_raw(input.dtype, input.data, input.layout.numel()),
+                )
+            };
+            tensors[0] = None;
+            let exec = Exec::new(runtime.isa, &runtime.team);
+            outcome = self.kernel.inplace(&exec, &input.layout, buf, &tensors, numbers);
+        })?;
+        Ok(outcome.map_err(|_| Decline::Elements)?)
+    }
+}
