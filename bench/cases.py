@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rusttorch.catalog import DTYPES, FLOATS, TENSOR_OPS, Along, Nary, Op
+from rusttorch.catalog import DTYPES, FLOATS, TENSOR_OPS, Along, Index, Nary, Op, Select
 
 MODES = ("forward", "inplace", "training")
 SIZES = (1, 16, 256, 1024, 4096, 16384, 65536, 262144, 2**20, 2**22, 2**24, 2**26)
@@ -40,7 +40,7 @@ class Case:
     columns: int = 0
 
     @property
-    def row(self) -> Op | Nary:
+    def row(self) -> Op | Nary | Select | Index:
         """The op's row of the catalogue."""
         return TENSOR_OPS[self.op]
 
@@ -59,6 +59,9 @@ class Case:
             forward, training = self.row.passes
             passes = training if self.mode == "training" else forward
             return "read" if passes == 1 else "copy", int(passes * self.size * ITEMSIZE[self.dtype])
+        if isinstance(self.row, (Select, Index)):
+            moved = self.row.passes * ITEMSIZE[self.dtype] + self.row.beside
+            return "copy", int(moved * self.size * (2 if self.mode == "training" else 1))
         shares = {"pointwise": 1.0, "rows": 1.0, "reduce": 0.0, "glu": 0.5, "features": 1.0, "first": 0.0}
         values = shares[self.row.shape]
         # Backward reads the result's gradient and what was saved, and writes the input's gradient. What was saved is
@@ -77,7 +80,7 @@ class Case:
         return self.row.flops * self.size * (2 if self.mode == "training" else 1)
 
 
-def plain_calls(row: Op | Nary) -> tuple[str, ...]:
+def plain_calls(row: Op | Nary | Select | Index) -> tuple[str, ...]:
     """The first of the op's calls of each kind of input."""
     first: dict[int, str] = {}
     for call in row.calls:
@@ -94,13 +97,15 @@ def inplace_call(op: str, call: str) -> str | None:
     path = ast.unparse(tree.func)
     arguments = [ast.unparse(argument) for argument in (*tree.args, *tree.keywords)]
     entrances = {entrance.path: entrance for entrance in TENSOR_OPS[op].parsed()}
-    if any(parameter.role == "inplace" for parameter in entrances[path].parameters):
+    if path in entrances and any(parameter.role == "inplace" for parameter in entrances[path].parameters):
         return f"{path}({', '.join([*arguments, 'inplace=True'])})"
     if f"{path}_" in entrances:
         return f"{path}_({', '.join(arguments)})"
-    method = f"{path.rpartition('.')[2]}_"
-    if f"Tensor.{method}" in entrances:
-        return f"{arguments[0]}.{method}({', '.join(arguments[1:])})"
+    owner, _, name = path.rpartition(".")
+    if f"Tensor.{name}_" in entrances:
+        if owner != "x":
+            owner, *arguments = arguments
+        return f"{owner}.{name}_({', '.join(arguments)})"
     return None
 
 
@@ -172,6 +177,7 @@ class Inputs:
                 drawn = drawn.sigmoid_()
             if case.dtype not in FLOATS:
                 drawn = torch.randint(-(2**62), 2**62, drawn.shape, generator=generator)
+                drawn = drawn % 2 if case.dtype == "bool" else drawn
             self._values = drawn.to(getattr(torch, case.dtype)).repeat(case.size // drawn.numel())
             self._key = key
         return self._values.view(case.shape)
@@ -216,7 +222,7 @@ def build(case: Case, inputs: Inputs) -> Work:
                 tensor.copy_(x)
 
     elif case.mode == "training":
-        used = case.row.leaves(case.call) if isinstance(case.row, Nary) else {"x"}
+        used = case.row.leaves(case.call) if isinstance(case.row, (Nary, Index)) else {"x"}
         for name, value in list(scope.items()):
             if name in used and isinstance(value, torch.Tensor) and value.is_floating_point():
                 scope[name] = value.detach().requires_grad_()

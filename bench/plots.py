@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from rusttorch.catalog import FLOATS, Along, Nary, Op
+from rusttorch.catalog import FLOATS, Along, Index, Nary, Op, Select
 
 from .ops import short
 from .results import Record
@@ -23,17 +23,17 @@ matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bench", "fo
 
 FAMILIES = (
     "clamps and scalings", "activations", "elementary functions", "softmaxes and gates", "normalisation and losses",
-    "selecting and sorting",
+    "selecting, sorting, indexing",
 )  # fmt: skip
 #: Instructions for an element up to which an op is only memory's work.
 _CHEAP = 5
 
 
-def family(op: Op | Nary) -> str:
+def family(op: Op | Nary | Select | Index) -> str:
     """The family whose figure the op is in."""
     if isinstance(op, Nary):
         return FAMILIES[4]
-    if isinstance(op, Along):
+    if isinstance(op, (Along, Select, Index)):
         return FAMILIES[5]
     if op.shape != "pointwise":
         return FAMILIES[3]

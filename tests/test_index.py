@@ -83,7 +83,8 @@ def test_large_ones_on_any_number_of_threads(threads: int) -> None:
 
 def broadcasts() -> Iterator[tuple[tuple[int, ...], ...]]:
     """A shape, and others that are broadcast to it."""
-    for shape in ((6,), (4, 5), (3, 1), (1, 4), (1, 1, 5, 7), (2, 3, 4, 5), (2, 1, 4, 1), (1, 3, 1, 33), (2, 2, 100, 101)):
+    shapes = ((6,), (4, 5), (3, 1), (1, 4), (1, 1, 5, 7), (2, 3, 4, 5), (2, 1, 4, 1), (1, 3, 1, 33), (2, 2, 100, 101))
+    for shape in shapes:
         for ones in itertools.product((False, True), repeat=len(shape)):
             part = tuple(1 if one else size for one, size in zip(ones, shape, strict=True))
             for cut in range(len(part) + 1):
@@ -139,8 +140,10 @@ def test_numbers_as_torch_converts_them() -> None:
     mask = torch.tensor([True, False, True])
     for dtype in map(lambda name: getattr(torch, name), DTYPES):
         x = torch.tensor([1, 0, 1]).to(dtype)
-        for value in (0, 1, -1, 2.0, 0.1, 1e-30, 65504, 65520, 1e5, 3.4e38, 1e39, -1e300, float("nan"), -float("inf"),
-                      127, 128, 255, 256, -129, 2**31, 2**53, 2**60 + 1, 1.5, True, torch.tensor(3).to(dtype), torch.tensor(3)):  # fmt: skip
+        for value in (
+            0, 1, -1, 2.0, 0.1, 1e-30, 65504, 65520, 1e5, 3.4e38, 1e39, -1e300, float("nan"), -float("inf"), 127, 128, 255,
+            256, -129, 2**31, 2**53, 2**60 + 1, 1.5, True, torch.tensor(3).to(dtype), torch.tensor(3),
+        ):  # fmt: skip
             for call in (
                 lambda x=x, value=value: x.masked_fill(mask, value),
                 lambda x=x, value=value: x.clone().masked_fill_(mask, value),
@@ -160,8 +163,8 @@ def test_indices_of_any_strides() -> None:
         few = list(x.shape)
         few[dim] = 3
         for index in (
-            full, full.transpose(0, 2).contiguous().transpose(0, 2), column.expand(6, 8, 10), full[:3, :5, :7], full[:, :, :1],
-            torch.randint(size, few), full[:1, :1], torch.randint(size, (1, 1, 10)).expand(6, 8, 10), full.int(),
+            full, full.transpose(0, 2).contiguous().transpose(0, 2), column.expand(6, 8, 10), full[:3, :5, :7],
+            full[:, :, :1], torch.randint(size, few), full[:1, :1], torch.randint(size, (1, 1, 10)).expand(6, 8, 10), full.int(),
         ):  # fmt: skip
             for call in (
                 lambda index=index, dim=dim: x.gather(dim, index),
@@ -178,12 +181,12 @@ def test_subscripts() -> None:
     x = drawn((5, 6, 7), torch.float32)
     rows, mask = torch.tensor([4, -1, 0, 0]), drawn((5, 6, 7), torch.bool)
     indices: tuple[Any, ...] = (
-        0, -1, slice(None), slice(1, 4, 2), None, Ellipsis, True, (0, 1), (slice(None), 2), (None, ..., 0), [0, 2], rows,
-        rows[:0], rows.view(2, 2), torch.tensor(2), torch.tensor(True), (rows,), (slice(None), rows), (rows, rows), mask,
-        mask[:, :, 0], mask[:, 0, 0], mask[:, 0, 0].contiguous(), mask[:, :, 0].contiguous(), (mask,), mask.byte(), rows.int(),
-        rows.to(torch.uint8), torch.zeros(0, dtype=torch.bool), torch.zeros(5, 6, 7, dtype=torch.bool), rows.float(), "x",
-        torch.tensor([5]), torch.tensor([-6]), torch.tensor([2**62]), torch.ones(6, dtype=torch.bool), rows.expand(2, 4),
-        x, 7, (0, 0, 0, 0),
+        0, -1, slice(None), slice(1, 4, 2), None, Ellipsis, True, (0, 1), (slice(None), 2), (None, ..., 0), [0, 2],
+        rows, rows[:0], rows.view(2, 2), torch.tensor(2), torch.tensor(True), (rows,), (slice(None), rows), (rows, rows),
+        mask, mask[:, :, 0], mask[:, 0, 0], mask[:, 0, 0].contiguous(), mask[:, :, 0].contiguous(), (mask,), mask.byte(),
+        rows.int(), rows.to(torch.uint8), torch.zeros(0, dtype=torch.bool), torch.zeros(5, 6, 7, dtype=torch.bool),
+        rows.float(), "x", torch.tensor([5]), torch.tensor([-6]), torch.tensor([2**62]), torch.ones(6, dtype=torch.bool),
+        rows.expand(2, 4), x, 7, (0, 0, 0, 0),
     )  # fmt: skip
     for index in indices:
         stock, ours = both(lambda index=index: x[index])
@@ -191,11 +194,14 @@ def test_subscripts() -> None:
         view_s, view_o = both(lambda index=index: x.t()[index] if x.dim() == 2 else x.mT[index])
         assert view_s == view_o, index
         count = int(mask.sum())
-        for value in (1.5, 2, float("nan"), torch.tensor(4.0), torch.arange(7.0), torch.arange(float(count)), True, "x", None,
-                      torch.tensor([2.5]), torch.tensor(3), torch.zeros(0), x[rows], x[mask[:, 0, 0]], [1.0]):  # fmt: skip
+        for value in (
+            1.5, 2, float("nan"), torch.tensor(4.0), torch.arange(7.0), torch.arange(float(count)), True, "x", None,
+            torch.tensor([2.5]), torch.tensor(3), torch.zeros(0), x[rows], x[mask[:, 0, 0]], [1.0],
+        ):  # fmt: skip
             stock, ours = both(lambda index=index, value=value: assigned(x, index, value))
             assert stock == ours, (index, value)
-    for wrong in (lambda: torch.Tensor.__getitem__(5, 0), lambda: torch.Tensor.__getitem__(x), lambda: x.__setitem__(0)):
+    get, put = "__getitem__", "__setitem__"
+    for wrong in (lambda: getattr(torch.Tensor, get)(5, 0), lambda: getattr(x, get)(), lambda: getattr(x, put)(0)):
         stock, ours = both(wrong)
         assert stock[:2] == ours[:2]
 
@@ -278,35 +284,35 @@ def test_gradients_are_stock_torchs(row: Index, text: str) -> None:
         assert torch.autograd.gradcheck(call, inputs)
 
 
-X, I, M = torch.randn(3, 4), torch.tensor([[0, 1, 2, 0]] * 3), torch.randn(3, 4) > 0
+X, J, M = torch.randn(3, 4), torch.tensor([[0, 1, 2, 0]] * 3), torch.randn(3, 4) > 0
 S = torch.tensor([1.0, 2.0, 4.0])
 
 STOCKS: dict[str, Callable[[], Any]] = {
-    "index too large": lambda: X.gather(1, I + 2),
-    "negative index": lambda: X.gather(1, I - 1),
-    "more indices": lambda: X.gather(0, I.repeat(2, 2)),
-    "indices of another dimension": lambda: X.gather(0, I[0]),
-    "dimension": lambda: X.gather(2, I),
-    "int32 indices": lambda: X.gather(1, I.int()),
+    "index too large": lambda: X.gather(1, J + 2),
+    "negative index": lambda: X.gather(1, J - 1),
+    "more indices": lambda: X.gather(0, J.repeat(2, 2)),
+    "indices of another dimension": lambda: X.gather(0, J[0]),
+    "dimension": lambda: X.gather(2, J),
+    "int32 indices": lambda: X.gather(1, J.int()),
     "float indices": lambda: X.gather(1, X),
     "no index": lambda: X.gather(1),
-    "named dimension": lambda: X.gather("a", I),
-    "gather out": lambda: torch.gather(X, 1, I, out=torch.empty(0)),
-    "wrong gather out": lambda: torch.gather(X, 1, I, out=torch.empty(0, dtype=torch.int64)),
-    "sparse gradient": lambda: torch.gather(X, 1, I, sparse_grad=True),
+    "named dimension": lambda: X.gather("a", J),
+    "gather out": lambda: torch.gather(X, 1, J, out=torch.empty(0)),
+    "wrong gather out": lambda: torch.gather(X, 1, J, out=torch.empty(0, dtype=torch.int64)),
+    "sparse gradient": lambda: torch.gather(X, 1, J, sparse_grad=True),
     "no dimensions": lambda: torch.gather(torch.tensor(3.0), 0, torch.tensor(0)),
     "select too large": lambda: X.index_select(0, torch.tensor([3])),
     "select negative": lambda: X.index_select(0, torch.tensor([-1])),
-    "select by a matrix": lambda: X.index_select(0, I),
-    "select dimension": lambda: X.index_select(5, I[0]),
+    "select by a matrix": lambda: X.index_select(0, J),
+    "select dimension": lambda: X.index_select(5, J[0]),
     "take too large": lambda: X.take(torch.tensor([12])),
     "take too small": lambda: X.take(torch.tensor([-13])),
     "take of none": lambda: X[:0].take(torch.tensor([0])),
     "take no index": lambda: X.take([0]),
     "along without a dimension": lambda: torch.take_along_dim(X, torch.tensor([1, 5])),
     "along None": lambda: torch.take_along_dim(X, torch.tensor([1, 5]), None),
-    "along too large": lambda: torch.take_along_dim(X, I + 4, 1),
-    "along other sizes": lambda: torch.take_along_dim(X, I[:2], 1),
+    "along too large": lambda: torch.take_along_dim(X, J + 4, 1),
+    "along other sizes": lambda: torch.take_along_dim(X, J[:2], 1),
     "mask of other sizes": lambda: X.masked_fill(M.t(), 0.0),
     "mask beyond": lambda: X[0].masked_fill(M, 0.0),
     "bytes as a mask": lambda: X.masked_fill(M.byte(), 0.0),
@@ -321,7 +327,7 @@ STOCKS: dict[str, Callable[[], Any]] = {
     "where of bytes": lambda: torch.where(M.byte(), X, X),
     "where of other sizes": lambda: torch.where(M, X, X.t()),
     "where out": lambda: torch.where(M, X, X, out=torch.empty(0)),
-    "where of integers and a fraction": lambda: torch.where(M, I, 0.5),
+    "where of integers and a fraction": lambda: torch.where(M, J, 0.5),
     "sequence of several types": lambda: torch.searchsorted(S, X.double()),
     "sequence and a number": lambda: torch.searchsorted(S, 2.5),
     "two sides": lambda: torch.searchsorted(S, X, right=True, side="left"),
@@ -333,12 +339,12 @@ STOCKS: dict[str, Callable[[], Any]] = {
     "transposed values": lambda: torch.searchsorted(S, X.t()),
     "places out": lambda: torch.searchsorted(S, X, out=torch.empty(0, dtype=torch.int64)),
     "bucket of a number": lambda: torch.bucketize(2.0, S),
-    "empty": lambda: (X[:0].masked_fill(M[:0], 0.0), X[:0].gather(0, I[:0]), torch.where(M[:0], X[:0], 0.0)),
+    "empty": lambda: (X[:0].masked_fill(M[:0], 0.0), X[:0].gather(0, J[:0]), torch.where(M[:0], X[:0], 0.0)),
     "empty sequence": lambda: torch.searchsorted(S[:0], X),
-    "no indices": lambda: (X.index_select(0, I[0, :0]), X.gather(1, I[:, :0]), X.take(I[:0]), X[I[0, :0]]),
+    "no indices": lambda: (X.index_select(0, J[0, :0]), X.gather(1, J[:, :0]), X.take(J[:0]), X[J[0, :0]]),
     "meta": lambda: X.to("meta").masked_fill(M.to("meta"), 0.0),
     "mixed devices": lambda: X.masked_fill(M.to("meta"), 0.0),
-    "complex": lambda: (X + 1j).gather(1, I),
+    "complex": lambda: (X + 1j).gather(1, J),
     "negative view": lambda: torch.view_as_complex(torch.randn(3, 2)).conj().imag.masked_fill(M[0, :3], 0.0),
 }  # fmt: skip
 
@@ -431,7 +437,8 @@ def test_compiles_and_traces_as_stock() -> None:
     def function(x: torch.Tensor) -> torch.Tensor:
         y = x.masked_fill(x > 0, 0.5)
         y[y > 0.2] = 3.0
-        return torch.where(y > 1, y[torch.tensor([1, 0, 2, 3, 4, 5])], x).gather(1, torch.zeros(6, 3, dtype=torch.int64))
+        rows = y[torch.tensor([1, 0, 2, 3, 4, 5])]
+        return torch.where(y > 1, rows, x).gather(1, torch.zeros(6, 3, dtype=torch.int64))
 
     expected = function(x)
     with rusttorch.patch(min_numel=0):

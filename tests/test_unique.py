@@ -41,8 +41,8 @@ def draws(shape: tuple[int, ...], dtype: torch.dtype) -> Iterator[torch.Tensor]:
         yield torch.where(wide % 2 == 0, info.min, info.max).to(dtype)
         return
     yield torch.randn(shape, generator=generator).to(dtype)
-    special = torch.tensor([float("inf"), -float("inf"), -0.0, torch.finfo(dtype).tiny, -2.0]).to(dtype)
-    special = special[wide % len(special)]
+    special = torch.tensor([float("inf"), -float("inf"), -0.0, torch.finfo(dtype).tiny, -2.0], dtype=torch.float64)
+    special = special[wide % len(special)].to(dtype)
     special.view(-1)[0] = float("nan")
     yield special
 

@@ -64,7 +64,7 @@ ROLES = {
 
 #: Numbers that stock torch takes as true or false only.
 FLAGS = ("keepdim", "unbiased", "descending", "largest", "sorted", "as_tuple", "right",
-         "return_inverse", "return_counts", "assume_unique", "invert")
+         "return_inverse", "return_counts", "assume_unique", "invert", "replacement")
 
 #: Where an entrance lives: its prefix, the module, the attribute that owns it.
 OWNERS = {
@@ -163,6 +163,8 @@ class Row:
     kernel: str = field(default="", kw_only=True)
     #: whether there is a kernel for inputs that require a gradient
     trains: ClassVar[bool] = True
+    #: whether it draws random numbers
+    random: ClassVar[bool] = False
     #: the kinds of inputs that the kernel tells apart: see `Nary.kinds`
     kinds: ClassVar[tuple[str, ...]] = ()
 
@@ -361,19 +363,37 @@ class Select(Row):
 
     ``mask``
         the parameter that is the mask.
-    ``calls``
-        representative calls, over ``x`` and what ``given`` names, for tests.
+    ``domain``
+        as of `Op`.
+    ``calls``, ``passes``, ``beside``
+        as of `Index`.
     """
 
     trains: ClassVar[bool] = False
+    shape: ClassVar[str] = "counted"
+    flops: ClassVar[int] = 1
 
     calls: tuple[str, ...]
+    passes: float
+    beside: float = 0.0
     mask: str = ""
+    domain: Literal["any", "positive"] = "any"
     exactness: Literal["bits", "ulp"] = "bits"
     dtypes: tuple[str, ...] = DTYPES
 
     def _role(self, name: str) -> tuple[str, int]:
         return ("operand", 0) if name == self.mask else super()._role(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Select):
+    """One operation that draws places in rows of probabilities, the same for a seed as stock torch's and with the same state of
+    the generator afterwards.
+    """
+
+    random: ClassVar[bool] = True
+    shape: ClassVar[str] = "rows"
+    flops: ClassVar[int] = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,14 +416,21 @@ class Index(Row):
         that were saved and the input's sizes.
     ``calls``
         representative calls, over a two-dimensional ``x`` and what ``given`` names, for tests and benches.
+    ``passes``, ``beside``
+        bytes that the best of kernels moves for those of ``x``, and for each of its elements beside them; in training twice
+        as many.
     ``choices``
         as of `Op`.
     """
 
-    random: ClassVar[bool] = False
+    shape: ClassVar[str] = "index"
+    domain: ClassVar[str] = "any"
+    flops: ClassVar[int] = 1
 
     operands: tuple[str, ...]
     calls: tuple[str, ...]
+    passes: float
+    beside: float = 0.0
     input: str = ""
     constants: tuple[str, ...] = ()
     node: str = ""
@@ -417,6 +444,10 @@ class Index(Row):
     def trains(self) -> bool:  # type: ignore[override]
         """Whether there is a gradient."""
         return bool(self.node)
+
+    def leaves(self, call: str) -> set[str]:
+        """The names in a representative call that may stand for tensors which require a gradient."""
+        return {node.id for node in ast.walk(ast.parse(call, mode="eval")) if isinstance(node, ast.Name)}
 
     def _role(self, name: str) -> tuple[str, int]:
         if name in self.operands:
@@ -462,7 +493,6 @@ class Nary(Row):
     """
 
     shape: ClassVar[str] = "nary"
-    random: ClassVar[bool] = False
 
     operands: tuple[str, ...]
     calls: tuple[str, ...]
@@ -1523,6 +1553,8 @@ INDEX_ROWS: tuple[Index, ...] = (
         operands=("input", "other"),
         numbers={"input": 0.0, "other": 0.0},
         calls=("torch.where(c, y, z)", "torch.where(c, y, 0)", "torch.where(c[:1], y, z)"),
+        passes=1.0,
+        beside=12.0,
         given={"c": "(x > 0) if x.dtype != torch.bool else x", "y": "torch.arange(float(x.numel())).view_as(x)",
                "z": "-torch.arange(float(x.numel())).view_as(x)"},
         dtypes=("bool",),
@@ -1537,6 +1569,8 @@ INDEX_ROWS: tuple[Index, ...] = (
         constants=("value",),
         numbers={"value": 0.0},
         calls=("x.masked_fill(m, 1)", "x.masked_fill(m[:1], 0)"),
+        passes=2.0,
+        beside=1.0,
         given={"m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)"},
         node="MaskedFillBackward0",
         saves={2: "mask"},
@@ -1549,6 +1583,8 @@ INDEX_ROWS: tuple[Index, ...] = (
         numbers={"dim": 0.0},
         integers=("dim",),
         calls=("x.gather(1, i)", "x.gather(0, i % x.shape[0])"),
+        passes=2.0,
+        beside=8.0,
         given={"i": _COLUMN_INDEX},
         node="GatherBackward0",
         saves={0: "self", 1: "index"},
@@ -1561,6 +1597,8 @@ INDEX_ROWS: tuple[Index, ...] = (
         numbers={"dim": 0.0},
         integers=("dim",),
         calls=("x.take_along_dim(i, 1)", "x.take_along_dim(i[:1] % x.shape[0], 0)"),
+        passes=2.0,
+        beside=8.0,
         given={"i": _COLUMN_INDEX},
         node="GatherBackward0",
         saves={0: "self", 1: "index"},
@@ -1571,6 +1609,8 @@ INDEX_ROWS: tuple[Index, ...] = (
         ("torch.take(input, index, *, out=None)", "Tensor.take(self, index)"),
         operands=("index",),
         calls=("x.take(i)",),
+        passes=2.0,
+        beside=8.0,
         given={"i": "(torch.arange(x.numel()) * 7 % x.numel() - x.numel() // 2).view_as(x)"},
         node="TakeBackward0",
         saves={0: "self", 1: "index"},
@@ -1583,6 +1623,7 @@ INDEX_ROWS: tuple[Index, ...] = (
         numbers={"dim": 0.0},
         integers=("dim",),
         calls=("x.index_select(0, i)", "x.index_select(1, j)"),
+        passes=3.0,
         given={"i": _ROW_INDEX, "j": "torch.arange(x.shape[1]).flip(0)"},
         node="IndexSelectBackward0",
         saves={1: "index"},
@@ -1593,6 +1634,7 @@ INDEX_ROWS: tuple[Index, ...] = (
         ("Tensor.__getitem__(self, index)",),
         operands=("index",),
         calls=("x[i]", "x[m]", "x[m[:, 0].contiguous()]"),
+        passes=3.0,
         given={"i": f"{_ROW_INDEX} - x.shape[0] // 2", "m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)"},
         node="IndexBackward0",
         saves={1: ""},
@@ -1604,6 +1646,8 @@ INDEX_ROWS: tuple[Index, ...] = (
         operands=("value", "index"),
         numbers={"value": 0.0},
         calls=("x.clone().__setitem__(m, 1)",),
+        passes=2.0,
+        beside=1.0,
         given={"m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)"},
     ),
     Index(
@@ -1611,6 +1655,7 @@ INDEX_ROWS: tuple[Index, ...] = (
         ("Tensor.contiguous(self, *, memory_format=None)",),
         operands=(),
         calls=("x.t().contiguous()",),
+        passes=2.0,
         node="CloneBackward0",
         backward=lambda grad, saved, sizes: (grad,),
     ),
@@ -1622,6 +1667,8 @@ INDEX_ROWS: tuple[Index, ...] = (
         numbers={"right": 0.0, "side": -1.0},
         choices={"side": ("left", "right")},
         calls=("torch.searchsorted(s, x)", "torch.searchsorted(s[0].contiguous(), x, right=True)"),
+        passes=1.0,
+        beside=8.0,
         given={"s": "x.flip(1).sort(1).values"},
         dtypes=_SORTABLE,
     ),
@@ -1631,6 +1678,8 @@ INDEX_ROWS: tuple[Index, ...] = (
         operands=("boundaries",),
         numbers={"right": 0.0},
         calls=("torch.bucketize(x, s)", "torch.bucketize(x, s, right=True)"),
+        passes=1.0,
+        beside=8.0,
         given={"s": "x[0].sort().values"},
         dtypes=_SORTABLE,
     ),
@@ -1641,6 +1690,8 @@ INDEX_ROWS: tuple[Index, ...] = (
         operands=("test_elements",),
         numbers={"assume_unique": 0.0, "invert": 0.0},
         calls=("torch.isin(x, x[0])", "torch.isin(x, x[:1, :3].contiguous(), invert=True)"),
+        passes=1.0,
+        beside=1.0,
         dtypes=_SORTABLE,
     ),
 )
@@ -1652,12 +1703,16 @@ SELECT_ROWS: tuple[Select, ...] = (
          "torch.argwhere(input)", "Tensor.argwhere(self)"),
         numbers={"as_tuple": 0.0},
         calls=("torch.nonzero(x)", "torch.nonzero(x, as_tuple=True)[0]", "torch.argwhere(x)"),
+        passes=1.0,
+        beside=8.0,
     ),
     Select(
         "masked_select",
         ("torch.masked_select(input, mask, *, out=None)", "Tensor.masked_select(self, mask)"),
         mask="mask",
         calls=("torch.masked_select(x, m)",),
+        passes=1.5,
+        beside=1.0,
         given={"m": "(x > 0).contiguous()"},
     ),
     Select(
@@ -1666,7 +1721,22 @@ SELECT_ROWS: tuple[Select, ...] = (
         ("torch._unique2(input, sorted=True, return_inverse=False, return_counts=False)",),
         numbers={"sorted": 1.0, "return_inverse": 0.0, "return_counts": 0.0},
         calls=("torch.unique(x)",),
+        passes=2.0,
         dtypes=_SORTABLE,
+    ),
+)
+
+SAMPLE_ROWS: tuple[Sample, ...] = (
+    Sample(
+        "multinomial",
+        ("torch.multinomial(input, num_samples, replacement=False, *, generator=None, out=None)",
+         "Tensor.multinomial(self, num_samples, replacement=False, *, generator=None)"),
+        numbers={"num_samples": 1.0, "replacement": 0.0},
+        integers=("num_samples",),
+        calls=("torch.multinomial(x, 1)",),
+        passes=1.0,
+        domain="positive",
+        dtypes=("float32", "float64"),
     ),
 )
 
@@ -1762,10 +1832,11 @@ CLIP_ROWS: tuple[Clip, ...] = (
 CATALOG: dict[str, Op] = {row.name: row for row in ROWS}
 NARY: dict[str, Nary] = {row.name: row for row in NARY_ROWS}
 SELECTS: dict[str, Select] = {row.name: row for row in SELECT_ROWS}
+SAMPLES: dict[str, Sample] = {row.name: row for row in SAMPLE_ROWS}
 INDEXED: dict[str, Index] = {row.name: row for row in INDEX_ROWS}
 STEPS: dict[str, Step] = {row.name: row for row in STEP_ROWS}
 CLIPS: dict[str, Clip] = {row.name: row for row in CLIP_ROWS}
 #: What takes tensors and gives one.
-TENSOR_OPS: dict[str, Op | Nary] = {**CATALOG, **NARY}
+TENSOR_OPS: dict[str, Op | Nary | Select | Index] = {**CATALOG, **NARY, **SELECTS, **SAMPLES, **INDEXED}
 #: Every row, by the name that users select it with.
-EVERY: dict[str, Row] = {**TENSOR_OPS, **SELECTS, **INDEXED, **STEPS, **CLIPS}
+EVERY: dict[str, Row] = {**TENSOR_OPS, **STEPS, **CLIPS}

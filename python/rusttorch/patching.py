@@ -216,11 +216,11 @@ def operations() -> dict[str, Operation]:
                     continue
                 if torch_version() < ALL_DTYPES:
                     operation.missing = without_modes(missing, row)
-                if isinstance(row, (Nary, Select)):
-                    continue  # under autocast they are stock torch's
                 if row.random:
                     operation.different = without_modes(different, operation)
                     operation.native.reset()
+                if isinstance(row, (Nary, Select)):
+                    continue  # under autocast they are stock torch's
                 if torch_version() >= AUTOCAST:
                     operation.native.set_probe(functools.partial(_probe_autocast, operation))
             _registry.operations = built
@@ -245,7 +245,7 @@ def _refresh() -> None:
     found = open_runtime()
     for name, handle in wanted.items():
         operation = every[name]
-        rng = handle.rng if isinstance(operation.row, Op) and operation.row.random else operation.rng
+        rng = handle.rng if operation.row.random else operation.rng
         if operation.rng != rng or operation.min_numel != handle.min_numel or operation.min_numel is _MISSING:
             for kind in range(operation.native.kinds):
                 sizes = thresholds.windows(

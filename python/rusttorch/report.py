@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import memory
-from .catalog import Op
 from .patching import built, stale_references
 from .runtime import system
 
@@ -63,7 +62,7 @@ def report(reset: bool = False) -> Report:
         counters = operation.native.counters()
         if counters["calls"] or counters["declined"]:
             ops[name] = counters
-            if isinstance(operation.row, Op) and operation.row.random:
+            if operation.row.random:
                 counters["rng"] = operation.rng
         if reset:
             operation.native.reset()

@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from . import _rusttorch
-from .catalog import Entrance, Index, Nary, Op, Select
+from .catalog import Entrance, Index, Nary, Op, Sample, Select
 from .thresholds import MODES
 
 if TYPE_CHECKING:
@@ -86,10 +86,13 @@ def different(operation: Operation) -> set[tuple[str, str]]:
     needed = _needed(row, site.entrance)
     try:
         # Roundings that one probability shows another does not.
-        for dtype, share in itertools.product(row.dtypes, (1.0, 0.2)):
+        for dtype, share in itertools.product(row.dtypes, (1.0,) if isinstance(row, Sample) else (1.0, 0.2)):
             numbers = {name: share * value for name, value in row.numbers.items()}
+            if isinstance(row, Sample):
+                numbers = {name: int(row.numbers[name]) for name in row.integers}
             # Enough elements to renew the generator's state, from where a word has been drawn that makes no pair.
             x = torch.linspace(-2.0, 2.0, 1500).to(getattr(torch, dtype))
+            x = x.abs().view(30, 50) if isinstance(row, Sample) else x
             if row.shape == "features":
                 x = x.view(30, 50, 1).expand(30, 50, 2).contiguous()
             torch.rand(1)

@@ -36,6 +36,7 @@ use crate::{
     bind::{Arguments, Given, MAX_PARAMETERS, Signature},
     clip,
     index::{self, Indexed},
+    multinomial,
     nary::{self, Operands},
     op::{Failure, Mode, Op, OpState, Plan, hold},
     runtime::{Runtime, runtime},
@@ -673,8 +674,8 @@ impl Data {
                 self.select(py, runtime, kernel, &passed, &arguments, true)
             } else if let Some(kernel) = self.op.index_kernel() {
                 self.index(py, runtime, kernel, &passed, &arguments, true)
-            } else if self.op.is_unique() {
-                self.unique(py, runtime, &passed, &arguments, true)
+            } else if self.op.is_unique() || self.op.is_multinomial() {
+                self.look(py, runtime, &passed, &arguments, true)
             } else {
                 self.accelerated(py, runtime, &passed, &arguments)
             }
@@ -835,8 +836,8 @@ impl Data {
         select::forward(py, runtime, &self.op, kernel, &view, mask.as_ref(), numbers)
     }
 
-    /// A call for the different elements, if `really`; else whether it would be accelerated.
-    fn unique(
+    /// A call for the different elements, or for samples, if `really`; else whether it would be accelerated.
+    fn look(
         &self,
         py: Python<'_>,
         runtime: &Runtime,
@@ -848,6 +849,10 @@ impl Data {
         let input = held.any_view(py, false, state.profiled)?;
         self.op.takes(*mode, Some(input.dtype), input.layout.numel())?;
         self.op.runs_under(py, *state, input.dtype)?;
+        if self.op.is_multinomial() {
+            let _record = really.then(|| Record::start(py, *state, &self.label));
+            return multinomial::forward(py, runtime, &self.op, &input, arguments.numbers(), really);
+        }
         unique::accepts(&input)?;
         if !really {
             return Ok(py.None());
@@ -1011,8 +1016,8 @@ impl Data {
         if let Some(kernel) = self.op.index_kernel() {
             return self.index(py, runtime, kernel, &passed, &arguments, false).map(drop);
         }
-        if self.op.is_unique() {
-            return self.unique(py, runtime, &passed, &arguments, false).map(drop);
+        if self.op.is_unique() || self.op.is_multinomial() {
+            return self.look(py, runtime, &passed, &arguments, false).map(drop);
         }
         self.fit(py, &passed, &arguments, false)?;
         if passed.mode == Mode::Inplace && passed.held.is_inference(py)? && !passed.state.inference {

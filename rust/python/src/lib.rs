@@ -5,6 +5,7 @@ mod bind;
 mod callable;
 mod clip;
 mod index;
+mod multinomial;
 mod nary;
 mod op;
 mod runtime;

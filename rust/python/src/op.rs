@@ -35,6 +35,7 @@ use rusttorch_torch::{
 
 use crate::{
     index::{self, Indexed},
+    multinomial,
     nary::{Forwarded, Operands},
     runtime::{Runtime, runtime},
 };
@@ -130,6 +131,8 @@ enum Work {
     Select(&'static dyn SelectKernel),
     /// [`unique`](ops::select::unique::unique).
     Unique,
+    /// [`multinomial`](ops::random::multinomial::multinomial).
+    Multinomial,
     Index(&'static dyn IndexKernel),
     Random(&'static dyn RandomKernel),
     Nary(&'static dyn NaryKernel),
@@ -144,6 +147,7 @@ impl Work {
             .or_else(|| ops::find_along(name).map(Self::Along))
             .or_else(|| ops::find_select(name).map(Self::Select))
             .or_else(|| (name == "unique").then_some(Self::Unique))
+            .or_else(|| (name == "multinomial").then_some(Self::Multinomial))
             .or_else(|| ops::find_index(name).map(Self::Index))
             .or_else(|| ops::find_random(name).map(Self::Random))
             .or_else(|| ops::find_nary(name).map(Self::Nary))
@@ -157,6 +161,7 @@ impl Work {
             Self::Along(kernel) => kernel.shape(),
             Self::Select(_)
             | Self::Unique
+            | Self::Multinomial
             | Self::Index(_)
             | Self::Random(_)
             | Self::Nary(_)
@@ -182,6 +187,7 @@ impl Work {
             Self::Along(kernel) => kernel.takes(dtype),
             Self::Select(_) | Self::Index(_) => true,
             Self::Unique => ops::select::unique::takes(dtype),
+            Self::Multinomial => ops::random::multinomial::takes(dtype),
             _ => dtype.is_float(),
         }
     }
@@ -192,6 +198,7 @@ impl Work {
             Self::Along(kernel) => !kernel.results(true).is_empty(),
             Self::Select(_)
             | Self::Unique
+            | Self::Multinomial
             | Self::Index(_)
             | Self::Random(_)
             | Self::Nary(_)
@@ -211,6 +218,7 @@ impl Work {
             Self::Along(kernel) => kernel.results(false).contains(&Kind::Values),
             Self::Select(kernel) => kernel.has_mask(),
             Self::Index(kernel) => kernel.differentiates(),
+            Self::Multinomial => false,
             _ => true,
         }
     }
@@ -221,7 +229,7 @@ impl Work {
             Self::Along(kernel) => kernel.accepts(geometry, numbers),
             Self::Random(kernel) => kernel.accepts(numbers),
             Self::Select(_) => Ok(()),
-            Self::Unique | Self::Index(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => {
+            Self::Unique | Self::Multinomial | Self::Index(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => {
                 Err("no operation on one tensor")
             }
         }
@@ -341,6 +349,11 @@ impl OpState {
             Work::Index(kernel) => Some(kernel),
             _ => None,
         }
+    }
+
+    /// Whether it samples rows of probabilities.
+    pub(crate) fn is_multinomial(&self) -> bool {
+        matches!(self.kernel, Work::Multinomial)
     }
 
     /// Whether it finds the different elements.
@@ -536,7 +549,13 @@ impl OpState {
     }
 
     /// The same, with random numbers.
-    fn draw(&self, py: Python<'_>, runtime: &Runtime, numel: usize, work: impl FnOnce(Source)) -> Result<(), Failure> {
+    pub(crate) fn draw(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        numel: usize,
+        work: impl FnOnce(Source),
+    ) -> Result<(), Failure> {
         let generator = runtime.generator(py)?;
         if self.fast.load(Relaxed) {
             let key = match generator.try_lock() {
@@ -603,7 +622,13 @@ impl OpState {
             Work::Plain(kernel) => kernel,
             Work::Along(kernel) => return self.forward_along(py, runtime, kernel, view, plan, numbers),
             Work::Random(kernel) => return self.forward_random(py, runtime, kernel, view, plan, numbers, None),
-            Work::Select(_) | Work::Unique | Work::Index(_) | Work::Nary(_) | Work::Step(_) | Work::Clip(_) => {
+            Work::Select(_)
+            | Work::Unique
+            | Work::Multinomial
+            | Work::Index(_)
+            | Work::Nary(_)
+            | Work::Step(_)
+            | Work::Clip(_) => {
                 return Err(Decline::Kernel.into());
             }
         };
@@ -776,6 +801,7 @@ impl OpState {
             Work::Along(_)
             | Work::Select(_)
             | Work::Unique
+            | Work::Multinomial
             | Work::Index(_)
             | Work::Nary(_)
             | Work::Step(_)
@@ -1072,6 +1098,9 @@ impl Op {
         let Some(runtime) = runtime() else { return Ok(None) };
         let run = || -> Result<Py<PyAny>, Failure> {
             let view = hold(runtime, input)?.view(py, false, false)?;
+            if self.0.is_multinomial() {
+                return multinomial::forward(py, runtime, &self.0, &view, &numbers, true);
+            }
             match self.0.plan(&view.layout, dim, &numbers) {
                 Ok(plan) => self.0.forward(py, runtime, &view, &plan, &numbers),
                 Err(reason) => {
@@ -1319,7 +1348,7 @@ pub(crate) fn kernels() -> Vec<&'static str> {
     plain
         .chain(along)
         .chain(select)
-        .chain(["unique"])
+        .chain(["unique", "multinomial"])
         .chain(index)
         .chain(random)
         .chain(nary)

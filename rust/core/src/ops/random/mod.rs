@@ -5,6 +5,7 @@ pub mod bernoulli;
 pub mod dropout;
 pub mod feature_alpha_dropout;
 pub mod feature_dropout;
+pub mod multinomial;
 
 use core::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 

@@ -1,0 +1,63 @@
+//! Samples of rows of probabilities.
+
+use pyo3::prelude::*;
+use rusttorch_core::{
+    dtype::{DType, View},
+    kernel::Exec,
+    layout::Layout,
+    ops::random::multinomial::{inspect, multinomial},
+    random::{Mt19937, Source},
+};
+use rusttorch_torch::{decline::Decline, doors::TensorView};
+
+use crate::{
+    op::{Failure, OpState, look},
+    runtime::Runtime,
+};
+
+/// One sample of each row of `input`, if `really`; else whether there would be.
+pub(crate) fn forward(
+    py: Python<'_>,
+    runtime: &Runtime,
+    op: &OpState,
+    input: &TensorView,
+    numbers: &[f64],
+    really: bool,
+) -> Result<Py<PyAny>, Failure> {
+    // Of one sample, whether it is put back does not matter.
+    if numbers.first() != Some(&1.0) {
+        return Err(Decline::Kernel.into());
+    }
+    if !input.layout.is_contiguous() {
+        return Err(Decline::Layout.into());
+    }
+    let sizes = input.layout.sizes();
+    let (columns, outer) = match sizes {
+        [columns] => (*columns as usize, &sizes[..0]),
+        [_, columns] => (*columns as usize, &sizes[..1]),
+        _ => return Err(Decline::Dim.into()),
+    };
+    let numel = input.layout.numel();
+    let exec = Exec::new(runtime.isa, &runtime.team);
+    // SAFETY: the caller holds the tensor, which is row-major.
+    let view = || unsafe { View::from_raw(input.dtype, input.data, numel) };
+    look(numel, || inspect(&exec, view(), columns))?.map_err(|_| Decline::Elements)?;
+    if !really {
+        return Ok(py.None());
+    }
+    let sizes: Vec<_> = outer.iter().copied().chain([1]).collect();
+    let layout = Layout::contiguous(&sizes).ok_or(Decline::Layout)?;
+    let places = runtime.doors.empty(py, DType::I64, &layout)?;
+    op.draw(py, runtime, numel, |source| {
+        // SAFETY: the new tensor is nobody else's, and dense of this length; places are of 64 bits.
+        let places = unsafe { std::slice::from_raw_parts_mut(places.data.cast(), layout.numel()) };
+        match source {
+            Source::Torch(generator) => multinomial(&exec, generator, view(), columns, places),
+            Source::Key(key) => {
+                let mut own = Mt19937::from_seed((key ^ key >> 32) as u32);
+                multinomial(&exec, &mut own, view(), columns, places);
+            }
+        }
+    })?;
+    Ok(runtime.doors.finish(py, places)?)
+}
