@@ -141,8 +141,8 @@ def test_numbers_as_torch_converts_them() -> None:
     for dtype in map(lambda name: getattr(torch, name), DTYPES):
         x = torch.tensor([1, 0, 1]).to(dtype)
         for value in (
-            0, 1, -1, 2.0, 0.1, 1e-30, 65504, 65520, 1e5, 3.4e38, 1e39, -1e300, float("nan"), -float("inf"), 127, 128, 255,
-            256, -129, 2**31, 2**53, 2**60 + 1, 1.5, True, torch.tensor(3).to(dtype), torch.tensor(3),
+            0, 1, -1, 2.0, 0.1, 1e-30, 65504, 65520, 1e5, 3.4e38, 1e39, -1e300, float("nan"), -float("inf"), 127, 128,
+            255, 256, -129, 2**31, 2**53, 2**60 + 1, 1.5, True, torch.tensor(3).to(dtype), torch.tensor(3),
         ):  # fmt: skip
             for call in (
                 lambda x=x, value=value: x.masked_fill(mask, value),
@@ -164,7 +164,8 @@ def test_indices_of_any_strides() -> None:
         few[dim] = 3
         for index in (
             full, full.transpose(0, 2).contiguous().transpose(0, 2), column.expand(6, 8, 10), full[:3, :5, :7],
-            full[:, :, :1], torch.randint(size, few), full[:1, :1], torch.randint(size, (1, 1, 10)).expand(6, 8, 10), full.int(),
+            full[:, :, :1], torch.randint(size, few), full[:1, :1], torch.randint(size, (1, 1, 10)).expand(6, 8, 10),
+            full.int(),
         ):  # fmt: skip
             for call in (
                 lambda index=index, dim=dim: x.gather(dim, index),
@@ -182,10 +183,12 @@ def test_subscripts() -> None:
     rows, mask = torch.tensor([4, -1, 0, 0]), drawn((5, 6, 7), torch.bool)
     indices: tuple[Any, ...] = (
         0, -1, slice(None), slice(1, 4, 2), None, Ellipsis, True, (0, 1), (slice(None), 2), (None, ..., 0), [0, 2],
-        rows, rows[:0], rows.view(2, 2), torch.tensor(2), torch.tensor(True), (rows,), (slice(None), rows), (rows, rows),
-        mask, mask[:, :, 0], mask[:, 0, 0], mask[:, 0, 0].contiguous(), mask[:, :, 0].contiguous(), (mask,), mask.byte(),
-        rows.int(), rows.to(torch.uint8), torch.zeros(0, dtype=torch.bool), torch.zeros(5, 6, 7, dtype=torch.bool),
-        rows.float(), "x", torch.tensor([5]), torch.tensor([-6]), torch.tensor([2**62]), torch.ones(6, dtype=torch.bool),
+        rows, rows[:0], rows.view(2, 2), torch.tensor(2), torch.tensor(True), (rows,), (slice(None), rows), mask,
+        (rows, rows), mask[:, :, 0], mask[:, 0, 0], mask[:, 0, 0].contiguous(), mask[:, :, 0].contiguous(), (mask,),
+        mask.byte(), rows.int(),
+        rows.to(torch.uint8), torch.zeros(0, dtype=torch.bool), torch.zeros(5, 6, 7, dtype=torch.bool),
+        rows.float(), "x", torch.tensor([5]), torch.tensor([-6]), torch.tensor([2**62]),
+        torch.ones(6, dtype=torch.bool),
         rows.expand(2, 4), x, 7, (0, 0, 0, 0),
     )  # fmt: skip
     for index in indices:
@@ -339,6 +342,14 @@ STOCKS: dict[str, Callable[[], Any]] = {
     "transposed values": lambda: torch.searchsorted(S, X.t()),
     "places out": lambda: torch.searchsorted(S, X, out=torch.empty(0, dtype=torch.int64)),
     "bucket of a number": lambda: torch.bucketize(2.0, S),
+    "no parts": lambda: torch.histc(X, 0),
+    "range backwards": lambda: torch.histc(X, 10, 1, 0),
+    "infinite range": lambda: torch.histc(torch.tensor([1.0, float("inf")])),
+    "no range": lambda: torch.histc(torch.tensor([1.0, float("nan")])),
+    "histogram of integers": lambda: torch.histc(J),
+    "histogram of half": lambda: torch.histc(X.half()),
+    "empty histogram": lambda: torch.histc(X[:0]),
+    "histogram out": lambda: torch.histc(X, out=torch.empty(0)),
     "empty": lambda: (X[:0].masked_fill(M[:0], 0.0), X[:0].gather(0, J[:0]), torch.where(M[:0], X[:0], 0.0)),
     "empty sequence": lambda: torch.searchsorted(S[:0], X),
     "no indices": lambda: (X.index_select(0, J[0, :0]), X.gather(1, J[:, :0]), X.take(J[:0]), X[J[0, :0]]),
@@ -378,6 +389,24 @@ def test_sides_of_searches() -> None:
                 before = calls("searchsorted") + calls("bucketize")
                 stock, ours = both(call)
                 assert stock == ours and calls("searchsorted") + calls("bucketize") > before
+
+
+def test_histograms() -> None:
+    for dtype in (torch.float32, torch.float64):
+        for size in (1, 2, 63, 64, 65, 1000, 70_001):
+            x = drawn((size,), dtype)
+            special = torch.cat([x, torch.tensor([float("nan"), float("inf"), -float("inf"), -1.0, 1.0]).to(dtype)])
+            for call in (
+                lambda x=x: torch.histc(x),
+                lambda x=x: torch.histc(x, bins=7),
+                lambda x=x: x.histc(1000, min=-0.3, max=0.7),
+                lambda x=x: torch.histc(x, 5, 2, 2),
+                lambda special=special: torch.histc(special, 30, -1, 1),
+                lambda x=x: torch.histc(torch.ones_like(x) * 4, 9),
+            ):
+                before = calls("histc")
+                stock, ours = both(call)
+                assert stock == ours and calls("histc") > before, (dtype, size)
 
 
 def test_sequences_that_do_not_ascend() -> None:

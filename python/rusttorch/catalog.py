@@ -1694,6 +1694,16 @@ INDEX_ROWS: tuple[Index, ...] = (
         beside=1.0,
         dtypes=_SORTABLE,
     ),
+    Index(
+        "histc",
+        ("torch.histc(input, bins=100, min=0, max=0, *, out=None)", "Tensor.histc(self, bins=100, min=0, max=0)"),
+        operands=(),
+        numbers={"bins": 100.0, "min": 0.0, "max": 0.0},
+        integers=("bins",),
+        calls=("torch.histc(x)", "x.histc(50, -1, 1)"),
+        passes=1.0,
+        dtypes=("float32", "float64"),
+    ),
 )
 
 SELECT_ROWS: tuple[Select, ...] = (

@@ -91,6 +91,7 @@ pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &Searchsorted::SEARCHSORTED,
     &Searchsorted::BUCKETIZE,
     &index::isin::Isin,
+    &index::histc::Histc,
 ];
 
 /// Every kernel with random numbers.

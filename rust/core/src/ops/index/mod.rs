@@ -2,6 +2,7 @@
 
 pub mod contiguous;
 pub mod gather;
+pub mod histc;
 pub mod index_put;
 pub mod index_select;
 pub mod isin;
