@@ -325,7 +325,8 @@ class Along(Op):
     ``pack``
         the name in ``torch.return_types`` of what several results are; a tuple where there is none.
     ``saves``
-        as of `Op`; or the ``"indices"``, which are the last result; or ``"nothing"`` where no result has a gradient.
+        as of `Op`; or the ``"indices"``, which are the last result; or ``"none"`` of these; or ``"nothing"`` where no result has
+        a gradient.
     ``backward``
         as of `Op`, from ``(grads, saved, sizes, dim, *numbers)``: the gradients of the results that have one, ``None`` for
         what nobody asked for, what was saved, and the input's sizes.
@@ -339,7 +340,7 @@ class Along(Op):
     Where torch takes the input alone as another overload, with other results, it trains along a dimension only.
     """
 
-    saves: Literal["input", "both", "indices", "nothing"]  # type: ignore[assignment]
+    saves: Literal["input", "both", "indices", "none", "nothing"]  # type: ignore[assignment]
     pack: str = ""
     shape: Literal["reduce", "rows", "first"] = "reduce"  # type: ignore[assignment]
     dim: int | None = None
@@ -637,6 +638,16 @@ def _sorted_backward(
 ) -> Any:
     (grad,), (indices,) = grads, saved
     return grad.new_zeros(sizes).scatter(dim, indices, grad)
+
+
+def _cumsum_backward(grads: Any, saved: Any, sizes: Any, dim: int) -> Any:
+    (grad,) = grads
+    return grad.flip(dim).cumsum(dim).flip(dim) if len(sizes) else grad * 1
+
+
+def _extreme_so_far_backward(grads: Any, saved: Any, sizes: Any, dim: int) -> Any:
+    (grad,), (indices,) = grads, saved
+    return grad.new_zeros(sizes).scatter_add(dim, indices, grad)
 
 
 def _unary(name: str, *aliases: str, inplace: bool = True) -> tuple[str, ...]:
@@ -984,6 +995,33 @@ ROWS: tuple[Op, ...] = (
         node="",
         flops=60,
         exactness="bits",
+    ),
+    Along(
+        "cumsum",
+        ("torch.cumsum(input, dim, *, dtype=None, out=None)", "Tensor.cumsum(self, dim, *, dtype=None)"),
+        dtypes=(*FLOATS, "int64"),
+        calls=("torch.cumsum(x, -1)", "torch.cumsum(x, 0)"),
+        shape="rows",
+        saves="none",
+        backward=_cumsum_backward,
+        node="CumsumBackward0",
+        flops=4,
+    ),
+    *(
+        Along(
+            name,
+            (f"torch.{name}(input, dim, *, out=None)", f"Tensor.{name}(self, dim)"),
+            dtypes=DTYPES,
+            calls=(f"torch.{name}(x, -1)[0]", f"torch.{name}(x, 0)[0]"),
+            shape="rows",
+            pack=name,
+            saves="indices",
+            backward=_extreme_so_far_backward,
+            node=f"{name.capitalize()}Backward0",
+            flops=3,
+            exactness="bits",
+        )
+        for name in ("cummax", "cummin")
     ),
     Along(
         "msort",

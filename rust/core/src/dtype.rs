@@ -614,6 +614,49 @@ views!(
     F32, F64, Bf16, F16
 );
 
+/// Elements that are compared as numbers of a type that has an order.
+pub(crate) trait Compared: Copy + Default + Sync {
+    type As: PartialOrd + Copy + Sync;
+    /// None is greater.
+    const GREATEST: Self::As;
+    /// Some element.
+    const ANY: Self;
+    fn number(self) -> Self::As;
+    fn is_nan(number: Self::As) -> bool;
+}
+
+macro_rules! compared {
+    ($($element:ty, $any:expr; $of:ident, $greatest:ident, $x:ident => $number:expr),* $(,)?) => {
+        $(impl Compared for $element {
+            type As = $of;
+            const GREATEST: $of = $of::$greatest;
+            const ANY: Self = $any;
+            #[inline(always)]
+            fn number(self) -> $of {
+                let $x = self;
+                $number
+            }
+            #[inline(always)]
+            #[allow(clippy::eq_op)]
+            fn is_nan(number: $of) -> bool {
+                number != number
+            }
+        })*
+    };
+}
+compared!(
+    f32, 0.0; f32, INFINITY, x => x,
+    f64, 0.0; f64, INFINITY, x => x,
+    bf16, bf16::ZERO; f32, INFINITY, x => f32::from_bits(u32::from(x.to_bits()) << 16),
+    f16, f16::ZERO; f32, INFINITY, x => x.to_f32(),
+    i64, 0; i64, MAX, x => x,
+    i32, 0; i32, MAX, x => x,
+    i16, 0; i16, MAX, x => x,
+    i8, 0; i8, MAX, x => x,
+    u8, 0; u8, MAX, x => x,
+    Bool, Bool(0); u8, MAX, x => x.0,
+);
+
 /// A slice as integers of the same width and alignment.
 fn as_bits<T, B>(slice: &[T]) -> &[B] {
     const { assert!(size_of::<T>() == size_of::<B>() && align_of::<T>() == align_of::<B>()) };

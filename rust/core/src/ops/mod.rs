@@ -2,6 +2,7 @@
 //! [`STEP_KERNELS`] and [`CLIP_KERNELS`] list them.
 
 pub mod activation;
+pub mod cumulative;
 pub mod elementwise;
 pub mod index;
 mod kept;
@@ -23,6 +24,7 @@ use crate::{
         AlongKernel, ClipKernel, IndexKernel, Kernel, NaryKernel, Operand, RandomKernel, SelectKernel, StepKernel,
     },
 };
+use cumulative::cummax::Cumulative;
 use elementwise::Elementwise;
 use index::{gather::Gather, searchsorted::Searchsorted};
 use loss::pointwise::Pointwise;
@@ -72,6 +74,9 @@ pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
     &Sort::ARGSORT,
     &Sort::MSORT,
     &Topk,
+    &cumulative::cumsum::Cumsum,
+    &Cumulative::CUMMAX,
+    &Cumulative::CUMMIN,
 ];
 
 /// Every kernel whose result is as long as what it counts.

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use super::tensor;
 use crate::{
-    dtype::{DType, Target, View},
+    dtype::{Compared, DType, Target, View},
     isa::{Program, Simd},
     kernel::{Exec, IndexKernel, Strided},
     layout::Layout,
@@ -145,39 +145,6 @@ impl<const BUCKETIZE: bool> IndexKernel for Searchsorted<BUCKETIZE> {
     }
 }
 
-/// Numbers that are compared as those of another type.
-trait Compared: Copy + Default + Sync {
-    type As: PartialOrd + Copy + Sync;
-    /// None is greater.
-    const GREATEST: Self::As;
-    fn number(self) -> Self::As;
-}
-
-macro_rules! compared {
-    ($($element:ty: $of:ident, $greatest:ident, $x:ident => $number:expr),* $(,)?) => {
-        $(impl Compared for $element {
-            type As = $of;
-            const GREATEST: $of = $of::$greatest;
-            #[inline(always)]
-            fn number(self) -> $of {
-                let $x = self;
-                $number
-            }
-        })*
-    };
-}
-compared!(
-    f32: f32, INFINITY, x => x,
-    f64: f64, INFINITY, x => x,
-    bf16: f32, INFINITY, x => f32::from_bits(u32::from(x.to_bits()) << 16),
-    f16: f32, INFINITY, x => x.to_f32(),
-    i64: i64, MAX, x => x,
-    i32: i32, MAX, x => x,
-    i16: i16, MAX, x => x,
-    i8: i8, MAX, x => x,
-    u8: u8, MAX, x => x,
-);
-
 /// An ascending sequence without NaN.
 struct Tree<T: Compared> {
     /// The nodes from the root on, level by level, and where each level begins.
@@ -191,8 +158,7 @@ impl<T: Compared> Tree<T> {
     /// `None` of another sequence.
     fn new(sequence: &[T]) -> Option<Self> {
         let ascends = |pair: &[T]| pair[0].number() <= pair[1].number();
-        #[allow(clippy::eq_op)] // NaN are not
-        let is_number = |x: &T| x.number() == x.number();
+        let is_number = |x: &T| !T::is_nan(x.number());
         if !sequence.first().is_some_and(is_number) || !sequence.windows(2).all(ascends) {
             return None;
         }
@@ -386,11 +352,14 @@ impl<T: Compared> Program for Search<'_, T> {
 /// The places of several values.
 #[inline(always)]
 fn search<T: Compared, const RIGHT: bool>(sequence: &[T], values: &[T; TOGETHER]) -> [usize; TOGETHER] {
-    let values = values.map(T::number);
+    let mut numbers = [T::GREATEST; TOGETHER];
+    for (number, value) in numbers.iter_mut().zip(values) {
+        *number = value.number();
+    }
     let (mut start, mut end) = ([0; TOGETHER], [sequence.len(); TOGETHER]);
     // What is left after a step is at most half of it.
     for _ in 0..usize::BITS - sequence.len().leading_zeros() {
-        for ((start, end), &value) in start.iter_mut().zip(&mut end).zip(&values) {
+        for ((start, end), &value) in start.iter_mut().zip(&mut end).zip(&numbers) {
             let middle = *start + ((*end - *start) >> 1);
             // Nothing is left where both are the end.
             let x = sequence[middle.min(sequence.len() - 1)].number();

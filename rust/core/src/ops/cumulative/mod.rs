@@ -1,0 +1,194 @@
+//! What is so far along a dimension.
+
+pub mod cummax;
+pub mod cumsum;
+
+use core::{mem::MaybeUninit, ops::Range};
+
+use crate::{
+    isa::{Program, Simd},
+    kernel::{Exec, Geometry},
+    parallel::Shared,
+};
+
+/// Columns that are worked on together.
+const COLUMNS: usize = 32;
+/// Elements of a piece of a row: pieces are worked on by several threads, and their bounds do not depend on how many.
+const PIECE: usize = 1 << 15;
+/// Instructions for an element, for the choice of threads.
+const STEPS: usize = 16;
+
+/// An operation that goes along rows: each result follows from what was before and one element.
+trait Scan: Copy + Sync {
+    type Item: Copy + Default + Send + Sync + 'static;
+    /// What was before.
+    type State: Copy + Send + Sync + 'static;
+
+    /// Nothing before.
+    const START: Self::State;
+
+    /// What is after a piece that begins at `first`, in any grouping that depends on the piece alone.
+    fn total<S: Simd>(self, simd: S, src: &[Self::Item], first: usize) -> Self::State;
+    /// What is after one state and another.
+    fn join(self, before: Self::State, after: Self::State) -> Self::State;
+    /// Writes some columns of a block, which begins at `start` of the results.
+    fn columns(
+        self,
+        geometry: Geometry,
+        src: &[Self::Item],
+        start: usize,
+        columns: Range<usize>,
+        output: &Output<Self::Item>,
+    );
+    /// Writes a piece that begins at `first`.
+    fn piece<S: Simd>(self, simd: S, state: Self::State, first: usize, src: &[Self::Item], dst: Results<Self::Item>);
+}
+
+/// A part of the results, the places if there are any.
+struct Results<'a, T> {
+    values: &'a mut [MaybeUninit<T>],
+    places: Option<&'a mut [MaybeUninit<i64>]>,
+}
+
+/// Where all results go.
+struct Output<'a, T> {
+    values: Shared<'a, MaybeUninit<T>>,
+    places: Option<Shared<'a, MaybeUninit<i64>>>,
+}
+
+impl<T> Output<'_, T> {
+    /// # Safety
+    /// As of [`Shared::piece`].
+    #[inline(always)]
+    unsafe fn part(&self, start: usize, len: usize) -> Results<'_, T> {
+        // SAFETY: the caller's.
+        unsafe {
+            Results {
+                values: self.values.piece(start..start + len),
+                places: self.places.as_ref().map(|places| places.piece(start..start + len)),
+            }
+        }
+    }
+}
+
+/// Goes along all rows.
+fn scan<K: Scan>(exec: &Exec, scan: K, src: &[K::Item], geometry: Geometry, output: &Output<K::Item>) {
+    assert!(src.len() == geometry.len(), "the slice differs from the geometry");
+    let Geometry { outer, dim, inner } = geometry;
+    let (team, grain) = exec.team(src.len(), 2 * size_of::<K::Item>() + 8, STEPS);
+    if inner > 1 {
+        let blocks = inner.div_ceil(COLUMNS);
+        team.run(outer * blocks, grain.div_ceil(dim * COLUMNS).max(1), &|range| {
+            for unit in range {
+                let (block, column) = (unit / blocks * dim * inner, unit % blocks * COLUMNS);
+                exec.isa.run(Strip {
+                    scan,
+                    geometry,
+                    src: &src[block..][..dim * inner],
+                    start: block,
+                    columns: column..inner.min(column + COLUMNS),
+                    output,
+                });
+            }
+        });
+        return;
+    }
+    let pieces = dim.div_ceil(PIECE);
+    let piece = |at: usize| (at * PIECE, PIECE.min(dim - at * PIECE));
+    // What is before each piece of each row.
+    let mut states = vec![K::START; outer * pieces];
+    if pieces > 1 {
+        let shared = Shared::new(&mut states);
+        team.run(outer * pieces, grain.div_ceil(PIECE).max(1), &|range| {
+            for unit in range {
+                let (start, len) = piece(unit % pieces);
+                let src = &src[unit / pieces * dim + start..][..len];
+                let total = exec.isa.run(Total { scan, src, start });
+                // SAFETY: a unit has a state of its own.
+                let state = unsafe { shared.piece(unit..unit + 1) };
+                state[0] = total;
+            }
+        });
+        for row in states.chunks_mut(pieces) {
+            let mut before = K::START;
+            for state in row {
+                let after = scan.join(before, *state);
+                *state = core::mem::replace(&mut before, after);
+            }
+        }
+    }
+    team.run(outer * pieces, grain.div_ceil(dim.min(PIECE)).max(1), &|range| {
+        for unit in range {
+            let (start, len) = piece(unit % pieces);
+            let at = unit / pieces * dim + start;
+            exec.isa.run(Piece {
+                scan,
+                state: states[unit],
+                start,
+                src: &src[at..at + len],
+                // SAFETY: pieces are apart.
+                dst: unsafe { output.part(at, len) },
+            });
+        }
+    });
+}
+
+struct Total<'a, K: Scan> {
+    scan: K,
+    src: &'a [K::Item],
+    start: usize,
+}
+
+impl<K: Scan> Program for Total<'_, K> {
+    type Output = K::State;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> K::State {
+        self.scan.total(simd, self.src, self.start)
+    }
+}
+
+struct Piece<'a, K: Scan> {
+    scan: K,
+    state: K::State,
+    start: usize,
+    src: &'a [K::Item],
+    dst: Results<'a, K::Item>,
+}
+
+impl<K: Scan> Program for Piece<'_, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.scan.piece(simd, self.state, self.start, self.src, self.dst);
+    }
+}
+
+/// Goes along the rows of some columns together.
+struct Strip<'a, K: Scan> {
+    scan: K,
+    geometry: Geometry,
+    /// The block, and where in the results it is.
+    src: &'a [K::Item],
+    start: usize,
+    columns: Range<usize>,
+    output: &'a Output<'a, K::Item>,
+}
+
+impl<K: Scan> Program for Strip<'_, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self {
+            scan,
+            geometry,
+            src,
+            start,
+            columns,
+            output,
+        } = self;
+        scan.columns(geometry, src, start, columns, output);
+    }
+}

@@ -1,0 +1,174 @@
+"""What is so far along a dimension: cumsum, cummax and cummin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ops_cases as cases
+import pytest
+import torch
+from support import both, calls, declined
+
+import rusttorch
+from rusttorch.catalog import CATALOG
+
+EXTREMES = ("cummax", "cummin")
+SUMMED = CATALOG["cumsum"].dtypes
+SHAPES = (
+    *((size,) for size in (1, 2, 7, 8, 9, 31, 32, 33, 64, 70, 1000, 40_000, 70_001)),
+    (1, 1), (5, 7), (3, 64), (64, 3), (40, 33), (200, 129), (2, 3, 4, 5), (9, 40, 65), (3000, 16), (16, 3000),
+)  # fmt: skip
+
+
+def drawn(shape: tuple[int, ...], dtype: torch.dtype, kind: str) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    wide = torch.randint(-(1 << 62), 1 << 62, shape, generator=generator)
+    if kind == "ties":
+        return (wide % 5).to(dtype)
+    if dtype == torch.bool:
+        return wide % 2 == 0
+    if not dtype.is_floating_point:
+        return wide.to(dtype)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    if kind == "special":
+        special = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0, 0.0], dtype=torch.float64)
+        x = torch.where(wide % 29 == 0, special[wide % 5], x)
+    return x.to(dtype)
+
+
+def dims(x: torch.Tensor) -> range:
+    return range(-x.dim(), x.dim())
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+@pytest.mark.parametrize("dtype", CATALOG["cummax"].dtypes)
+def test_extremes_are_stock_torchs(name: str, dtype: str) -> None:
+    for shape in SHAPES:
+        for kind in ("any", "ties", "special"):
+            x = drawn(shape, getattr(torch, dtype), kind)
+            for dim in dims(x):
+                stock, before = getattr(torch, name)(x, dim), calls(name)
+                with rusttorch.patch(name, min_numel=0):
+                    mine = getattr(x, name)(dim=dim)
+                assert calls(name) == before + 1, declined(name)
+                assert cases.same_results(mine, stock), (shape, kind, dim)
+
+
+@pytest.mark.parametrize("dtype", SUMMED)
+def test_sums_are_as_exact_as_stock_torchs(dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    for shape in SHAPES:
+        for way in ("any", "ties", "special"):
+            x = drawn(shape, kind, way)
+            for dim in dims(x):
+                stock, before = torch.cumsum(x, dim), calls("cumsum")
+                with rusttorch.patch("cumsum", min_numel=0):
+                    mine = x.cumsum(dim)
+                assert calls("cumsum") == before + 1, declined("cumsum")
+                assert (mine.dtype, mine.shape, mine.stride()) == (stock.dtype, stock.shape, stock.stride())
+                if not kind.is_floating_point:
+                    assert torch.equal(mine, stock)
+                    continue
+                truth = torch.cumsum(x.double(), dim)
+                for is_kind in (torch.isnan, torch.isposinf, torch.isneginf):
+                    assert torch.equal(is_kind(mine), is_kind(stock)), (shape, way, dim)
+                finite = truth.isfinite() & stock.isfinite()
+                error, allowed = ((value.double() - truth)[finite].abs().max() for value in (mine, stock)) if (
+                    finite.any()
+                ) else (torch.tensor(0.0), torch.tensor(0.0))
+                # float64's reference is stock torch's own sum.
+                unit = torch.finfo(kind).eps * float(truth[finite].abs().max()) if finite.any() else 0.0
+                assert error <= allowed + (64 if kind == torch.float64 else 1e-3) * unit, (shape, way, dim)
+
+
+@pytest.mark.parametrize("name", ("cumsum", *EXTREMES))
+def test_any_order_of_memory_and_number_of_threads(name: str) -> None:
+    base = drawn((30, 40, 50), torch.float32, "any")
+    before = torch.get_num_threads()
+    try:
+        for x in (base.transpose(0, 2), base.permute(1, 0, 2), base[1:], base[:, ::2], base[:, :1].expand(30, 9, 50)):
+            for dim in dims(x):
+                found = []
+                for threads in (1, 2, 3):
+                    torch.set_num_threads(threads)
+                    stock, ours = both(lambda x=x, dim=dim: getattr(torch, name)(x, dim))
+                    found.append(ours)
+                    if name != "cumsum":
+                        assert stock == ours, (x.stride(), dim)
+                assert found[0] == found[1] == found[2]
+        x = drawn((300_000,), torch.float32, "any")
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            with rusttorch.patch(name, min_numel=0):
+                results.append(cases.tensors(getattr(torch, name)(x, 0)))
+        assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ("cumsum", *EXTREMES))
+def test_gradients_are_stock_torchs(name: str) -> None:
+    x = drawn((7, 9), torch.float64, "any")
+
+    def values(x: torch.Tensor, dim: int) -> torch.Tensor:
+        result = getattr(torch, name)(x, dim)
+        return result if isinstance(result, torch.Tensor) else result.values
+
+    def run(dim: int) -> list[Any]:
+        leaf = x.clone().requires_grad_()
+        result = values(leaf, dim)
+        (first,) = torch.autograd.grad((result * result).sum(), leaf, create_graph=True)
+        (second,) = torch.autograd.grad((first * first).sum(), leaf)
+        return [result.detach(), first.detach(), second, type(result.grad_fn).__name__]
+
+    for dim in (0, 1, -1):
+        stock = run(dim)
+        with cases.accelerated(CATALOG[name]) as runs:
+            mine = run(dim)
+            assert runs() >= 1
+            assert torch.autograd.gradcheck(lambda x, dim=dim: values(x, dim), x.clone().requires_grad_())
+        assert mine[3] == stock[3]
+        for a, b in zip(mine[:3], stock[:3], strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+X = torch.randn(3, 4)
+
+STOCKS: dict[str, Callable[[], Any]] = {
+    "dimension": lambda: torch.cumsum(X, 2),
+    "no dimension given": lambda: torch.cumsum(X),  # type: ignore[call-overload]
+    "None": lambda: torch.cummax(X, None),  # type: ignore[call-overload]
+    "name": lambda: torch.cumsum(X, "a"),
+    "another type": lambda: torch.cumsum(X, 0, dtype=torch.float64),
+    "integers become others": lambda: torch.cumsum(X.int(), 0),
+    "bool": lambda: torch.cumsum(X > 0, 0),
+    "empty": lambda: (torch.cumsum(X[:0], 0), torch.cummax(X[:0], 0)),
+    "out": lambda: torch.cumsum(X, 0, out=torch.empty(0)),
+    "wrong out": lambda: torch.cummax(X, 0, out=(torch.empty(0), torch.empty(0))),
+    "complex": lambda: torch.cumsum(X + 1j, 0),
+    "no complex": lambda: torch.cummax(X + 1j, 0),
+    "meta": lambda: torch.cumsum(X.to("meta"), 0),
+}
+
+
+@pytest.mark.parametrize("name", STOCKS)
+def test_others_are_stock_torchs(name: str) -> None:
+    rusttorch.report(reset=True)
+    stock, ours = both(STOCKS[name], warm=True)
+    assert stock[:2] == ours[:2]
+    if stock[0] == "raised":
+        assert stock[2] == ours[2]
+    assert calls("cumsum") == calls("cummax") == 0
+
+
+def test_of_no_dimension_and_its_own_type() -> None:
+    for call in (
+        lambda: torch.cumsum(torch.tensor(3.0), 0),
+        lambda: torch.cummax(torch.tensor(3.0), -1),
+        lambda: torch.cumsum(X, 1, dtype=torch.float32),
+        lambda: torch.cumsum(X, dim=1, dtype=None),
+    ):
+        stock, ours = both(call)
+        assert stock == ours
