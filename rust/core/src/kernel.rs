@@ -258,6 +258,9 @@ impl<'a> Strided<'a> {
     }
 }
 
+/// The most tensors that an operation on elements of any type takes.
+pub const MAX_TENSORS: usize = 3;
+
 /// An operation that moves, chooses or finds elements of any type. The first tensor is the input; others may be missing.
 /// Gradients are torch's.
 ///
@@ -296,7 +299,7 @@ pub trait IndexKernel: Sync {
         inplace: bool,
     ) -> Result<(DType, Layout), &'static str>;
 
-    /// Writes all of `result`.
+    /// Writes all of `result`, which is of the outline's type and `layout`.
     ///
     /// # Errors
     /// The reason why these elements, such as an index out of range, are not for this kernel, which tells but at the sight
@@ -306,6 +309,7 @@ pub trait IndexKernel: Sync {
         exec: &Exec,
         tensors: &[Option<Strided>],
         result: Target,
+        layout: &Layout,
         numbers: &[f64],
     ) -> Result<(), &'static str>;
 

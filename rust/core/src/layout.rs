@@ -68,6 +68,18 @@ impl Layout {
         self.steps_match((0..self.ndim).rev())
     }
 
+    /// The same, dimensions of size 1 having the steps that they have in a new row-major tensor.
+    pub fn is_plain(&self) -> bool {
+        let mut step = 1;
+        for d in (0..self.ndim).rev() {
+            if self.strides[d] != step {
+                return false;
+            }
+            step *= self.sizes[d].max(1);
+        }
+        true
+    }
+
     /// Whether dimension 1 of a 4-d or 5-d tensor is innermost in memory, the others being row-major.
     pub fn is_channels_last(&self) -> bool {
         matches!(self.ndim, 4 | 5) && self.steps_match(channels_last(self.ndim))

@@ -24,7 +24,7 @@ use pyo3::{
 };
 use rusttorch_core::{
     dtype::DType,
-    kernel::{IndexKernel, NaryKernel, SelectKernel},
+    kernel::{IndexKernel, MAX_TENSORS, NaryKernel, SelectKernel},
 };
 use rusttorch_torch::{
     decline::Decline,
@@ -877,13 +877,15 @@ impl Data {
         let (dtype, numel) = (input.dtype, input.layout.numel());
         self.op.takes(passed.mode, Some(dtype), numel)?;
         self.op.runs_under(py, *state, dtype)?;
-        // SAFETY: arguments, which are alive during the call.
-        let others = self
-            .signature
-            .operands(arguments)
-            .map(|object| unsafe { nary::optional(py, object) });
-        let others: Vec<_> = others.map(index::Given::new).collect();
-        if let Some((select, mask)) = Indexed::chooses(runtime, kernel, &input, &others, state.profiled)? {
+        let mut given = [const { index::Given::Missing }; MAX_TENSORS - 1];
+        let mut count = 0;
+        for (slot, object) in given.iter_mut().zip(self.signature.operands(arguments)) {
+            // SAFETY: an argument, which is alive during the call.
+            *slot = index::Given::new(unsafe { nary::optional(py, object) });
+            count += 1;
+        }
+        let others = &given[..count];
+        if let Some((select, mask)) = Indexed::chooses(runtime, kernel, &input, others, state.profiled)? {
             if passed.mode == Mode::Training {
                 return Err(Decline::Training.into());
             }
@@ -893,7 +895,7 @@ impl Data {
             let _record = Record::start(py, *state, &self.label);
             return select::forward(py, runtime, &self.op, select, &input, Some(&mask), &[]);
         }
-        let indexed = Indexed::read(runtime, kernel, input, &others, numbers, inplace, state.profiled)?;
+        let indexed = Indexed::read(runtime, kernel, input, others, numbers, inplace, state.profiled)?;
         let mut mode = passed.mode;
         for (other, constant) in others.iter().zip(self.signature.constants()) {
             let Some(tensor) = other.tensor() else { continue };

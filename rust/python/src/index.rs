@@ -6,7 +6,7 @@ use pyo3::{
 };
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
-    kernel::{Exec, IndexKernel, SelectKernel, Strided},
+    kernel::{Exec, IndexKernel, MAX_TENSORS, SelectKernel, Strided},
     layout::Layout,
 };
 use rusttorch_torch::{decline::Decline, doors::TensorView};
@@ -55,7 +55,9 @@ impl<'py> Given<'py> {
 /// The tensors of a call, which outlives this, and its kernel; the first is the input.
 pub(crate) struct Indexed {
     kernel: &'static dyn IndexKernel,
-    tensors: Vec<Option<TensorView>>,
+    tensors: [Option<TensorView>; MAX_TENSORS],
+    /// How many the operation takes, missing ones included.
+    count: usize,
     /// What a call makes.
     pub(crate) dtype: DType,
     layout: Layout,
@@ -92,25 +94,23 @@ impl Indexed {
         inplace: bool,
         profiled: bool,
     ) -> Result<Self, Decline> {
-        let mut tensors = Vec::with_capacity(1 + others.len());
-        tensors.push(Some(input));
-        for other in others {
-            let tensor = other.tensor();
-            tensors.push(
-                tensor
-                    .map(|tensor| hold(runtime, tensor)?.any_view(tensor.py(), false, profiled))
-                    .transpose()?,
-            );
+        let mut tensors = [const { None }; MAX_TENSORS];
+        tensors[0] = Some(input);
+        for (view, other) in tensors[1..].iter_mut().zip(others) {
+            if let Some(tensor) = other.tensor() {
+                *view = Some(hold(runtime, tensor)?.any_view(tensor.py(), false, profiled)?);
+            }
         }
         let mut indexed = Self {
             kernel,
             tensors,
+            count: 1 + others.len(),
             dtype: DType::Bool,
             layout: Layout::contiguous(&[]).ok_or(Decline::Layout)?,
         };
         // SAFETY: the caller of the operation holds the tensors, and the GIL. Races with other threads of Python are the
         // program's, as in stock torch.
-        let outline = kernel.outline(&unsafe { indexed.strided() }, numbers, inplace);
+        let outline = kernel.outline(&unsafe { indexed.strided() }[..indexed.count], numbers, inplace);
         (indexed.dtype, indexed.layout) = outline.map_err(|_| Decline::Kernel)?;
         if others.iter().all(|other| other.keeps(indexed.dtype)) {
             Ok(indexed)
@@ -123,13 +123,11 @@ impl Indexed {
     ///
     /// # Safety
     /// The tensors are alive, and nothing writes to them.
-    unsafe fn strided(&self) -> Vec<Option<Strided<'_>>> {
+    unsafe fn strided(&self) -> [Option<Strided<'_>>; MAX_TENSORS] {
         // SAFETY: the caller's.
-        let each = self
-            .tensors
-            .iter()
-            .map(|view| unsafe { view.as_ref().map(|view| strided(view)) });
-        each.collect()
+        self.tensors
+            .each_ref()
+            .map(|view| unsafe { view.as_ref().map(|view| strided(view)) })
     }
 
     /// The kernel for a mask, if that is what there is, and the mask.
@@ -185,7 +183,9 @@ impl Indexed {
                 )
             };
             let exec = Exec::new(runtime.isa, &runtime.team);
-            outcome = self.kernel.forward(&exec, &tensors, target, numbers);
+            outcome = self
+                .kernel
+                .forward(&exec, &tensors[..self.count], target, &self.layout, numbers);
         })?;
         outcome.map_err(|_| Decline::Elements)?;
         Ok(runtime.doors.finish(py, result)?)
@@ -204,7 +204,7 @@ impl Indexed {
 
     /// Changes the input, which was read to be changed and is apart.
     pub(crate) fn inplace(&self, runtime: &Runtime, op: &OpState, numbers: &[f64]) -> Result<(), Failure> {
-        let Some(Some(input)) = self.tensors.first() else {
+        let Some(input) = &self.tensors[0] else {
             return Err(Decline::Failed.into());
         };
         let mut outcome = Ok(());
@@ -218,7 +218,9 @@ impl Indexed {
             };
             tensors[0] = None;
             let exec = Exec::new(runtime.isa, &runtime.team);
-            outcome = self.kernel.inplace(&exec, &input.layout, buf, &tensors, numbers);
+            outcome = self
+                .kernel
+                .inplace(&exec, &input.layout, buf, &tensors[..self.count], numbers);
         })?;
         Ok(outcome.map_err(|_| Decline::Elements)?)
     }

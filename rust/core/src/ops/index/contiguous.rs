@@ -38,7 +38,14 @@ impl IndexKernel for Contiguous {
         Ok((input.elements.dtype(), layout))
     }
 
-    fn forward(&self, exec: &Exec, tensors: &[Option<Strided>], result: Target, _: &[f64]) -> Result<(), &'static str> {
+    fn forward(
+        &self,
+        exec: &Exec,
+        tensors: &[Option<Strided>],
+        result: Target,
+        _: &Layout,
+        _: &[f64],
+    ) -> Result<(), &'static str> {
         let input = tensor(tensors, 0)?;
         let walk = Walk::new(input.sizes(), [input.layout]).ok_or("not broadcast")?;
         let (size, result) = (input.elements.dtype().size(), result.bits());

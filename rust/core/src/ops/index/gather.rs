@@ -87,6 +87,7 @@ impl<const BROADCAST: bool> IndexKernel for Gather<BROADCAST> {
         exec: &Exec,
         tensors: &[Option<Strided>],
         result: Target,
+        _: &Layout,
         numbers: &[f64],
     ) -> Result<(), &'static str> {
         let (input, (layout, index)) = (tensor(tensors, 0)?, indices(tensors, 1)?);

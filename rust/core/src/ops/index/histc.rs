@@ -65,6 +65,7 @@ impl IndexKernel for Histc {
         exec: &Exec,
         tensors: &[Option<Strided>],
         result: Target,
+        _: &Layout,
         numbers: &[f64],
     ) -> Result<(), &'static str> {
         let (input, parts) = (tensor(tensors, 0)?, parts(numbers)?);

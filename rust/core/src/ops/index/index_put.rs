@@ -68,7 +68,7 @@ impl IndexKernel for IndexPut {
         Ok((dtype, input.layout.elementwise_result().ok_or("not dense")?))
     }
 
-    fn forward(&self, _: &Exec, _: &[Option<Strided>], _: Target, _: &[f64]) -> Result<(), &'static str> {
+    fn forward(&self, _: &Exec, _: &[Option<Strided>], _: Target, _: &Layout, _: &[f64]) -> Result<(), &'static str> {
         Err("in place only")
     }
 

@@ -45,6 +45,7 @@ impl IndexKernel for IndexSelect {
         exec: &Exec,
         tensors: &[Option<Strided>],
         result: Target,
+        _: &Layout,
         numbers: &[f64],
     ) -> Result<(), &'static str> {
         let (input, (_, index)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
@@ -77,7 +78,14 @@ impl IndexKernel for Index {
         ))
     }
 
-    fn forward(&self, exec: &Exec, tensors: &[Option<Strided>], result: Target, _: &[f64]) -> Result<(), &'static str> {
+    fn forward(
+        &self,
+        exec: &Exec,
+        tensors: &[Option<Strided>],
+        result: Target,
+        _: &Layout,
+        _: &[f64],
+    ) -> Result<(), &'static str> {
         let (input, (_, index)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
         select::<true>(exec, input.layout.along(0), index, input.elements, result)
     }

@@ -50,6 +50,7 @@ impl IndexKernel for Isin {
         exec: &Exec,
         tensors: &[Option<Strided>],
         result: Target,
+        _: &Layout,
         numbers: &[f64],
     ) -> Result<(), &'static str> {
         let (elements, among) = (tensor(tensors, 0)?, tensor(tensors, 1)?);

@@ -76,6 +76,7 @@ impl IndexKernel for MaskedFill {
         exec: &Exec,
         tensors: &[Option<Strided>],
         result: Target,
+        _: &Layout,
         numbers: &[f64],
     ) -> Result<(), &'static str> {
         let (input, mask) = (tensor(tensors, 0)?, tensor(tensors, 2)?);

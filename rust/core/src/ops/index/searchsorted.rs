@@ -97,6 +97,7 @@ impl<const BUCKETIZE: bool> IndexKernel for Searchsorted<BUCKETIZE> {
         exec: &Exec,
         tensors: &[Option<Strided>],
         result: Target,
+        _: &Layout,
         numbers: &[f64],
     ) -> Result<(), &'static str> {
         let [sequence, values] = Self::parts(tensors)?;
@@ -395,7 +396,7 @@ mod tests {
         let (dtype, layout) = Searchsorted::SEARCHSORTED.outline(&tensors, &numbers, false).unwrap();
         assert!(dtype == DType::I64 && layout.numel() == values.len());
         Searchsorted::SEARCHSORTED
-            .forward(exec, &tensors, (&mut result[..]).into(), &numbers)
+            .forward(exec, &tensors, (&mut result[..]).into(), &layout, &numbers)
             .unwrap();
         result
     }

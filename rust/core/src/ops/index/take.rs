@@ -21,14 +21,21 @@ impl IndexKernel for Take {
     fn outline(&self, tensors: &[Option<Strided>], _: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let (input, (index, _)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
         input.row_major()?;
-        if Layout::contiguous(index.sizes()).as_ref() == Some(index) {
+        if index.is_plain() {
             Ok((input.elements.dtype(), *index))
         } else {
             Err("not row-major")
         }
     }
 
-    fn forward(&self, exec: &Exec, tensors: &[Option<Strided>], result: Target, _: &[f64]) -> Result<(), &'static str> {
+    fn forward(
+        &self,
+        exec: &Exec,
+        tensors: &[Option<Strided>],
+        result: Target,
+        _: &Layout,
+        _: &[f64],
+    ) -> Result<(), &'static str> {
         let (input, (_, index)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
         let result = result.bits();
         let bad = AtomicBool::new(false);

@@ -16,7 +16,11 @@ use crate::{
 pub struct Where;
 
 /// The sizes that tensors are broadcast to.
-fn broadcast(layouts: &[&Layout]) -> Option<Layout> {
+fn broadcast(layouts: [&Layout; 3]) -> Option<Layout> {
+    let [first, others @ ..] = layouts;
+    if others.iter().all(|other| other.sizes() == first.sizes()) {
+        return Some(*first);
+    }
     let ndim = layouts.iter().map(|layout| layout.sizes().len()).max()?;
     let mut sizes = [1; MAX_DIMS];
     for layout in layouts {
@@ -33,12 +37,6 @@ fn broadcast(layouts: &[&Layout]) -> Option<Layout> {
     Layout::contiguous(&sizes[..ndim])
 }
 
-/// Whether the strides are those of a row-major tensor, of dimensions of size 1 as well: those of stock torch's result
-/// follow from them.
-fn is_plain(tensor: &Strided) -> bool {
-    Layout::contiguous(tensor.sizes()).as_ref() == Some(tensor.layout)
-}
-
 impl IndexKernel for Where {
     fn name(&self) -> &'static str {
         "where"
@@ -47,22 +45,25 @@ impl IndexKernel for Where {
     fn outline(&self, tensors: &[Option<Strided>], numbers: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let condition = tensor(tensors, 0)?;
         truths(&condition)?;
-        let sides = [1, 2].map(|index| tensor(tensors, index).ok());
-        let given = || sides.iter().flatten();
-        let dtype = given().next().ok_or("no tensor to choose from")?.elements.dtype();
-        if given().any(|side| side.elements.dtype() != dtype) {
-            return Err("tensors of several types");
-        }
-        if !given().chain([&condition]).all(is_plain) {
-            return Err("not row-major");
-        }
-        for (index, side) in sides.iter().enumerate() {
-            if side.is_none() {
+        let [on, off] = [1, 2].map(|index| tensor(tensors, index).ok());
+        let one = on.or(off).ok_or("no tensor to choose from")?;
+        let dtype = one.elements.dtype();
+        let mut layouts = [condition.layout; 3];
+        for (index, side) in [on, off].iter().enumerate() {
+            if let Some(side) = side {
+                if side.elements.dtype() != dtype {
+                    return Err("tensors of several types");
+                }
+                layouts[index + 1] = side.layout;
+            } else {
                 scalar(dtype, numbers, index)?;
             }
         }
-        let layouts: Vec<_> = given().chain([&condition]).map(|tensor| tensor.layout).collect();
-        Ok((dtype, broadcast(&layouts).ok_or("not broadcast")?))
+        // The strides of dimensions of size 1 as well: those of stock torch's result follow from them.
+        if !layouts.iter().all(|layout| layout.is_plain()) {
+            return Err("not row-major");
+        }
+        Ok((dtype, broadcast(layouts).ok_or("not broadcast")?))
     }
 
     fn forward(
@@ -70,10 +71,10 @@ impl IndexKernel for Where {
         exec: &Exec,
         tensors: &[Option<Strided>],
         result: Target,
+        layout: &Layout,
         numbers: &[f64],
     ) -> Result<(), &'static str> {
-        let (dtype, layout) = self.outline(tensors, numbers, false)?;
-        let condition = tensor(tensors, 0)?;
+        let (condition, dtype) = (tensor(tensors, 0)?, result.dtype());
         let one = Layout::contiguous(&[]).ok_or("no layout")?;
         let sides = [1, 2].map(|index| tensor(tensors, index).ok());
         let [on, off] = sides.map(|side| side.map_or(one, |side| *side.layout));
