@@ -27,7 +27,7 @@ use reduction::{
     extreme::{Arg, Extreme},
     lanes::{Largest, Smallest},
 };
-use sorting::{sort::Sort, topk::Topk};
+use sorting::{kthvalue::Kthvalue, median::Median, sort::Sort, topk::Topk};
 
 /// Every kernel.
 pub static KERNELS: &[&dyn Kernel] = &[
@@ -68,6 +68,9 @@ pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
     &Sort::ARGSORT,
     &Sort::MSORT,
     &Topk,
+    &Kthvalue,
+    &Median::<false>,
+    &Median::<true>,
 ];
 
 /// Every kernel whose result is as long as what it counts.
