@@ -626,7 +626,7 @@ def _std_backward(
     return _var_backward(grad, saved, dim, keepdim, unbiased, correction)
 
 
-def _extreme_backward(grads: Any, saved: Any, sizes: Any, dim: int, keepdim: float) -> Any:
+def _extreme_backward(grads: Any, saved: Any, sizes: Any, dim: int, keepdim: float, *numbers: float) -> Any:
     (grad,), (indices,) = grads, saved
     if not keepdim and len(sizes):
         grad, indices = grad.unsqueeze(dim), indices.unsqueeze(dim)
@@ -1051,6 +1051,37 @@ ROWS: tuple[Op, ...] = (
         node="TopkBackward0",
         flops=8,
         exactness="bits",
+    ),
+    Along(
+        "kthvalue",
+        ("torch.kthvalue(input, k, dim=-1, keepdim=False, *, out=None)",
+         "Tensor.kthvalue(self, k, dim=-1, keepdim=False)"),
+        dtypes=(*FLOATS, *INTEGERS),
+        calls=("torch.kthvalue(x, 1).values", "torch.kthvalue(x, 1, 0, keepdim=True).values"),
+        numbers={"keepdim": 0.0, "k": 0.0},
+        integers=("k",),
+        pack="kthvalue",
+        saves="indices",
+        backward=_extreme_backward,
+        node="KthvalueBackward0",
+        flops=16,
+        exactness="bits",
+    ),
+    *(
+        Along(
+            name,
+            (f"torch.{name}(input, dim, keepdim=False, *, out=None)", f"Tensor.{name}(self, dim, keepdim=False)"),
+            dtypes=(*FLOATS, *INTEGERS),
+            calls=(f"torch.{name}(x, -1).values", f"torch.{name}(x, 0, keepdim=True).values"),
+            numbers={"keepdim": 0.0},
+            pack=name,
+            saves="indices",
+            backward=_extreme_backward,
+            node=f"{name.capitalize()}Backward1",
+            flops=16,
+            exactness="bits",
+        )
+        for name in ("median", "nanmedian")
     ),
     Op(
         "glu",

@@ -33,7 +33,7 @@ use reduction::{
     extreme::{Arg, Extreme},
     lanes::{Largest, Smallest},
 };
-use sorting::{sort::Sort, topk::Topk};
+use sorting::{kthvalue::Kthvalue, median::Median, sort::Sort, topk::Topk};
 
 /// Every kernel.
 pub static KERNELS: &[&dyn Kernel] = &[
@@ -77,6 +77,9 @@ pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
     &cumulative::cumsum::Cumsum,
     &Cumulative::CUMMAX,
     &Cumulative::CUMMIN,
+    &Kthvalue,
+    &Median::<false>,
+    &Median::<true>,
 ];
 
 /// Every kernel whose result is as long as what it counts.

@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use crate::dtype::Bool;
 
 /// An unsigned integer that elements are compared by.
-pub(super) trait Key: Copy + Ord + Default + Send + Sync + 'static {
+pub(super) trait Key: Keyed<Key = Self> + Ord + Default {
     /// No key comes after it.
     const LAST: Self;
     /// A key with the place that its element is at: items of equal keys are in the order of their places.
@@ -18,6 +18,8 @@ pub(super) trait Key: Copy + Ord + Default + Send + Sync + 'static {
     fn ordered(self, reversed: bool) -> Self;
     /// The key of these bits, zeros in front.
     fn of_bits(bits: u64) -> Self;
+    /// Its bits, zeros in front.
+    fn bits(self) -> u64;
     /// As a number that counts: one more, if so.
     fn and(self, more: bool) -> Self;
     /// What was counted.
@@ -64,6 +66,11 @@ impl Key for u32 {
     #[inline(always)]
     fn of_bits(bits: u64) -> Self {
         bits as u32
+    }
+
+    #[inline(always)]
+    fn bits(self) -> u64 {
+        self.into()
     }
 }
 
@@ -118,6 +125,11 @@ impl Key for u64 {
     fn of_bits(bits: u64) -> Self {
         bits
     }
+
+    #[inline(always)]
+    fn bits(self) -> u64 {
+        self
+    }
 }
 
 /// An item of a key of 64 bits.
@@ -158,6 +170,8 @@ impl Item for Wide {
 /// A type whose elements have an order.
 pub(super) trait Keyed: Copy + Send + Sync + 'static {
     type Key: Key;
+    /// A quiet NaN, of the last key, if the type has one.
+    const NAN: Option<Self> = None;
 
     /// Elements compare as their keys do.
     fn key(self) -> Self::Key;
@@ -167,6 +181,10 @@ pub(super) trait Keyed: Copy + Send + Sync + 'static {
     fn is_shared(_: Self::Key) -> bool {
         false
     }
+    /// Whether it is the one that a key gives, of those that have its key.
+    fn is_plain(self) -> bool {
+        true
+    }
 }
 
 /// Numbers of sign and magnitude: the keys of negative ones are complements.
@@ -174,6 +192,7 @@ macro_rules! float {
     ($float:ty, $bits:ty, $key:ty, $to_bits:path, $from_bits:path, $infinity:expr) => {
         impl Keyed for $float {
             type Key = $key;
+            const NAN: Option<Self> = Some(Self::NAN);
 
             #[inline(always)]
             fn key(self) -> $key {
@@ -200,6 +219,11 @@ macro_rules! float {
             fn is_shared(key: $key) -> bool {
                 const SIGN: $bits = 1 << (<$bits>::BITS - 1);
                 key as $bits == SIGN || key as $bits == <$bits>::MAX
+            }
+
+            #[inline(always)]
+            fn is_plain(self) -> bool {
+                $to_bits(self) == $to_bits(Self::of(self.key()))
             }
         }
     };
@@ -236,6 +260,27 @@ integer! {
     i8: u8, u32;
     u8: u8, u32;
 }
+
+/// A key is its own.
+macro_rules! own {
+    ($($key:ty)*) => {
+        $(impl Keyed for $key {
+            type Key = $key;
+
+            #[inline(always)]
+            fn key(self) -> $key {
+                self
+            }
+
+            #[inline(always)]
+            fn of(key: $key) -> Self {
+                key
+            }
+        })*
+    };
+}
+
+own! { u32 u64 }
 
 impl Keyed for Bool {
     type Key = u32;
@@ -294,12 +339,16 @@ mod tests {
         assert!(Bool(0).key() < Bool(1).key() && Bool(1).key() == Bool(2).key());
     }
 
+    fn parts<I: Item>(item: I) -> (I::Key, u64, u32) {
+        (item.key(), item.bits(), item.place())
+    }
+
     #[test]
     fn items_of_equal_keys_are_in_the_order_of_their_places() {
         assert!(u64::new(3, 7) < u64::new(3, 8) && u64::new(3, 8) < u64::new(4, 0));
         assert!(Wide::new(3, 7) < Wide::new(3, 8) && Wide::new(3, 8) < Wide::new(4, 0));
-        let item = u64::new(5, 9);
-        assert_eq!((item.key(), item.bits(), item.place()), (5, 5, 9));
+        assert_eq!(parts(u64::new(5, 9)), (5, 5, 9));
+        assert_eq!(parts(Wide::new(5, 9)), (5, 5, 9));
         assert_eq!(5_u32.ordered(true), !5);
         assert_eq!(5_u64.ordered(false), 5);
     }

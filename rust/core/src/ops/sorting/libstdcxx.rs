@@ -1,6 +1,8 @@
 //! The algorithms of libstdc++ that stock torch selects with, move by move: of equal elements, the same ones are taken, in
 //! the same order. From `bits/stl_heap.h` and `bits/stl_algo.h`; whichever has the larger key comes first.
 
+use core::ops::Range;
+
 use super::key::Key;
 
 /// An element that is compared by its key alone.
@@ -13,7 +15,7 @@ pub(super) struct Entry<K> {
 impl<K: Key> Entry<K> {
     /// The comparison: whether it comes before another.
     #[inline(always)]
-    fn before(&self, other: &Self) -> bool {
+    pub(super) fn before(&self, other: &Self) -> bool {
         self.key > other.key
     }
 }
@@ -96,26 +98,90 @@ fn move_median_to_first<K: Key>(entries: &mut [Entry<K>], [a, b, c]: [usize; 3])
     entries.swap(0, median);
 }
 
+/// Entries of each side that a partition looks at together.
+const BLOCK: usize = 64;
+
+/// Which of a block's entries are to be exchanged, by their distance from its outer end.
+struct Misplaced {
+    offsets: [u8; BLOCK],
+    first: usize,
+    end: usize,
+}
+
+impl Misplaced {
+    const NONE: Self = Self {
+        offsets: [0; BLOCK],
+        first: 0,
+        end: 0,
+    };
+
+    #[inline(always)]
+    fn add(&mut self, offset: usize, more: bool) {
+        self.offsets[self.end] = offset as u8;
+        self.end += usize::from(more);
+    }
+
+    #[inline(always)]
+    fn left(&self) -> &[u8] {
+        &self.offsets[self.first..self.end]
+    }
+}
+
+/// `std::__unguarded_partition`, the same as C. A. R. Hoare's: exchanges the next entry from the front that does not come
+/// before the pivot with the next one from the back that does not come after it, until they meet; where both are then.
+///
+/// Whether entries are to be exchanged is found out for many of them before it is done, without jumps that depend on it
+/// (S. Edelkamp and A. Weiss, BlockQuicksort, 2016).
+#[inline(always)]
+pub(super) fn partition<K: Key>(entries: &mut [Entry<K>], within: Range<usize>, pivot: &Entry<K>) -> (usize, usize) {
+    let Range { mut start, mut end } = within;
+    let (mut front, mut back) = (Misplaced::NONE, Misplaced::NONE);
+    while end - start >= 2 * BLOCK {
+        if front.left().is_empty() {
+            (front.first, front.end) = (0, 0);
+            for (offset, entry) in entries[start..start + BLOCK].iter().enumerate() {
+                front.add(offset, !entry.before(pivot));
+            }
+        }
+        if back.left().is_empty() {
+            (back.first, back.end) = (0, 0);
+            for (offset, entry) in entries[end - BLOCK..end].iter().rev().enumerate() {
+                back.add(offset, !pivot.before(entry));
+            }
+        }
+        let count = front.left().len().min(back.left().len());
+        for (&from, &to) in front.left().iter().zip(back.left()).take(count) {
+            entries.swap(start + usize::from(from), end - 1 - usize::from(to));
+        }
+        front.first += count;
+        back.first += count;
+        start += if front.left().is_empty() { BLOCK } else { 0 };
+        end -= if back.left().is_empty() { BLOCK } else { 0 };
+    }
+    start += front.left().first().map_or(0, |&offset| usize::from(offset));
+    end -= back.left().first().map_or(0, |&offset| usize::from(offset));
+    loop {
+        while entries[start].before(pivot) {
+            start += 1;
+        }
+        end -= 1;
+        while pivot.before(&entries[end]) {
+            end -= 1;
+        }
+        if start >= end {
+            return (start, end);
+        }
+        entries.swap(start, end);
+        start += 1;
+    }
+}
+
 /// `std::__unguarded_partition_pivot`: where the second half starts.
 fn partition_pivot<K: Key>(entries: &mut [Entry<K>]) -> usize {
-    let last = entries.len();
-    move_median_to_first(entries, [1, last / 2, last - 1]);
+    let len = entries.len();
+    move_median_to_first(entries, [1, len / 2, len - 1]);
     let pivot = entries[0];
-    let (mut first, mut last) = (1, last);
-    loop {
-        while entries[first].before(&pivot) {
-            first += 1;
-        }
-        last -= 1;
-        while pivot.before(&entries[last]) {
-            last -= 1;
-        }
-        if first >= last {
-            return first;
-        }
-        entries.swap(first, last);
-        first += 1;
-    }
+    partition(entries, 1..len, &pivot).0
 }
 
 /// `std::__unguarded_linear_insert` of the entry at `at`; the one in front at the latest ends it.

@@ -1,0 +1,713 @@
+//! The key of a rank along a dimension, without its row being put in order: elements below a bound are counted, again and
+//! again, which vectors do fast, until few are left between two bounds (the bounds of long rows come from a sample; R. Floyd
+//! and R. Rivest, Expected Time Bounds for Selection, 1975).
+
+use core::mem::MaybeUninit;
+
+use super::{
+    key::{Key, Keyed},
+    libstdcxx::Entry,
+    radix::{RANKED, ranks},
+};
+use crate::{
+    isa::{Isa, Program, Simd},
+    kernel::{Exec, Geometry},
+    parallel::{Serial, Shared, Team, split_mut},
+};
+
+/// Elements of a row up to which its keys are made once and for all.
+const SHORT: usize = 1 << 13;
+/// Keys between two bounds up to which they are compared with each other.
+const FEW: usize = 4;
+/// Elements that are passed over together.
+const GROUP: usize = 32;
+/// Elements of a long row that are looked at first, in so many places.
+const SAMPLE: usize = 4096;
+const PLACES: usize = 512;
+/// Half of the part of a sample that a rank lies in, but for odd samples.
+const MARGIN: usize = 96;
+/// The part of a long row that is left for the end.
+const LEFT: usize = 256;
+/// The part of the keys between two bounds that the next two have between them, at each side of where a rank should be.
+const CLOSER: u64 = 32;
+/// Elements of a row from which on several threads share it, and what each does at once.
+const SHARED: usize = 1 << 17;
+const PART: usize = 1 << 15;
+/// Columns that are read together, and elements of all of them at most.
+const COLUMNS: usize = 16;
+const COLUMN_ELEMENTS: usize = 1 << 17;
+/// Instructions of one element, for the choice of threads.
+const FLOPS: usize = 32;
+
+/// The key of a rank, how many keys of its row are less, and how many are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found<K> {
+    pub(super) key: K,
+    pub(super) below: usize,
+    pub(super) equal: usize,
+}
+
+/// Bounds, inclusive, between which the key of a rank is.
+#[derive(Clone, Copy)]
+struct Bounds<K> {
+    low: K,
+    high: K,
+    /// How many keys are less than the lower one.
+    below: usize,
+    /// How many lie between them.
+    within: usize,
+}
+
+impl<K: Key> Bounds<K> {
+    /// All of so many keys.
+    fn all(len: usize) -> Self {
+        Self {
+            low: K::default(),
+            high: K::LAST,
+            below: 0,
+            within: len,
+        }
+    }
+
+    /// Keys from `first` to `last`, within the bounds, of which so many keys are below the first, and up to the last.
+    #[inline(always)]
+    fn narrow(&mut self, rank: usize, [first, last]: [K; 2], [below, upto]: [usize; 2]) {
+        let end = self.below + self.within;
+        if rank < below {
+            self.high = K::of_bits(first.bits() - 1);
+            self.within = below - self.below;
+        } else if rank < upto {
+            (self.low, self.high) = (first, last);
+            (self.below, self.within) = (below, upto - below);
+        } else {
+            self.low = K::of_bits(last.bits() + 1);
+            (self.below, self.within) = (upto, end - upto);
+        }
+    }
+
+    /// The key in the middle.
+    #[inline(always)]
+    fn middle(&self) -> K {
+        let (low, high) = (self.low.bits(), self.high.bits());
+        K::of_bits(low + (high - low) / 2)
+    }
+
+    /// Two keys about where a rank is, if keys are spread evenly.
+    fn closer(&self, rank: usize) -> [K; 2] {
+        let (low, high) = (self.low.bits(), self.high.bits());
+        let share = ((rank - self.below) as f64 + 0.5) / self.within as f64;
+        let at = low + (((high - low) as f64 * share) as u64).min(high - low);
+        let part = (high - low) / CLOSER;
+        [at.saturating_sub(part).max(low), at.saturating_add(part).min(high)].map(K::of_bits)
+    }
+
+    /// What has been found, if that is all.
+    #[inline(always)]
+    fn found(&self) -> Option<Found<K>> {
+        (self.low == self.high).then_some(Found {
+            key: self.low,
+            below: self.below,
+            equal: self.within,
+        })
+    }
+
+    #[inline(always)]
+    fn contains(&self, key: K) -> bool {
+        self.low <= key && key <= self.high
+    }
+}
+
+/// How many elements have a key below the first, and up to the last.
+struct Count<'a, T: Keyed>(&'a [T], [T::Key; 2]);
+
+impl<T: Keyed> Program for Count<'_, T> {
+    type Output = [usize; 2];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> [usize; 2] {
+        let Self(src, [first, last]) = self;
+        let (mut below, mut upto) = (T::Key::default(), T::Key::default());
+        for &x in src {
+            let key = x.key();
+            below = below.and(key < first);
+            upto = upto.and(key <= last);
+        }
+        [below.count(), upto.count()]
+    }
+}
+
+/// The keys between two bounds, in the order of their places.
+struct Gather<'a, T: Keyed>(&'a [T], Bounds<T::Key>, &'a mut Vec<T::Key>);
+
+impl<T: Keyed> Program for Gather<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self(src, bounds, found) = self;
+        for group in src.chunks(GROUP) {
+            let mut any = false;
+            for &x in group {
+                any |= bounds.contains(x.key());
+            }
+            if any {
+                found.extend(group.iter().map(|&x| x.key()).filter(|&key| bounds.contains(key)));
+            }
+        }
+    }
+}
+
+/// The key of a rank among a few, of which none is outside.
+fn among<K: Key>(keys: &mut [K], rank: usize, below: usize) -> Found<K> {
+    let (_, &mut key, _) = keys.select_nth_unstable(rank - below);
+    let count = |is: fn(K, K) -> bool| keys.iter().filter(|&&other| is(other, key)).count();
+    Found {
+        key,
+        below: below + count(|other, key| other < key),
+        equal: count(|other, key| other == key),
+    }
+}
+
+/// The key of a rank among those of a short row.
+struct Short<'a, K>(&'a [K], usize);
+
+impl<K: Key> Program for Short<'_, K> {
+    type Output = Found<K>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Found<K> {
+        let Self(keys, rank) = self;
+        if keys.len() <= RANKED / 4 {
+            return ranked::<{ RANKED / 4 }, _>(keys, rank);
+        }
+        if keys.len() <= RANKED / 2 {
+            return ranked::<{ RANKED / 2 }, _>(keys, rank);
+        }
+        if keys.len() <= RANKED {
+            return ranked::<RANKED, _>(keys, rank);
+        }
+        let mut bounds = Bounds::all(keys.len());
+        (bounds.low, bounds.high) = (K::LAST, K::default());
+        for &key in keys {
+            bounds.low = bounds.low.min(key);
+            bounds.high = bounds.high.max(key);
+        }
+        loop {
+            if let Some(found) = bounds.found() {
+                return found;
+            }
+            if bounds.within <= FEW {
+                break;
+            }
+            // All below the middle, or none.
+            let middle = bounds.middle();
+            let mut upto = K::default();
+            for &key in keys {
+                upto = upto.and(key <= middle);
+            }
+            bounds.narrow(rank, [bounds.low, middle], [bounds.below, upto.count()]);
+        }
+        let mut found = Vec::with_capacity(FEW);
+        Gather(keys, bounds, &mut found).run(simd);
+        among(&mut found, rank, bounds.below)
+    }
+}
+
+/// The same of `MOST` keys at most.
+#[inline(always)]
+fn ranked<const MOST: usize, K: Key>(keys: &[K], rank: usize) -> Found<K> {
+    let ranks = ranks::<MOST, _>(keys.iter().copied());
+    let mut key = K::default();
+    for (&other, other_rank) in keys.iter().zip(&ranks) {
+        key = if other_rank.count() == rank { other } else { key };
+    }
+    let (mut below, mut equal) = (0, 0);
+    for &other in keys {
+        below += usize::from(other < key);
+        equal += usize::from(other == key);
+    }
+    Found { key, below, equal }
+}
+
+/// The place of one of the elements of a key, by their order.
+struct Place<'a, T: Keyed>(&'a [T], T::Key, usize);
+
+impl<T: Keyed> Program for Place<'_, T> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        let Self(src, key, mut left) = self;
+        for (index, group) in src.chunks(GROUP).enumerate() {
+            let mut count = T::Key::default();
+            for &x in group {
+                count = count.and(x.key() == key);
+            }
+            let count = count.count();
+            if left < count {
+                let mut places = (index * GROUP..).zip(group).filter(|(_, x)| x.key() == key);
+                return places.nth(left).map_or(0, |(place, _)| place);
+            }
+            left -= count;
+        }
+        panic!("there are fewer elements of this key");
+    }
+}
+
+/// The least of the keys after one, the last key where there is none.
+struct Next<'a, T: Keyed>(&'a [T], T::Key);
+
+impl<T: Keyed> Program for Next<'_, T> {
+    type Output = T::Key;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> T::Key {
+        let mut next = T::Key::LAST;
+        for &x in self.0 {
+            let key = x.key();
+            next = next.min(if key > self.1 { key } else { T::Key::LAST });
+        }
+        next
+    }
+}
+
+/// The keys of elements that lie `stride` apart.
+struct Keys<'a, T: Keyed>(&'a [T], &'a mut [T::Key]);
+
+impl<T: Keyed> Program for Keys<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (key, &x) in self.1.iter_mut().zip(self.0) {
+            *key = x.key();
+        }
+    }
+}
+
+/// The key of a rank of a long row.
+fn long<T: Keyed>(isa: Isa, team: &dyn Team, src: &[T], rank: usize) -> Found<T::Key> {
+    let mut bounds = Bounds::all(src.len());
+    let mut next = sampled(isa, src, rank);
+    let mut before = bounds.within;
+    while bounds.within > (src.len() / LEFT).max(FEW) {
+        if let Some(found) = bounds.found() {
+            return found;
+        }
+        let counts = by_parts(team, src, &|part| isa.run(Count(part, next)));
+        let counts = counts.iter().fold([0, 0], |all, of| [all[0] + of[0], all[1] + of[1]]);
+        bounds.narrow(rank, next, counts);
+        // Where that has not helped much, half of the keys are left at the most.
+        next = if bounds.within <= before / 4 {
+            bounds.closer(rank)
+        } else {
+            [bounds.low, bounds.middle()]
+        };
+        before = bounds.within;
+    }
+    if let Some(found) = bounds.found() {
+        return found;
+    }
+    let parts = by_parts(team, src, &|part| {
+        let mut found = Vec::new();
+        isa.run(Gather(part, bounds, &mut found));
+        found
+    });
+    among(&mut parts.concat(), rank, bounds.below)
+}
+
+/// Two keys that a rank lies between, if a sample is like the rest.
+fn sampled<T: Keyed>(isa: Isa, src: &[T], rank: usize) -> [T::Key; 2] {
+    let (each, step) = (SAMPLE / PLACES, src.len() / PLACES);
+    let places = src.chunks_exact(step).flat_map(|part| &part[..each]);
+    let keys: Vec<_> = places.map(|x| x.key()).collect();
+    let at = (rank as f64 / src.len() as f64 * keys.len() as f64) as usize;
+    let first = at.checked_sub(MARGIN).map(|rank| isa.run(Short(&keys, rank)).key);
+    let last = Some(at + MARGIN).filter(|&rank| rank < keys.len());
+    let last = last.map(|rank| isa.run(Short(&keys, rank)).key);
+    [first.unwrap_or_default(), last.unwrap_or(T::Key::LAST)]
+}
+
+/// What the team makes of each part of a row.
+fn by_parts<T: Sync, R: Default + Clone + Send>(
+    team: &dyn Team,
+    src: &[T],
+    make: &(dyn Fn(&[T]) -> R + Sync),
+) -> Vec<R> {
+    let mut made = vec![R::default(); src.len().div_ceil(PART)];
+    split_mut(team, &mut made, 1, 1, &|first, made| {
+        for (made, part) in made.iter_mut().zip(src.chunks(PART).skip(first)) {
+            *made = make(part);
+        }
+    });
+    made
+}
+
+/// A row, of whichever strides.
+pub(super) struct Line<'a, T: Keyed> {
+    src: &'a [T],
+    stride: usize,
+    /// Where they have been made.
+    keys: Option<&'a [T::Key]>,
+    isa: Isa,
+    team: &'a dyn Team,
+}
+
+impl<T: Keyed> Line<'_, T> {
+    /// How many elements there are.
+    pub(super) fn len(&self) -> usize {
+        self.keys.map_or(self.src.len(), <[_]>::len)
+    }
+
+    /// How many of them are numbers.
+    pub(super) fn numbers(&self) -> usize {
+        if T::NAN.is_none() {
+            return self.len();
+        }
+        let bounds = [T::Key::LAST; 2];
+        let [numbers, _] = match self.keys {
+            Some(keys) => self.isa.run(Count(keys, bounds)),
+            None => by_parts(self.team, self.src, &|part| self.isa.run(Count(part, bounds)))
+                .iter()
+                .fold([0; 2], |all, of| [all[0] + of[0], 0]),
+        };
+        numbers
+    }
+
+    /// The key of a rank, counted from 0.
+    pub(super) fn find(&self, rank: usize) -> Found<T::Key> {
+        match self.keys {
+            Some(keys) if keys.len() <= SHORT => self.isa.run(Short(keys, rank)),
+            Some(keys) => long(self.isa, self.team, keys, rank),
+            None => long(self.isa, self.team, self.src, rank),
+        }
+    }
+
+    /// The place of one of the elements of a key, by their order.
+    pub(super) fn place(&self, key: T::Key, nth: usize) -> usize {
+        match self.keys {
+            Some(keys) => self.isa.run(Place(keys, key, nth)),
+            None => self.isa.run(Place(self.src, key, nth)),
+        }
+    }
+
+    /// The least of the keys after one, of which there is one.
+    pub(super) fn next(&self, key: T::Key) -> T::Key {
+        match self.keys {
+            Some(keys) => self.isa.run(Next(keys, key)),
+            None => by_parts(self.team, self.src, &|part| Some(self.isa.run(Next(part, key))))
+                .into_iter()
+                .flatten()
+                .fold(T::Key::LAST, Ord::min),
+        }
+    }
+
+    /// The element at a place.
+    pub(super) fn element(&self, place: usize) -> T {
+        self.src[place * self.stride]
+    }
+
+    /// The element of a key, unless there are several: zeros of both signs. All NaN are one.
+    pub(super) fn the(&self, key: T::Key) -> Option<T> {
+        if T::NAN.is_some() && key == T::Key::LAST {
+            return T::NAN;
+        }
+        if !T::is_shared(key) {
+            return Some(T::of(key));
+        }
+        let mut of_key = self.src.iter().step_by(self.stride).filter(|x| x.key() == key);
+        let &first = of_key.next()?;
+        of_key.all(|x| x.is_plain() == first.is_plain()).then_some(first)
+    }
+
+    /// All elements as entries, of which those of smaller keys come first.
+    pub(super) fn entries(&self) -> Vec<Entry<T::Key>> {
+        match self.keys {
+            Some(keys) => ascending(keys),
+            None => ascending(self.src),
+        }
+    }
+}
+
+fn ascending<T: Keyed>(src: &[T]) -> Vec<Entry<T::Key>> {
+    (0..)
+        .zip(src)
+        .map(|(place, x)| Entry {
+            key: x.key().ordered(true),
+            place,
+        })
+        .collect()
+}
+
+/// Hands each row along the geometry's dimension, with the index of its results, to `each`: long ones one after the other, for
+/// the team to share each, others by several threads.
+pub(super) fn along<T: Keyed>(exec: &Exec, src: &[T], geometry: Geometry, each: &(dyn Fn(usize, &Line<T>) + Sync)) {
+    assert!(src.len() == geometry.len(), "the slice differs from the geometry");
+    let Geometry { outer, dim, inner } = geometry;
+    let (isa, (team, grain)) = (exec.isa, exec.team(src.len(), size_of::<T>(), FLOPS));
+    if inner > 1 {
+        columns(isa, team, grain, src, geometry, each);
+    } else if dim >= SHARED {
+        for (index, src) in src.chunks_exact(dim).enumerate() {
+            let (stride, keys) = (1, None);
+            each(
+                index,
+                &Line {
+                    src,
+                    stride,
+                    keys,
+                    isa,
+                    team,
+                },
+            );
+        }
+    } else {
+        team.run(outer, grain.div_ceil(dim), &|range| {
+            let mut keys = vec![T::Key::default(); if dim <= SHORT { dim } else { 0 }];
+            for index in range {
+                let src = &src[index * dim..(index + 1) * dim];
+                isa.run(Keys(src, &mut keys));
+                let keys = (dim <= SHORT).then_some(&*keys);
+                each(
+                    index,
+                    &Line {
+                        src,
+                        stride: 1,
+                        keys,
+                        isa,
+                        team: &Serial,
+                    },
+                );
+            }
+        });
+    }
+}
+
+/// The same of columns, whose keys are put together.
+fn columns<T: Keyed>(
+    isa: Isa,
+    team: &dyn Team,
+    grain: usize,
+    src: &[T],
+    geometry: Geometry,
+    each: &(dyn Fn(usize, &Line<T>) + Sync),
+) {
+    let Geometry { outer, dim, inner } = geometry;
+    let width = (COLUMN_ELEMENTS / dim).clamp(1, COLUMNS).min(inner);
+    let groups = inner.div_ceil(width);
+    team.run(outer * groups, grain.div_ceil(dim * width), &|range| {
+        let mut keys = vec![T::Key::default(); dim * width];
+        for group in range {
+            let (block, column) = (group / groups, group % groups * width);
+            let width = width.min(inner - column);
+            let src = &src[block * dim * inner + column..];
+            for (place, row) in src.chunks(inner).take(dim).enumerate() {
+                for (index, x) in row[..width].iter().enumerate() {
+                    keys[index * dim + place] = x.key();
+                }
+            }
+            for (index, keys) in keys.chunks_exact(dim).take(width).enumerate() {
+                let line = Line {
+                    src: &src[index..],
+                    stride: inner,
+                    keys: Some(keys),
+                    isa,
+                    team: &Serial,
+                };
+                each(block * inner + column + index, &line);
+            }
+        }
+    });
+}
+
+/// Where the results go, that threads write one by one.
+pub(super) struct Output<'a, T> {
+    values: Shared<'a, MaybeUninit<T>>,
+    indices: Option<Shared<'a, MaybeUninit<i64>>>,
+}
+
+impl<'a, T: Keyed> Output<'a, T> {
+    /// For as many results as the geometry has rows.
+    pub(super) fn new(
+        values: &'a mut [MaybeUninit<T>],
+        indices: Option<&'a mut [MaybeUninit<i64>]>,
+        geometry: Geometry,
+    ) -> Self {
+        let len = geometry.outer * geometry.inner;
+        assert!(
+            values.len() == len && indices.as_ref().is_none_or(|indices| indices.len() == len),
+            "the results differ from the geometry"
+        );
+        Self {
+            values: Shared::new(values),
+            indices: indices.map(Shared::new),
+        }
+    }
+
+    /// Writes a result.
+    ///
+    /// # Safety
+    /// No other thread writes this one.
+    pub(super) unsafe fn write(&self, at: usize, x: T) {
+        // SAFETY: the caller's.
+        unsafe { self.values.piece(at..at + 1)[0].write(x) };
+    }
+
+    /// The same, with its place.
+    ///
+    /// # Safety
+    /// As of `write`.
+    pub(super) unsafe fn write_placed(&self, at: usize, line: &Line<T>, place: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            self.write(at, line.element(place));
+            if let Some(indices) = &self.indices {
+                indices.piece(at..at + 1)[0].write(place as i64);
+            }
+        }
+    }
+}
+
+/// Why a geometry is none for selection.
+pub(super) fn accepts(geometry: Geometry) -> Result<(), &'static str> {
+    if geometry.is_empty() || u32::try_from(geometry.dim).is_err() {
+        return Err("no elements, or rows too long for places of 32 bits");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod test {
+    use super::*;
+    use crate::{
+        dtype::{Target, View},
+        kernel::{AlongKernel, Slot},
+        parallel::test::Halves,
+    };
+
+    /// Numbers that look random.
+    fn random(len: usize) -> impl Iterator<Item = u32> {
+        (1..=len as u32).map(|index| {
+            let mixed = index.wrapping_mul(0x9e37_79b9);
+            (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca6b) ^ (mixed >> 7)
+        })
+    }
+
+    /// Many different elements, few ones, and such as are special.
+    fn rows(len: usize) -> [Vec<f32>; 4] {
+        let wide = random(len).map(|x| (x as f32 - 2e9) * 1e-9).collect();
+        let few = random(len).map(|x| (x % 5) as f32 - 2.0).collect();
+        let special = random(len)
+            .map(|x| [f32::NAN, -0.0, 0.0, f32::INFINITY, f32::NEG_INFINITY, x as f32][x as usize % 6])
+            .collect();
+        // Nearly all between two others that are close, and out of the sample's sight.
+        let odd = random(len).map(|x| {
+            if x % 97 == 0 {
+                x as f32
+            } else {
+                1.0 + (x % 9) as f32 * 1e-7
+            }
+        });
+        [wide, few, special, odd.collect()]
+    }
+
+    /// Compares a kernel's values, and the elements at its indices, with what `want` makes of sorted rows.
+    pub(in super::super) fn check(
+        kernel: &dyn AlongKernel,
+        numbers: &dyn Fn(usize) -> Vec<f64>,
+        want: &dyn Fn(&[f32]) -> Option<f32>,
+    ) {
+        for dim in [
+            1,
+            2,
+            3,
+            8,
+            9,
+            16,
+            17,
+            32,
+            33,
+            70,
+            1000,
+            SHORT,
+            SHORT + 1,
+            20_000,
+            SHARED + PART / 2,
+        ] {
+            for (outer, inner) in [(1, 1), (3, 1), (2, 3), (1, 17)] {
+                let geometry = Geometry { outer, dim, inner };
+                if geometry.len() > 1 << 18 {
+                    continue;
+                }
+                for src in rows(geometry.len()) {
+                    for isa in Isa::available() {
+                        compare(kernel, &Exec::new(isa, &Serial), &src, geometry, numbers, want);
+                        compare(kernel, &Exec::new(isa, &Halves), &src, geometry, numbers, want);
+                    }
+                }
+            }
+        }
+    }
+
+    fn compare(
+        kernel: &dyn AlongKernel,
+        exec: &Exec,
+        src: &[f32],
+        geometry: Geometry,
+        numbers: &dyn Fn(usize) -> Vec<f64>,
+        want: &dyn Fn(&[f32]) -> Option<f32>,
+    ) {
+        let Geometry { outer, dim, inner } = geometry;
+        let mut values = vec![MaybeUninit::new(7.0); outer * inner];
+        let mut indices = vec![MaybeUninit::new(-1); outer * inner];
+        let results = [
+            Some(Slot::Values(Target::F32(&mut values))),
+            Some(Slot::Indices(&mut indices)),
+        ];
+        kernel
+            .forward(exec, View::F32(src), results, geometry, &numbers(dim))
+            .unwrap();
+        for (at, (value, index)) in values.iter().zip(&indices).enumerate() {
+            // SAFETY: both were written above.
+            let (value, index) = unsafe { (value.assume_init(), index.assume_init()) };
+            let (block, column) = (at / inner * dim * inner, at % inner);
+            let row: Vec<_> = (0..dim).map(|place| src[block + place * inner + column]).collect();
+            assert_eq!(value.to_bits(), row[index as usize].to_bits());
+            let mut sorted = row;
+            sorted.sort_by_key(|x| x.key());
+            let wanted = want(&sorted).map(Keyed::key);
+            assert_eq!(Some(value.key()), wanted, "{geometry:?}, row {at}");
+        }
+    }
+
+    #[test]
+    fn keys_are_found_counted_and_placed() {
+        for len in [1, 7, 40, 5000, 50_000] {
+            for src in rows(len) {
+                let mut sorted: Vec<_> = src.iter().map(|x| x.key()).collect();
+                sorted.sort_unstable();
+                let line = Line {
+                    src: &src,
+                    stride: 1,
+                    keys: None,
+                    isa: Isa::detect(),
+                    team: &Halves,
+                };
+                assert_eq!(line.numbers(), src.iter().filter(|x| !x.is_nan()).count());
+                for rank in [0, len / 3, len / 2, len - 1] {
+                    let key = sorted[rank];
+                    let below = sorted.partition_point(|&other| other < key);
+                    let end = sorted.partition_point(|&other| other <= key);
+                    let equal = end - below;
+                    if len >= PLACES * SAMPLE / PLACES {
+                        assert_eq!(line.find(rank), Found { key, below, equal });
+                    }
+                    let places: Vec<_> = (0..len).filter(|&place| src[place].key() == key).collect();
+                    assert_eq!(line.place(key, 0), places[0]);
+                    assert_eq!(line.place(key, equal - 1), places[equal - 1]);
+                    assert_eq!(line.next(key), sorted.get(end).copied().unwrap_or(u32::MAX));
+                }
+            }
+        }
+    }
+}
