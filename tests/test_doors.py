@@ -9,7 +9,7 @@ from support import CALLS, ROOT, output
 
 import rusttorch
 from rusttorch import _rusttorch
-from rusttorch.catalog import CLIPS, NARY, SELECTS, STEPS
+from rusttorch.catalog import CLIPS, INDEXED, NARY, SAMPLES, SELECTS, STEPS
 
 DIGESTS = """
 import hashlib, json, sys
@@ -17,7 +17,7 @@ sys.path.insert(0, sys.argv[1])
 import torch, torch.nn.functional as F
 import rusttorch
 from support import CALLS, evaluate, sample
-from rusttorch.catalog import CATALOG, CLIPS, NARY, SELECTS, STEPS
+from rusttorch.catalog import CATALOG, CLIPS, INDEXED, NARY, SAMPLES, SELECTS, STEPS
 
 def digest(*tensors):
     data = (t.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for t in tensors)
@@ -47,11 +47,13 @@ for row in NARY.values():
             z.backward(torch.linspace(-1, 1, z.numel()).view(z.shape).to(dtype))
             assert torch.equal(y, z.detach())
             found[f"{text} {dtype}"] = digest(y, *(leaf.grad for leaf in leaves if leaf.grad is not None))
-for row in SELECTS.values():
+for row in (*SELECTS.values(), *SAMPLES.values(), *INDEXED.values()):
     for text in row.calls:
-        for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        for dtype in (torch.float32, torch.float64, torch.int64, torch.bool):
             x = torch.randn(48, 1000).relu().to(dtype)
-            found[f"{text} {dtype}"] = digest(eval(text, row.scope(x)))
+            if str(dtype).removeprefix("torch.") in row.dtypes:
+                made = eval(text, row.scope(x))
+                found[f"{text} {dtype}"] = digest(*([] if made is None else [made]))
 for name, row in STEPS.items():
     (entrance,) = row.parsed()
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
@@ -125,8 +127,11 @@ def test_doors_agree(door: str, usual: tuple[int, str, dict[str, object]]) -> No
     assert tier >= int(door) and isa == usual[1]
     differ = {key for key in usual[2] if usual[2][key] != found[key]}
     assert differ == set()
-    others = sum(len(row.calls) for row in (*NARY.values(), *SELECTS.values()))
-    assert len(found) == 4 * (len(CALLS) + others + len(STEPS) + len(CLIPS)) + 3
+    others = sum(len(row.calls) for row in NARY.values())
+    moving = (*SELECTS.values(), *SAMPLES.values(), *INDEXED.values())
+    dtypes = {"float32", "float64", "int64", "bool"}
+    moved = sum(len(row.calls) * len(dtypes.intersection(row.dtypes)) for row in moving)
+    assert len(found) == 4 * (len(CALLS) + others + len(STEPS) + len(CLIPS)) + moved + 3
 
 
 @pytest.mark.skipif("avx512" not in _rusttorch.available_isas(), reason="this machine has one instruction set")

@@ -1012,7 +1012,7 @@ ROWS: tuple[Op, ...] = (
             name,
             (f"torch.{name}(input, dim, *, out=None)", f"Tensor.{name}(self, dim)"),
             dtypes=DTYPES,
-            calls=(f"torch.{name}(x, -1)[0]", f"torch.{name}(x, 0)[0]"),
+            calls=(f"torch.{name}(x, -1).values", f"torch.{name}(x, 0).values"),
             shape="rows",
             pack=name,
             saves="indices",
