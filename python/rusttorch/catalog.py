@@ -1083,6 +1083,36 @@ ROWS: tuple[Op, ...] = (
         )
         for name in ("median", "nanmedian")
     ),
+    Along(
+        "mode",
+        ("torch.mode(input, dim=-1, keepdim=False, *, out=None)", "Tensor.mode(self, dim=-1, keepdim=False)"),
+        dtypes=DTYPES,
+        calls=("torch.mode(x, -1).values", "torch.mode(x, 0, keepdim=True).values"),
+        numbers={"keepdim": 0.0},
+        pack="mode",
+        saves="indices",
+        backward=_extreme_backward,
+        node="ModeBackward0",
+        flops=60,
+        exactness="bits",
+    ),
+    *(
+        Along(
+            name,
+            (f"torch.{name}(input, q, dim=None, keepdim=False, *, interpolation='linear', out=None)",
+             f"Tensor.{name}(self, q, dim=None, keepdim=False, *, interpolation='linear')"),
+            dtypes=("float32", "float64"),
+            calls=(f"torch.{name}(x, 0.3, -1)", f"torch.{name}(x, 0.3, 0, keepdim=True)"),
+            numbers={"keepdim": 0.0, "q": 0.0, "interpolation": 0.0},
+            choices={"interpolation": ("linear", "lower", "higher", "midpoint", "nearest")},
+            saves="nothing",
+            backward=None,
+            node="",
+            flops=16,
+            exactness="bits",
+        )
+        for name in ("quantile", "nanquantile")
+    ),
     Op(
         "glu",
         ("F.glu(input, dim=-1) -> nn.glu(input, dim)",),

@@ -33,7 +33,7 @@ use reduction::{
     extreme::{Arg, Extreme},
     lanes::{Largest, Smallest},
 };
-use sorting::{kthvalue::Kthvalue, median::Median, sort::Sort, topk::Topk};
+use sorting::{kthvalue::Kthvalue, median::Median, mode::Mode, quantile::Quantile, sort::Sort, topk::Topk};
 
 /// Every kernel.
 pub static KERNELS: &[&dyn Kernel] = &[
@@ -80,6 +80,9 @@ pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
     &Kthvalue,
     &Median::<false>,
     &Median::<true>,
+    &Mode,
+    &Quantile::<false>,
+    &Quantile::<true>,
 ];
 
 /// Every kernel whose result is as long as what it counts.

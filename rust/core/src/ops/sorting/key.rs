@@ -170,7 +170,7 @@ impl Item for Wide {
 /// A type whose elements have an order.
 pub(super) trait Keyed: Copy + Send + Sync + 'static {
     type Key: Key;
-    /// A quiet NaN, of the last key, if the type has one.
+    /// A quiet NaN, which no key comes after, if the type has one.
     const NAN: Option<Self> = None;
 
     /// Elements compare as their keys do.
@@ -181,6 +181,26 @@ pub(super) trait Keyed: Copy + Send + Sync + 'static {
     fn is_shared(_: Self::Key) -> bool {
         false
     }
+    /// The key of NaN, if the type has it.
+    #[inline(always)]
+    fn nan() -> Option<Self::Key> {
+        Self::NAN.map(Self::key)
+    }
+    /// No number comes after it.
+    #[inline(always)]
+    fn greatest() -> Self::Key {
+        Self::Key::LAST
+    }
+    /// Whether its key is less than one that is not after all numbers.
+    #[inline(always)]
+    fn is_below(self, bound: Self::Key) -> bool {
+        self.key() < bound
+    }
+    /// Whether its key is greater than such a one.
+    #[inline(always)]
+    fn is_above(self, bound: Self::Key) -> bool {
+        self.key() > bound
+    }
     /// Whether it is the one that a key gives, of those that have its key.
     fn is_plain(self) -> bool {
         true
@@ -189,7 +209,7 @@ pub(super) trait Keyed: Copy + Send + Sync + 'static {
 
 /// Numbers of sign and magnitude: the keys of negative ones are complements.
 macro_rules! float {
-    ($float:ty, $bits:ty, $key:ty, $to_bits:path, $from_bits:path, $infinity:expr) => {
+    ($float:ty, $bits:ty, $key:ty, $to_bits:path, $from_bits:path, $infinity:expr, { $($compares:tt)* }) => {
         impl Keyed for $float {
             type Key = $key;
             const NAN: Option<Self> = Some(Self::NAN);
@@ -225,14 +245,41 @@ macro_rules! float {
             fn is_plain(self) -> bool {
                 $to_bits(self) == $to_bits(Self::of(self.key()))
             }
+
+            #[inline(always)]
+            fn greatest() -> $key {
+                $infinity.key()
+            }
+
+            $($compares)*
         }
     };
 }
 
-float!(f32, u32, u32, f32::to_bits, f32::from_bits, f32::INFINITY);
-float!(f64, u64, u64, f64::to_bits, f64::from_bits, f64::INFINITY);
-float!(bf16, u16, u32, bf16::to_bits, bf16::from_bits, bf16::INFINITY);
-float!(f16, u16, u32, f16::to_bits, f16::from_bits, f16::INFINITY);
+/// The same, of a type that the processor compares. Keys below that of -inf are those of NaN as well, which nothing is less
+/// than.
+macro_rules! native_float {
+    ($float:ty, $bits:ty, $to_bits:path, $from_bits:path) => {
+        float!($float, $bits, $bits, $to_bits, $from_bits, <$float>::INFINITY, {
+            #[inline(always)]
+            fn is_below(self, bound: $bits) -> bool {
+                self < Self::of(bound)
+            }
+
+            // NaN is above all.
+            #[inline(always)]
+            #[allow(clippy::neg_cmp_op_on_partial_ord)]
+            fn is_above(self, bound: $bits) -> bool {
+                !(self <= Self::of(bound))
+            }
+        });
+    };
+}
+
+native_float!(f32, u32, f32::to_bits, f32::from_bits);
+native_float!(f64, u64, f64::to_bits, f64::from_bits);
+float!(bf16, u16, u32, bf16::to_bits, bf16::from_bits, bf16::INFINITY, {});
+float!(f16, u16, u32, f16::to_bits, f16::from_bits, f16::INFINITY, {});
 
 /// Integers: with a sign, from the least one on.
 macro_rules! integer {
@@ -248,6 +295,16 @@ macro_rules! integer {
             #[inline(always)]
             fn of(key: $key) -> Self {
                 (key as $integer).wrapping_add(<$integer>::MIN)
+            }
+
+            #[inline(always)]
+            fn is_below(self, bound: $key) -> bool {
+                self < Self::of(bound)
+            }
+
+            #[inline(always)]
+            fn is_above(self, bound: $key) -> bool {
+                self > Self::of(bound)
             }
         })*
     };

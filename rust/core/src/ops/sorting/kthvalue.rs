@@ -77,13 +77,16 @@ impl AlongKernel for Kthvalue {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::order::test::check, *};
+    use super::{
+        super::order::test::{check, rows},
+        *,
+    };
 
     #[test]
     fn the_element_of_a_rank() {
         for share in [0.0, 0.3, 0.5, 1.0] {
             let k = |dim: usize| ((dim as f64 * share) as usize).max(1);
-            check(&Kthvalue, &|dim| vec![0.0, k(dim) as f64], &|sorted| {
+            check(&Kthvalue, &rows, &|dim| vec![0.0, k(dim) as f64], &|sorted| {
                 sorted.get(k(sorted.len()) - 1).copied()
             });
         }

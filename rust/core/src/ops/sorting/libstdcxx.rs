@@ -131,7 +131,7 @@ impl Misplaced {
 /// before the pivot with the next one from the back that does not come after it, until they meet; where both are then.
 ///
 /// Whether entries are to be exchanged is found out for many of them before it is done, without jumps that depend on it
-/// (S. Edelkamp and A. Weiss, BlockQuicksort, 2016).
+/// (S. Edelkamp and A. Weiss, `BlockQuicksort`, 2016).
 #[inline(always)]
 pub(super) fn partition<K: Key>(entries: &mut [Entry<K>], within: Range<usize>, pivot: &Entry<K>) -> (usize, usize) {
     let Range { mut start, mut end } = within;
@@ -246,6 +246,27 @@ pub(super) fn sort<K: Key>(entries: &mut [Entry<K>]) {
     }
 }
 
+/// The entry that `std::sort` puts in a place: only those are moved that it is found among.
+pub(super) fn sorted_at<K: Key>(entries: &mut [Entry<K>], at: usize) -> Entry<K> {
+    let (mut first, mut last, mut left) = (0, entries.len(), depth(entries.len()));
+    while last - first > THRESHOLD {
+        if left == 0 {
+            make_heap(&mut entries[first..last]);
+            sort_heap(&mut entries[first..last]);
+            return entries[at];
+        }
+        left -= 1;
+        let cut = first + partition_pivot(&mut entries[first..last]);
+        if cut <= at {
+            first = cut;
+        } else {
+            last = cut;
+        }
+    }
+    insertion_sort(&mut entries[first..last]);
+    entries[at]
+}
+
 /// `std::__introsort_loop`.
 fn introsort<K: Key>(mut entries: &mut [Entry<K>], mut left: u32) {
     while entries.len() > THRESHOLD {
@@ -313,6 +334,20 @@ mod tests {
                     assert!(after[..rank].iter().all(|entry| entry.key >= after[rank].key));
                     assert!(after[rank..].iter().all(|entry| entry.key <= after[rank].key));
                     assert_eq!(places_of(&after), places_of(&before));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_entry_of_a_place_is_that_of_sorting() {
+        for len in [1, 2, 16, 17, 50, 333, 5000] {
+            for keys in [1, 3, u32::MAX] {
+                let before = entries(len, 9, keys);
+                let mut sorted = before.clone();
+                sort(&mut sorted);
+                for at in [0, len / 3, len / 2, len - 1] {
+                    assert_eq!(sorted_at(&mut before.clone(), at), sorted[at], "{len}, {keys}, {at}");
                 }
             }
         }

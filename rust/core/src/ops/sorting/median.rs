@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{
-    key::{Key, Keyed},
+    key::Keyed,
     libstdcxx::nth_element,
     order::{Line, Output, accepts, along},
 };
@@ -15,14 +15,14 @@ use crate::{
 /// The place of the median: the first NaN if there is one and it counts, else the element in the middle, equal ones being in
 /// their order; of NaN alone, the one that stock torch's moves end with.
 fn place<T: Keyed>(line: &Line<T>, ignores_nan: bool) -> usize {
-    match line.numbers() {
-        numbers if numbers < line.len() && !ignores_nan => line.place(T::Key::LAST, 0),
-        0 => {
+    match (line.numbers(), T::nan()) {
+        (numbers, Some(nan)) if numbers < line.len() && !ignores_nan => line.place(nan, 0),
+        (0, _) => {
             let mut entries = line.entries();
             nth_element(&mut entries, 0);
             entries[0].place as usize
         }
-        numbers => {
+        (numbers, _) => {
             let rank = (numbers - 1) / 2;
             let found = line.find(rank);
             line.place(found.key, rank - found.below)
@@ -110,18 +110,21 @@ impl<const IGNORES_NAN: bool> AlongKernel for Median<IGNORES_NAN> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::order::test::check, *};
+    use super::{
+        super::order::test::{check, rows},
+        *,
+    };
 
     #[test]
     fn the_element_in_the_middle() {
         let last = |sorted: &[f32]| sorted.last().copied();
-        check(&Median::<false>, &|_| vec![0.0], &|sorted| {
+        check(&Median::<false>, &rows, &|_| vec![0.0], &|sorted| {
             if last(sorted).is_some_and(f32::is_nan) {
                 return last(sorted);
             }
             sorted.get((sorted.len() - 1) / 2).copied()
         });
-        check(&Median::<true>, &|_| vec![0.0], &|sorted| {
+        check(&Median::<true>, &rows, &|_| vec![0.0], &|sorted| {
             let numbers = sorted.iter().filter(|x| !x.is_nan()).count();
             sorted.get(numbers.saturating_sub(1) / 2).copied()
         });

@@ -17,15 +17,17 @@ use crate::{
 
 /// Elements of a row up to which its keys are made once and for all.
 const SHORT: usize = 1 << 13;
-/// Keys between two bounds up to which they are compared with each other.
-const FEW: usize = 4;
+/// Keys between two bounds up to which they are compared with each other, in rows of so many elements, and longer ones.
+const FEW: usize = 16;
+const MIDDLE: usize = 512;
+const FEW_OF_MANY: usize = 4;
 /// Elements that are passed over together.
 const GROUP: usize = 32;
-/// Elements of a long row that are looked at first, in so many places.
+/// How many times as many elements as are looked at first a long row has, how many these are at most, and how many lie
+/// together.
+const SPARSE: usize = 16;
 const SAMPLE: usize = 4096;
-const PLACES: usize = 512;
-/// Half of the part of a sample that a rank lies in, but for odd samples.
-const MARGIN: usize = 96;
+const TOGETHER: usize = 8;
 /// The part of a long row that is left for the end.
 const LEFT: usize = 256;
 /// The part of the keys between two bounds that the next two have between them, at each side of where a rank should be.
@@ -33,11 +35,15 @@ const CLOSER: u64 = 32;
 /// Elements of a row from which on several threads share it, and what each does at once.
 const SHARED: usize = 1 << 17;
 const PART: usize = 1 << 15;
-/// Columns that are read together, and elements of all of them at most.
+/// Columns that are read together, elements of all of them at most, and keys between them, lest they meet in the cache.
 const COLUMNS: usize = 16;
+const APART: usize = 24;
 const COLUMN_ELEMENTS: usize = 1 << 17;
 /// Instructions of one element, for the choice of threads.
 const FLOPS: usize = 32;
+/// Elements of a row up to which stock torch is faster, if there are more such rows than these.
+const TINY: usize = 8;
+const ROWS: usize = 64;
 
 /// The key of a rank, how many keys of its row are less, and how many are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +91,16 @@ impl<K: Key> Bounds<K> {
         }
     }
 
+    /// The half that the rank is in, where so many keys are up to the middle: without a jump, which could not be foreseen.
+    #[inline(always)]
+    fn halve(&mut self, rank: usize, middle: K, upto: usize) {
+        let (end, lower) = (self.below + self.within, rank < upto);
+        self.high = if lower { middle } else { self.high };
+        self.low = if lower { self.low } else { K::of_bits(middle.bits() + 1) };
+        self.below = if lower { self.below } else { upto };
+        self.within = if lower { upto } else { end } - self.below;
+    }
+
     /// The key in the middle.
     #[inline(always)]
     fn middle(&self) -> K {
@@ -126,13 +142,20 @@ impl<T: Keyed> Program for Count<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> [usize; 2] {
         let Self(src, [first, last]) = self;
-        let (mut below, mut upto) = (T::Key::default(), T::Key::default());
-        for &x in src {
-            let key = x.key();
-            below = below.and(key < first);
-            upto = upto.and(key <= last);
+        let (mut below, mut above) = (T::Key::default(), T::Key::default());
+        if last <= T::greatest() {
+            for &x in src {
+                below = below.and(x.is_below(first));
+                above = above.and(x.is_above(last));
+            }
+        } else {
+            for &x in src {
+                let key = x.key();
+                below = below.and(key < first);
+                above = above.and(key > last);
+            }
         }
-        [below.count(), upto.count()]
+        [below.count(), src.len() - above.count()]
     }
 }
 
@@ -145,10 +168,11 @@ impl<T: Keyed> Program for Gather<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self(src, bounds, found) = self;
+        let numbers = bounds.high <= T::greatest();
         for group in src.chunks(GROUP) {
-            let mut any = false;
+            let mut any = !numbers;
             for &x in group {
-                any |= bounds.contains(x.key());
+                any |= !x.is_below(bounds.low) & !x.is_above(bounds.high);
             }
             if any {
                 found.extend(group.iter().map(|&x| x.key()).filter(|&key| bounds.contains(key)));
@@ -186,6 +210,7 @@ impl<K: Key> Program for Short<'_, K> {
         if keys.len() <= RANKED {
             return ranked::<RANKED, _>(keys, rank);
         }
+        let few = if keys.len() > MIDDLE { FEW_OF_MANY } else { FEW };
         let mut bounds = Bounds::all(keys.len());
         (bounds.low, bounds.high) = (K::LAST, K::default());
         for &key in keys {
@@ -196,20 +221,31 @@ impl<K: Key> Program for Short<'_, K> {
             if let Some(found) = bounds.found() {
                 return found;
             }
-            if bounds.within <= FEW {
+            if bounds.within <= few {
                 break;
             }
-            // All below the middle, or none.
             let middle = bounds.middle();
             let mut upto = K::default();
             for &key in keys {
                 upto = upto.and(key <= middle);
             }
-            bounds.narrow(rank, [bounds.low, middle], [bounds.below, upto.count()]);
+            bounds.halve(rank, middle, upto.count());
         }
-        let mut found = Vec::with_capacity(FEW);
-        Gather(keys, bounds, &mut found).run(simd);
-        among(&mut found, rank, bounds.below)
+        if keys.len() > MIDDLE {
+            let mut found = Vec::with_capacity(few);
+            Gather(keys, bounds, &mut found).run(simd);
+            return among(&mut found, rank, bounds.below);
+        }
+        let (mut found, mut count) = ([K::LAST; FEW + 1], 0);
+        for &key in keys {
+            found[count.min(FEW)] = key;
+            count += usize::from(bounds.contains(key));
+        }
+        let found = ranked::<FEW, _>(&found[..count], rank - bounds.below);
+        Found {
+            below: found.below + bounds.below,
+            ..found
+        }
     }
 }
 
@@ -254,6 +290,31 @@ impl<T: Keyed> Program for Place<'_, T> {
     }
 }
 
+/// Whether elements of a key are the one that the key gives, and whether some are not.
+struct Plain<'a, 'b, T: Keyed>(&'a Line<'b, T>, T::Key);
+
+impl<T: Keyed> Program for Plain<'_, '_, T> {
+    type Output = [bool; 2];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> [bool; 2] {
+        let Self(line, key) = self;
+        let [mut plain, mut others] = [false; 2];
+        if line.stride == 1 {
+            for &x in line.src {
+                plain |= (x.key() == key) & x.is_plain();
+                others |= (x.key() == key) & !x.is_plain();
+            }
+        } else {
+            for &x in line.src.iter().step_by(line.stride).take(line.len()) {
+                plain |= (x.key() == key) & x.is_plain();
+                others |= (x.key() == key) & !x.is_plain();
+            }
+        }
+        [plain, others]
+    }
+}
+
 /// The least of the keys after one, the last key where there is none.
 struct Next<'a, T: Keyed>(&'a [T], T::Key);
 
@@ -290,7 +351,7 @@ fn long<T: Keyed>(isa: Isa, team: &dyn Team, src: &[T], rank: usize) -> Found<T:
     let mut bounds = Bounds::all(src.len());
     let mut next = sampled(isa, src, rank);
     let mut before = bounds.within;
-    while bounds.within > (src.len() / LEFT).max(FEW) {
+    while bounds.within > (src.len() / LEFT).max(FEW_OF_MANY) {
         if let Some(found) = bounds.found() {
             return found;
         }
@@ -318,12 +379,14 @@ fn long<T: Keyed>(isa: Isa, team: &dyn Team, src: &[T], rank: usize) -> Found<T:
 
 /// Two keys that a rank lies between, if a sample is like the rest.
 fn sampled<T: Keyed>(isa: Isa, src: &[T], rank: usize) -> [T::Key; 2] {
-    let (each, step) = (SAMPLE / PLACES, src.len() / PLACES);
-    let places = src.chunks_exact(step).flat_map(|part| &part[..each]);
-    let keys: Vec<_> = places.map(|x| x.key()).collect();
+    let places = (src.len() / SPARSE).min(SAMPLE) / TOGETHER;
+    let parts = src.chunks_exact(src.len() / places);
+    let keys: Vec<_> = parts.flat_map(|part| &part[..TOGETHER]).map(|x| x.key()).collect();
     let at = (rank as f64 / src.len() as f64 * keys.len() as f64) as usize;
-    let first = at.checked_sub(MARGIN).map(|rank| isa.run(Short(&keys, rank)).key);
-    let last = Some(at + MARGIN).filter(|&rank| rank < keys.len());
+    // Three times the deviation of the rank of one in the middle.
+    let margin = (1.5 * (keys.len() as f64).sqrt()) as usize;
+    let first = at.checked_sub(margin).map(|rank| isa.run(Short(&keys, rank)).key);
+    let last = Some(at + margin).filter(|&rank| rank < keys.len());
     let last = last.map(|rank| isa.run(Short(&keys, rank)).key);
     [first.unwrap_or_default(), last.unwrap_or(T::Key::LAST)]
 }
@@ -361,10 +424,10 @@ impl<T: Keyed> Line<'_, T> {
 
     /// How many of them are numbers.
     pub(super) fn numbers(&self) -> usize {
-        if T::NAN.is_none() {
+        let Some(nan) = T::nan() else {
             return self.len();
-        }
-        let bounds = [T::Key::LAST; 2];
+        };
+        let bounds = [nan; 2];
         let [numbers, _] = match self.keys {
             Some(keys) => self.isa.run(Count(keys, bounds)),
             None => by_parts(self.team, self.src, &|part| self.isa.run(Count(part, bounds)))
@@ -409,15 +472,18 @@ impl<T: Keyed> Line<'_, T> {
 
     /// The element of a key, unless there are several: zeros of both signs. All NaN are one.
     pub(super) fn the(&self, key: T::Key) -> Option<T> {
-        if T::NAN.is_some() && key == T::Key::LAST {
+        if T::nan() == Some(key) {
             return T::NAN;
         }
         if !T::is_shared(key) {
             return Some(T::of(key));
         }
-        let mut of_key = self.src.iter().step_by(self.stride).filter(|x| x.key() == key);
-        let &first = of_key.next()?;
-        of_key.all(|x| x.is_plain() == first.is_plain()).then_some(first)
+        let [plain, others] = self.isa.run(Plain(self, key));
+        match (plain, others) {
+            (true, false) => Some(T::of(key)),
+            (false, true) => Some(self.element(self.place(key, 0))),
+            _ => None,
+        }
     }
 
     /// All elements as entries, of which those of smaller keys come first.
@@ -496,21 +562,22 @@ fn columns<T: Keyed>(
     let width = (COLUMN_ELEMENTS / dim).clamp(1, COLUMNS).min(inner);
     let groups = inner.div_ceil(width);
     team.run(outer * groups, grain.div_ceil(dim * width), &|range| {
-        let mut keys = vec![T::Key::default(); dim * width];
+        let pitch = dim + APART;
+        let mut keys = vec![T::Key::default(); pitch * width];
         for group in range {
             let (block, column) = (group / groups, group % groups * width);
             let width = width.min(inner - column);
             let src = &src[block * dim * inner + column..];
             for (place, row) in src.chunks(inner).take(dim).enumerate() {
                 for (index, x) in row[..width].iter().enumerate() {
-                    keys[index * dim + place] = x.key();
+                    keys[index * pitch + place] = x.key();
                 }
             }
-            for (index, keys) in keys.chunks_exact(dim).take(width).enumerate() {
+            for (index, keys) in keys.chunks_exact(pitch).take(width).enumerate() {
                 let line = Line {
                     src: &src[index..],
                     stride: inner,
-                    keys: Some(keys),
+                    keys: Some(&keys[..dim]),
                     isa,
                     team: &Serial,
                 };
@@ -573,6 +640,9 @@ pub(super) fn accepts(geometry: Geometry) -> Result<(), &'static str> {
     if geometry.is_empty() || u32::try_from(geometry.dim).is_err() {
         return Err("no elements, or rows too long for places of 32 bits");
     }
+    if geometry.dim <= TINY && geometry.outer * geometry.inner > ROWS {
+        return Err("many short rows");
+    }
     Ok(())
 }
 
@@ -594,7 +664,7 @@ pub(super) mod test {
     }
 
     /// Many different elements, few ones, and such as are special.
-    fn rows(len: usize) -> [Vec<f32>; 4] {
+    pub(in super::super) fn rows(len: usize) -> Vec<Vec<f32>> {
         let wide = random(len).map(|x| (x as f32 - 2e9) * 1e-9).collect();
         let few = random(len).map(|x| (x % 5) as f32 - 2.0).collect();
         let special = random(len)
@@ -608,12 +678,22 @@ pub(super) mod test {
                 1.0 + (x % 9) as f32 * 1e-7
             }
         });
-        [wide, few, special, odd.collect()]
+        vec![wide, few, special, odd.collect()]
+    }
+
+    /// The same without NaN.
+    pub(in super::super) fn rows_of_numbers(len: usize) -> Vec<Vec<f32>> {
+        let mut rows = rows(len);
+        for x in rows.iter_mut().flatten().filter(|x| x.is_nan()) {
+            *x = 3.0;
+        }
+        rows
     }
 
     /// Compares a kernel's values, and the elements at its indices, with what `want` makes of sorted rows.
     pub(in super::super) fn check(
         kernel: &dyn AlongKernel,
+        rows: &dyn Fn(usize) -> Vec<Vec<f32>>,
         numbers: &dyn Fn(usize) -> Vec<f64>,
         want: &dyn Fn(&[f32]) -> Option<f32>,
     ) {
@@ -699,7 +779,7 @@ pub(super) mod test {
                     let below = sorted.partition_point(|&other| other < key);
                     let end = sorted.partition_point(|&other| other <= key);
                     let equal = end - below;
-                    if len >= PLACES * SAMPLE / PLACES {
+                    if len >= SPARSE * TOGETHER {
                         assert_eq!(line.find(rank), Found { key, below, equal });
                     }
                     let places: Vec<_> = (0..len).filter(|&place| src[place].key() == key).collect();
