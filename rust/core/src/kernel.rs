@@ -187,6 +187,12 @@ pub trait AlongKernel: Sync {
         dtype.is_float()
     }
 
+    /// Whether stock torch's results of [`Shape::Rows`] lie in memory as the input does, whatever its order, rather than
+    /// row-major.
+    fn keeps_strides(&self) -> bool {
+        false
+    }
+
     /// What the results are along a dimension, or, if `whole`, where none is given and all elements are one row; none
     /// where the call needs a dimension.
     fn results(&self, whole: bool) -> &'static [Kind];

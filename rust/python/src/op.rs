@@ -478,8 +478,9 @@ impl OpState {
                     whole: false,
                 });
             }
-            // Stock torch sorts in the input's own strides.
-            if let (Work::Along(_), Shape::Rows) = (self.kernel, shape) {
+            if let (Work::Along(kernel), Shape::Rows) = (self.kernel, shape)
+                && kernel.keeps_strides()
+            {
                 let geometry = layout.dense_along(dim).ok_or(Decline::Layout)?;
                 self.kernel.accepts(geometry, numbers)?;
                 return Ok(Plan {
@@ -497,6 +498,9 @@ impl OpState {
             }
             let geometry = layout.along(dim);
             let result = match shape {
+                Shape::Rows if matches!(self.kernel, Work::Along(_)) => {
+                    Layout::contiguous(layout.sizes()).ok_or(Decline::Layout)?
+                }
                 Shape::Rows => *layout,
                 Shape::Reduce if keeps_dim(numbers) => layout.with_size(dim, 1),
                 Shape::Reduce => layout.without(dim),

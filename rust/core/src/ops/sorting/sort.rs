@@ -595,6 +595,10 @@ impl AlongKernel for Sort {
         true
     }
 
+    fn keeps_strides(&self) -> bool {
+        true
+    }
+
     fn results(&self, whole: bool) -> &'static [Kind] {
         if whole { &[] } else { self.results }
     }
