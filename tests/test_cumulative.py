@@ -16,8 +16,8 @@ from rusttorch.catalog import CATALOG
 EXTREMES = ("cummax", "cummin")
 SUMMED = CATALOG["cumsum"].dtypes
 SHAPES = (
-    *((size,) for size in (1, 2, 7, 8, 9, 31, 32, 33, 64, 70, 1000, 40_000, 70_001)),
-    (1, 1), (5, 7), (3, 64), (64, 3), (40, 33), (200, 129), (2, 3, 4, 5), (9, 40, 65), (3000, 16), (16, 3000),
+    *((size,) for size in (1, 2, 7, 8, 9, 31, 32, 33, 64, 70, 1000, 70_001)),
+    (1, 1), (5, 7), (3, 64), (64, 3), (40, 33), (2, 3, 4, 5), (9, 40, 65), (700, 16),
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def drawn(shape: tuple[int, ...], dtype: torch.dtype, kind: str) -> torch.Tensor
 
 
 def dims(x: torch.Tensor) -> range:
-    return range(-x.dim(), x.dim())
+    return range(-1, x.dim() - 1) if x.dim() > 1 else range(-1, 1)
 
 
 @pytest.mark.parametrize("name", EXTREMES)

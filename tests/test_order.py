@@ -119,7 +119,8 @@ def test_calls_that_stock_torch_refuses() -> None:
     indices = torch.empty(1, dtype=torch.int64)
     ways: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
         ("kthvalue", (x, 0), {}), ("kthvalue", (x, 4), {}), ("kthvalue", (x, -1), {}), ("kthvalue", (x, 1.0), {}),
-        ("kthvalue", (x,), {}), ("kthvalue", (x, 1, 2), {}), ("kthvalue", (x, 1, None), {}), ("kthvalue", (x, True), {}),
+        ("kthvalue", (x,), {}), ("kthvalue", (x, 1, 2), {}), ("kthvalue", (x, 1, None), {}),
+        ("kthvalue", (x, True), {}),
         ("kthvalue", (x, 1 << 62), {}), ("kthvalue", (x > 2, 1), {}), ("kthvalue", (torch.empty(0), 1), {}),
         ("kthvalue", (torch.empty(2, 0), 1, 0), {}), ("kthvalue", (torch.tensor(5.0), 1), {}),
         ("kthvalue", (x, 2), {"out": (torch.empty(1), indices)}), ("kthvalue", (x.to(torch.complex64), 1), {}),
@@ -169,7 +170,8 @@ def test_of_all_elements_in_training(name: str) -> None:
 def test_quantiles(name: str, dtype: torch.dtype) -> None:
     modes = ("linear", "lower", "higher", "midpoint", "nearest")
     for index, (where, x) in enumerate(inputs(dtype)):
-        given: dict[str, Any] = {"q": [0.3, 0.5, 0.97, 0.0, 1.0, 1, 1 / 3][index % 7], "interpolation": modes[index % 5]}
+        q = [0.3, 0.5, 0.97, 0.0, 1.0, 1, 1 / 3][index % 7]
+        given: dict[str, Any] = {"q": q, "interpolation": modes[index % 5]}
         compare(name, x, given, where)
         for dim in range(x.dim()):
             compare(name, x, {"dim": dim, "keepdim": not dim, **given}, where)
@@ -181,7 +183,8 @@ def test_what_is_no_part_goes_to_stock_torch() -> None:
         ways: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
             ((x, -0.1), {}), ((x, 1.5), {}), ((x, torch.tensor(0.5)), {}), ((x, torch.tensor([0.1, 0.5])), {}),
             ((x, 0.5), {"interpolation": "cubic"}), ((x, 0.5, 2), {}), ((x, 0.5), {"dim": None}),
-            ((x.half(), 0.5), {}), ((x.long(), 0.5), {}), ((torch.empty(0), 0.5), {}), ((torch.empty(2, 0), 0.5, 1), {}),
+            ((x.half(), 0.5), {}), ((x.long(), 0.5), {}), ((torch.empty(0), 0.5), {}),
+            ((torch.empty(2, 0), 0.5, 1), {}),
             ((torch.tensor(5.0), 0.5), {}), ((torch.tensor(5.0), 0.5, 0), {}), ((x, 0.5), {"out": torch.empty(())}),
             ((x, "a"), {}), ((x,), {}), ((x, 0.5, None, True), {}), ((x, True), {}), ((x, float("nan")), {}),
         ]  # fmt: skip

@@ -626,7 +626,7 @@ def _std_backward(
     return _var_backward(grad, saved, dim, keepdim, unbiased, correction)
 
 
-def _extreme_backward(grads: Any, saved: Any, sizes: Any, dim: int, keepdim: float, *numbers: float) -> Any:
+def _extreme_backward(grads: Any, saved: Any, sizes: Any, dim: int, keepdim: float, k: float = 0.0) -> Any:
     (grad,), (indices,) = grads, saved
     if not keepdim and len(sizes):
         grad, indices = grad.unsqueeze(dim), indices.unsqueeze(dim)
