@@ -179,6 +179,9 @@ class Reference:
     def pow(self, x: Array, exponent: float) -> Array:  # noqa: D102
         return np.power(x, x.dtype.type(self._number(exponent)))
 
+    def cumsum(self, x: Array, dim: int) -> Array:  # noqa: D102
+        return np.cumsum(x, axis=dim)
+
     def logsumexp(self, x: Array, dim: int, keepdim: bool = False) -> Array:  # noqa: D102
         return _sum_exp(x, dim, keepdim)[1]
 

@@ -101,7 +101,7 @@ impl Case {
 
     fn check_as<T: Number>(&self) {
         let kernel = ops::find_along(self.kernel).expect("a kernel of the list");
-        if kernel.accepts(self.geometry, &self.numbers).is_err() {
+        if !kernel.takes(self.dtype) || kernel.accepts(self.geometry, &self.numbers).is_err() {
             return;
         }
         let x = self.values.of::<T>(self.geometry.len(), 0);
