@@ -60,7 +60,7 @@ def test_rows_are_complete(op: Op) -> None:
     assert op.trains == (op.backward is not None)
     if op.backward is None:
         return
-    assert op.node.endswith("Backward0")
+    assert op.node[:-1].endswith("Backward") and op.node[-1].isdigit()
     parameters = list(inspect.signature(op.backward).parameters.values())
     # The gradient, what was saved, one or two, the dimension and the numbers.
     given = 3 + (op.saves == "both") + len(op.numbers)
@@ -121,7 +121,7 @@ def sample(op: Op, entrance: Entrance | None = None) -> torch.Tensor:
 
 def required(op: Op, entrance: Entrance) -> dict[str, Any]:
     """A value for each parameter that must be given."""
-    numbers = {name: 2 if name in op.integers else 0.25 if op.random else 2.0 for name in op.numbers}
+    numbers = {name: 2 if name in op.integers else 0.25 if op.random or name == "q" else 2.0 for name in op.numbers}
     values = {"dim": -1, "train": True, "training": True, **numbers}
     return {p.name: values[p.name] for p in entrance.parameters[1:] if p.required}
 

@@ -144,7 +144,7 @@ class Row:
     ``integers``
         those that must be integers.
     ``fixed``
-        further numbers of the kernel, which are no parameters.
+        further numbers of the kernel, which are no parameters, or what makes them, where they depend on stock torch.
     ``exactness``
         ``"bits"``: the same bits as stock torch; ``"ulp"``: maximum error against float64 no larger than stock's.
     ``given``
@@ -162,7 +162,7 @@ class Row:
     kinds: ClassVar[tuple[str, ...]] = ()
 
     numbers: dict[str, float] = field(default_factory=dict, kw_only=True)
-    fixed: tuple[float, ...] = field(default=(), kw_only=True)
+    fixed: tuple[float | Callable[[], float], ...] = field(default=(), kw_only=True)
     integers: tuple[str, ...] = field(default=(), kw_only=True)
     dtypes: tuple[str, ...] = field(default=FLOATS, kw_only=True)
     exactness: Literal["bits", "ulp"] = field(default="ulp", kw_only=True)
@@ -540,7 +540,7 @@ def _std_backward(
     return _var_backward(grad, saved, dim, keepdim, unbiased, correction)
 
 
-def _extreme_backward(grads: Any, saved: Any, sizes: Any, dim: int, keepdim: float, *numbers: float) -> Any:
+def _extreme_backward(grads: Any, saved: Any, sizes: Any, dim: int, keepdim: float, k: float = 0.0) -> Any:
     (grad,), (indices,) = grads, saved
     if not keepdim and len(sizes):
         grad, indices = grad.unsqueeze(dim), indices.unsqueeze(dim)
@@ -552,6 +552,14 @@ def _sorted_backward(
 ) -> Any:
     (grad,), (indices,) = grads, saved
     return grad.new_zeros(sizes).scatter(dim, indices, grad)
+
+
+def _wide_ranks() -> float:
+    """Whether stock torch's ranks of quantiles are of double precision: a third of these elements is a bit more then."""
+    import torch
+
+    x = torch.arange(64, dtype=torch.float32, device="cpu")
+    return float(torch.quantile(x, 1 / 3, interpolation="higher") > 21)
 
 
 def _unary(name: str, *aliases: str, inplace: bool = True) -> tuple[str, ...]:
@@ -982,6 +990,7 @@ ROWS: tuple[Op, ...] = (
             calls=(f"torch.{name}(x, 0.3, -1)", f"torch.{name}(x, 0.3, 0, keepdim=True)"),
             numbers={"keepdim": 0.0, "q": 0.0, "interpolation": 0.0},
             choices={"interpolation": ("linear", "lower", "higher", "midpoint", "nearest")},
+            fixed=(_wide_ranks,),
             saves="nothing",
             backward=None,
             node="",

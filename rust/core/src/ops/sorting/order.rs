@@ -189,10 +189,9 @@ impl<T: Keyed> Program for Look<'_, T> {
 #[inline(always)]
 fn note<T: Keyed>(block: &[T], [first, last]: [T::Key; 2], between: &mut Vec<T::Key>) {
     for group in block.chunks(GROUP) {
-        let mut any = false;
+        let mut any = last > T::greatest();
         for &x in group {
-            let key = x.key();
-            any |= first <= key && key <= last;
+            any |= !x.is_below(first) & !x.is_above(last);
         }
         if any {
             let keys = group.iter().map(|&x| x.key());
@@ -385,7 +384,9 @@ fn long<T: Keyed>(isa: Isa, team: &dyn Team, src: &[T], rank: usize) -> Found<T:
         }
         bounds.narrow(rank, next, [below, upto]);
         if let Some(found) = bounds.found() {
-            return found;
+            // Zeros are compared as if they had the key before theirs as well.
+            let key = T::of(found.key).key();
+            return Found { key, ..found };
         }
         // Where that has not helped much, many may be equal to one of the bounds; then half of the keys are left at the most.
         slow = if bounds.within <= before / 4 { 0 } else { slow + 1 };
