@@ -34,6 +34,13 @@ EXTREMES = ("argmax", "argmin", "max", "min")
 #: Operations that put elements in order.
 SORTED = ("sort", "argsort", "msort", "topk")
 
+#: Operations whose results are what is so far.
+CUMULATIVE = ("cumsum", "cummax", "cummin")
+
+#: Operations that give elements by their rank or number: elements of the shortest rows of which they take any number, and how
+#: many shorter ones they take.
+RANKED = dict.fromkeys(("kthvalue", "median", "nanmedian", "quantile", "nanquantile"), (9, 64)) | {"mode": (33, 32)}
+
 #: The most dimensions that kernels take.
 MAX_DIMS = 12
 
@@ -319,6 +326,8 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
     ``mode`` is "forward", "inplace" or "training".
     """
     op = call.op
+    if str(x.dtype).removeprefix("torch.") not in op.dtypes:
+        return False
     if x.numel() == 0 or x.dim() > MAX_DIMS or not is_dense(x):
         return False
     if mode == "training" and not op.trains:
@@ -343,7 +352,11 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
     if op.name == "topk":
         size = sizes[dict(call.arguments).get("dim", -1)]
         return size > 16 or x.numel() // size <= 32
-    if op.name in SORTED:
+    if op.name in RANKED:
+        size = sizes[dict(call.arguments).get("dim", -1)]
+        least, rows = RANKED[op.name]
+        return size >= least or x.numel() // size <= rows
+    if op.name in (*SORTED, *CUMULATIVE):
         return True
     if op.name in BY_FORMULA:
         few = sizes[call.dim] if inner == 1 else inner

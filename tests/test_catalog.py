@@ -121,7 +121,7 @@ def sample(op: Op, entrance: Entrance | None = None) -> torch.Tensor:
 
 def required(op: Op, entrance: Entrance) -> dict[str, Any]:
     """A value for each parameter that must be given."""
-    numbers = {name: 2 if name in op.integers else 0.25 if op.random else 2.0 for name in op.numbers}
+    numbers = {name: 2 if name in op.integers else 0.25 if op.random or name == "q" else 2.0 for name in op.numbers}
     values = {"dim": -1, "train": True, "training": True, **numbers}
     return {p.name: values[p.name] for p in entrance.parameters[1:] if p.required}
 

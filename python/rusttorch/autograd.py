@@ -60,7 +60,7 @@ def _make_along(op: Along, native: Any) -> Callable[..., Any]:
 
     formula, forward_kernel = op.backward, native.forward
     pack = getattr(torch.return_types, op.pack) if op.pack else tuple
-    names = {"indices": ("indices",), "input": ("self",), "none": ()}.get(op.saves, ("self", "result"))
+    names = {"indices": ("indices",), "input": ("self",)}.get(op.saves, ("self", "result"))
 
     def forward(ctx: Any, input: Any) -> Any:
         ctx.dim, ctx.numbers = dim, numbers = _call.arguments
@@ -70,7 +70,7 @@ def _make_along(op: Along, native: Any) -> Callable[..., Any]:
         ctx.mark_non_differentiable(*indices)
         ctx.set_materialize_grads(False)
         ctx.sizes, ctx.differentiable = input.shape, len(results) - len(indices)
-        saved = {"indices": indices, "input": (input,), "none": ()}.get(op.saves, (input, *results))
+        saved = {"indices": indices, "input": (input,)}.get(op.saves, (input, *results))
         ctx.save_for_backward(*saved)
         return tuple(results) if len(results) > 1 else results[0]
 

@@ -142,6 +142,7 @@ def _build(row: Row) -> Operation:
         choices = row.choices
         if row.trains:
             native.set_apply(make_apply(row, native), copies)
+    fixed = [number() if callable(number) else number for number in row.fixed]
     sites = []
     for entrance in row.parsed():
         holder = entrance.holder()
@@ -163,7 +164,7 @@ def _build(row: Row) -> Operation:
             path,
             parameters,
             dim=dims[0] if dims else getattr(row, "dim", None),
-            numbers=[*row.numbers.values(), *row.fixed],
+            numbers=[*row.numbers.values(), *fixed],
             inplace=entrance.inplace,
             dims=entrance.dims,
             label=f"rusttorch::{row.name}",

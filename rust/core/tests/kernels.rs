@@ -83,54 +83,6 @@ fn function(name: &str, numbers: &[f64], x: f64) -> f64 {
         "log" => x.ln(),
         "erf" => libm::erf(x),
         "pow" => x.powf(number(0, 2.0)),
-        "cumsum" => {
-            let sums = x.iter().scan(0.0, |sum, x| {
-                *sum += x;
-                Some(*sum)
-            });
-            (sums.collect(), vec![])
-        }
-        "cummax" | "cummin" => {
-            let mut best = 0;
-            let places = (0..x.len()).map(|at| {
-                let better = if name == "cummax" {
-                    x[at] >= x[best]
-                } else {
-                    x[at] <= x[best]
-                };
-                if x[at].is_nan() || better && !x[best].is_nan() {
-                    best = at;
-                }
-                best
-            });
-            all(places.collect())
-        }
-        "kthvalue" => all(sorted(false, x.len())[numbers[1] as usize - 1..][..1].to_vec()),
-        "median" | "nanmedian" | "quantile" | "nanquantile" => {
-            let places = sorted(false, x.len());
-            let finite = x.iter().filter(|x| !x.is_nan()).count();
-            let has_nan = finite < x.len();
-            if finite == 0 || has_nan && !name.starts_with("nan") {
-                return all(vec![places[finite]]);
-            }
-            let rank = (finite - 1) as f64;
-            let at = match numbers {
-                [_, q, side] if *side == 1.0 => (q * rank).floor(),
-                [_, q, _] => (q * rank).ceil(),
-                _ => (rank / 2.0).floor(),
-            };
-            let (values, places) = all(vec![places[at as usize]]);
-            (values, if name.ends_with("median") { places } else { vec![] })
-        }
-        "mode" => {
-            let places = sorted(false, x.len());
-            let runs = places.chunk_by(|&a, &b| x[a] == x[b]);
-            let most = runs.fold(
-                &places[..0],
-                |most, run| if run.len() > most.len() { run } else { most },
-            );
-            all(most[..1].to_vec())
-        }
         _ => panic!("{name} needs a reference here"),
     }
 }
@@ -183,54 +135,6 @@ fn slope(name: &str, numbers: &[f64], saved: f64) -> f64 {
         "log" => 1.0 / x,
         "erf" => 2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp(),
         "pow" => number(0, 2.0) * x.powf(number(0, 2.0) - 1.0),
-        "cumsum" => {
-            let sums = x.iter().scan(0.0, |sum, x| {
-                *sum += x;
-                Some(*sum)
-            });
-            (sums.collect(), vec![])
-        }
-        "cummax" | "cummin" => {
-            let mut best = 0;
-            let places = (0..x.len()).map(|at| {
-                let better = if name == "cummax" {
-                    x[at] >= x[best]
-                } else {
-                    x[at] <= x[best]
-                };
-                if x[at].is_nan() || better && !x[best].is_nan() {
-                    best = at;
-                }
-                best
-            });
-            all(places.collect())
-        }
-        "kthvalue" => all(sorted(false, x.len())[numbers[1] as usize - 1..][..1].to_vec()),
-        "median" | "nanmedian" | "quantile" | "nanquantile" => {
-            let places = sorted(false, x.len());
-            let finite = x.iter().filter(|x| !x.is_nan()).count();
-            let has_nan = finite < x.len();
-            if finite == 0 || has_nan && !name.starts_with("nan") {
-                return all(vec![places[finite]]);
-            }
-            let rank = (finite - 1) as f64;
-            let at = match numbers {
-                [_, q, side] if *side == 1.0 => (q * rank).floor(),
-                [_, q, _] => (q * rank).ceil(),
-                _ => (rank / 2.0).floor(),
-            };
-            let (values, places) = all(vec![places[at as usize]]);
-            (values, if name.ends_with("median") { places } else { vec![] })
-        }
-        "mode" => {
-            let places = sorted(false, x.len());
-            let runs = places.chunk_by(|&a, &b| x[a] == x[b]);
-            let most = runs.fold(
-                &places[..0],
-                |most, run| if run.len() > most.len() { run } else { most },
-            );
-            all(most[..1].to_vec())
-        }
         _ => panic!("{name} needs a reference here"),
     }
 }
@@ -255,54 +159,6 @@ fn row(name: &str, x: &[f64]) -> Vec<f64> {
             .zip(&x[x.len() / 2..])
             .map(|(value, gate)| value * sigmoid(*gate))
             .collect(),
-        "cumsum" => {
-            let sums = x.iter().scan(0.0, |sum, x| {
-                *sum += x;
-                Some(*sum)
-            });
-            (sums.collect(), vec![])
-        }
-        "cummax" | "cummin" => {
-            let mut best = 0;
-            let places = (0..x.len()).map(|at| {
-                let better = if name == "cummax" {
-                    x[at] >= x[best]
-                } else {
-                    x[at] <= x[best]
-                };
-                if x[at].is_nan() || better && !x[best].is_nan() {
-                    best = at;
-                }
-                best
-            });
-            all(places.collect())
-        }
-        "kthvalue" => all(sorted(false, x.len())[numbers[1] as usize - 1..][..1].to_vec()),
-        "median" | "nanmedian" | "quantile" | "nanquantile" => {
-            let places = sorted(false, x.len());
-            let finite = x.iter().filter(|x| !x.is_nan()).count();
-            let has_nan = finite < x.len();
-            if finite == 0 || has_nan && !name.starts_with("nan") {
-                return all(vec![places[finite]]);
-            }
-            let rank = (finite - 1) as f64;
-            let at = match numbers {
-                [_, q, side] if *side == 1.0 => (q * rank).floor(),
-                [_, q, _] => (q * rank).ceil(),
-                _ => (rank / 2.0).floor(),
-            };
-            let (values, places) = all(vec![places[at as usize]]);
-            (values, if name.ends_with("median") { places } else { vec![] })
-        }
-        "mode" => {
-            let places = sorted(false, x.len());
-            let runs = places.chunk_by(|&a, &b| x[a] == x[b]);
-            let most = runs.fold(
-                &places[..0],
-                |most, run| if run.len() > most.len() { run } else { most },
-            );
-            all(most[..1].to_vec())
-        }
         _ => panic!("{name} needs a reference here"),
     }
 }
@@ -325,54 +181,6 @@ fn row_slope(name: &str, grad: &[f64], saved: &[f64]) -> Vec<f64> {
             let of_value = values.clone().map(|((_, gate), grad)| grad * sigmoid(*gate));
             let of_gate = values.map(|((value, gate), grad)| grad * value * sigmoid(*gate) * sigmoid(-*gate));
             of_value.chain(of_gate).collect()
-        }
-        "cumsum" => {
-            let sums = x.iter().scan(0.0, |sum, x| {
-                *sum += x;
-                Some(*sum)
-            });
-            (sums.collect(), vec![])
-        }
-        "cummax" | "cummin" => {
-            let mut best = 0;
-            let places = (0..x.len()).map(|at| {
-                let better = if name == "cummax" {
-                    x[at] >= x[best]
-                } else {
-                    x[at] <= x[best]
-                };
-                if x[at].is_nan() || better && !x[best].is_nan() {
-                    best = at;
-                }
-                best
-            });
-            all(places.collect())
-        }
-        "kthvalue" => all(sorted(false, x.len())[numbers[1] as usize - 1..][..1].to_vec()),
-        "median" | "nanmedian" | "quantile" | "nanquantile" => {
-            let places = sorted(false, x.len());
-            let finite = x.iter().filter(|x| !x.is_nan()).count();
-            let has_nan = finite < x.len();
-            if finite == 0 || has_nan && !name.starts_with("nan") {
-                return all(vec![places[finite]]);
-            }
-            let rank = (finite - 1) as f64;
-            let at = match numbers {
-                [_, q, side] if *side == 1.0 => (q * rank).floor(),
-                [_, q, _] => (q * rank).ceil(),
-                _ => (rank / 2.0).floor(),
-            };
-            let (values, places) = all(vec![places[at as usize]]);
-            (values, if name.ends_with("median") { places } else { vec![] })
-        }
-        "mode" => {
-            let places = sorted(false, x.len());
-            let runs = places.chunk_by(|&a, &b| x[a] == x[b]);
-            let most = runs.fold(
-                &places[..0],
-                |most, run| if run.len() > most.len() { run } else { most },
-            );
-            all(most[..1].to_vec())
         }
         _ => panic!("{name} needs a reference here"),
     }

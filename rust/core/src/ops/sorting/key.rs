@@ -298,6 +298,11 @@ macro_rules! integer {
             }
 
             #[inline(always)]
+            fn greatest() -> $key {
+                <$integer>::MAX.key()
+            }
+
+            #[inline(always)]
             fn is_below(self, bound: $key) -> bool {
                 self < Self::of(bound)
             }

@@ -12,6 +12,10 @@ use crate::{
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot, every_type},
 };
 
+/// Elements of a row up to which stock torch is faster, if there are more such rows than these.
+const SHORT: usize = 32;
+const ROWS: usize = 32;
+
 /// The place of the last one of the most frequent elements, the least such, as stock torch's sorting orders equal ones.
 fn place<T: Keyed>(line: &Line<T>) -> usize {
     let mut entries = line.entries();
@@ -53,7 +57,11 @@ impl AlongKernel for Mode {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        accepts(geometry)
+        accepts(geometry)?;
+        if geometry.dim <= SHORT && geometry.outer * geometry.inner > ROWS {
+            return Err("many short rows");
+        }
+        Ok(())
     }
 
     fn forward(

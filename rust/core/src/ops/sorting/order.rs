@@ -21,22 +21,25 @@ const SHORT: usize = 1 << 13;
 const FEW: usize = 16;
 const MIDDLE: usize = 512;
 const FEW_OF_MANY: usize = 4;
-/// Elements that are passed over together.
+/// Elements that are counted together, and, where some are between two bounds, passed over together.
+const BLOCK: usize = 1024;
 const GROUP: usize = 32;
 /// How many times as many elements as are looked at first a long row has, how many these are at most, and how many lie
 /// together.
 const SPARSE: usize = 16;
 const SAMPLE: usize = 4096;
 const TOGETHER: usize = 8;
-/// The part of a long row that is left for the end.
-const LEFT: usize = 256;
+/// Keys between two bounds that are noted of each part of a long row, about.
+const NOTED: usize = 2048;
 /// The part of the keys between two bounds that the next two have between them, at each side of where a rank should be.
 const CLOSER: u64 = 32;
 /// Elements of a row from which on several threads share it, and what each does at once.
 const SHARED: usize = 1 << 17;
 const PART: usize = 1 << 15;
-/// Columns that are read together, elements of all of them at most, and keys between them, lest they meet in the cache.
-const COLUMNS: usize = 16;
+/// Columns that are read together, so many rows at once, and keys between them, lest they meet in the cache; elements of all of
+/// them at most.
+const COLUMNS: usize = 32;
+const TILE: usize = 16;
 const APART: usize = 24;
 const COLUMN_ELEMENTS: usize = 1 << 17;
 /// Instructions of one element, for the choice of threads.
@@ -117,6 +120,12 @@ impl<K: Key> Bounds<K> {
         [at.saturating_sub(part).max(low), at.saturating_add(part).min(high)].map(K::of_bits)
     }
 
+    /// All keys but the bounds, which differ.
+    fn inner(&self) -> [K; 2] {
+        let (low, high) = (self.low.bits() + 1, self.high.bits() - 1);
+        [K::of_bits(low), K::of_bits(high.max(low))]
+    }
+
     /// What has been found, if that is all.
     #[inline(always)]
     fn found(&self) -> Option<Found<K>> {
@@ -133,50 +142,60 @@ impl<K: Key> Bounds<K> {
     }
 }
 
-/// How many elements have a key below the first, and up to the last.
-struct Count<'a, T: Keyed>(&'a [T], [T::Key; 2]);
+/// What a part of a row has below a key and up to another, and the keys between these, the first few of them at least.
+#[derive(Clone, Default)]
+struct Seen<K> {
+    below: usize,
+    upto: usize,
+    between: Vec<K>,
+}
 
-impl<T: Keyed> Program for Count<'_, T> {
-    type Output = [usize; 2];
+/// Looks at elements with two keys in mind, and notes so many of the keys between them.
+struct Look<'a, T: Keyed>(&'a [T], [T::Key; 2], usize);
+
+impl<T: Keyed> Program for Look<'_, T> {
+    type Output = Seen<T::Key>;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> [usize; 2] {
-        let Self(src, [first, last]) = self;
-        let (mut below, mut above) = (T::Key::default(), T::Key::default());
-        if last <= T::greatest() {
-            for &x in src {
-                below = below.and(x.is_below(first));
-                above = above.and(x.is_above(last));
+    fn run<S: Simd>(self, _: S) -> Seen<T::Key> {
+        let Self(src, [first, last], most) = self;
+        let mut seen = Seen::default();
+        for block in src.chunks(BLOCK) {
+            let (mut below, mut above) = (T::Key::default(), T::Key::default());
+            if last <= T::greatest() {
+                for &x in block {
+                    below = below.and(x.is_below(first));
+                    above = above.and(x.is_above(last));
+                }
+            } else {
+                for &x in block {
+                    let key = x.key();
+                    below = below.and(key < first);
+                    above = above.and(key > last);
+                }
             }
-        } else {
-            for &x in src {
-                let key = x.key();
-                below = below.and(key < first);
-                above = above.and(key > last);
+            let (below, upto) = (below.count(), block.len() - above.count());
+            seen.below += below;
+            seen.upto += upto;
+            if upto > below && seen.between.len() < most {
+                note(block, [first, last], &mut seen.between);
             }
         }
-        [below.count(), src.len() - above.count()]
+        seen
     }
 }
 
-/// The keys between two bounds, in the order of their places.
-struct Gather<'a, T: Keyed>(&'a [T], Bounds<T::Key>, &'a mut Vec<T::Key>);
-
-impl<T: Keyed> Program for Gather<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Self(src, bounds, found) = self;
-        let numbers = bounds.high <= T::greatest();
-        for group in src.chunks(GROUP) {
-            let mut any = !numbers;
-            for &x in group {
-                any |= !x.is_below(bounds.low) & !x.is_above(bounds.high);
-            }
-            if any {
-                found.extend(group.iter().map(|&x| x.key()).filter(|&key| bounds.contains(key)));
-            }
+/// Notes the keys between two.
+#[inline(always)]
+fn note<T: Keyed>(block: &[T], [first, last]: [T::Key; 2], between: &mut Vec<T::Key>) {
+    for group in block.chunks(GROUP) {
+        let mut any = last > T::greatest();
+        for &x in group {
+            any |= !x.is_below(first) & !x.is_above(last);
+        }
+        if any {
+            let keys = group.iter().map(|&x| x.key());
+            between.extend(keys.filter(|key| (first..=last).contains(key)));
         }
     }
 }
@@ -232,9 +251,8 @@ impl<K: Key> Program for Short<'_, K> {
             bounds.halve(rank, middle, upto.count());
         }
         if keys.len() > MIDDLE {
-            let mut found = Vec::with_capacity(few);
-            Gather(keys, bounds, &mut found).run(simd);
-            return among(&mut found, rank, bounds.below);
+            let mut seen = Look(keys, [bounds.low, bounds.high], FEW_OF_MANY).run(simd);
+            return among(&mut seen.between, rank, bounds.below);
         }
         let (mut found, mut count) = ([K::LAST; FEW + 1], 0);
         for &key in keys {
@@ -349,32 +367,36 @@ impl<T: Keyed> Program for Keys<'_, T> {
 /// The key of a rank of a long row.
 fn long<T: Keyed>(isa: Isa, team: &dyn Team, src: &[T], rank: usize) -> Found<T::Key> {
     let mut bounds = Bounds::all(src.len());
+    bounds.high = T::nan().unwrap_or(T::greatest());
     let mut next = sampled(isa, src, rank);
-    let mut before = bounds.within;
-    while bounds.within > (src.len() / LEFT).max(FEW_OF_MANY) {
-        if let Some(found) = bounds.found() {
-            return found;
+    // Those between the bounds of a sample are many.
+    let (mut most, mut slow) = (0, 0);
+    loop {
+        let before = bounds.within;
+        let seen = by_parts(team, src, &|part| isa.run(Look(part, next, most)));
+        let below = seen.iter().map(|seen| seen.below).sum();
+        let upto = seen.iter().map(|seen| seen.upto).sum();
+        if (below..upto).contains(&rank) && most > 0 {
+            let mut between: Vec<_> = seen.into_iter().flat_map(|seen| seen.between).collect();
+            if between.len() == upto - below {
+                return among(&mut between, rank, below);
+            }
         }
-        let counts = by_parts(team, src, &|part| isa.run(Count(part, next)));
-        let counts = counts.iter().fold([0, 0], |all, of| [all[0] + of[0], all[1] + of[1]]);
-        bounds.narrow(rank, next, counts);
-        // Where that has not helped much, half of the keys are left at the most.
-        next = if bounds.within <= before / 4 {
-            bounds.closer(rank)
-        } else {
-            [bounds.low, bounds.middle()]
+        bounds.narrow(rank, next, [below, upto]);
+        if let Some(found) = bounds.found() {
+            // Zeros are compared as if they had the key before theirs as well.
+            let key = T::of(found.key).key();
+            return Found { key, ..found };
+        }
+        // Where that has not helped much, many may be equal to one of the bounds; then half of the keys are left at the most.
+        slow = if bounds.within <= before / 4 { 0 } else { slow + 1 };
+        next = match slow {
+            0 => bounds.closer(rank),
+            1 => bounds.inner(),
+            _ => [bounds.low, bounds.middle()],
         };
-        before = bounds.within;
+        most = NOTED;
     }
-    if let Some(found) = bounds.found() {
-        return found;
-    }
-    let parts = by_parts(team, src, &|part| {
-        let mut found = Vec::new();
-        isa.run(Gather(part, bounds, &mut found));
-        found
-    });
-    among(&mut parts.concat(), rank, bounds.below)
 }
 
 /// Two keys that a rank lies between, if a sample is like the rest.
@@ -424,17 +446,15 @@ impl<T: Keyed> Line<'_, T> {
 
     /// How many of them are numbers.
     pub(super) fn numbers(&self) -> usize {
-        let Some(nan) = T::nan() else {
+        if T::NAN.is_none() {
             return self.len();
-        };
-        let bounds = [nan; 2];
-        let [numbers, _] = match self.keys {
-            Some(keys) => self.isa.run(Count(keys, bounds)),
-            None => by_parts(self.team, self.src, &|part| self.isa.run(Count(part, bounds)))
-                .iter()
-                .fold([0; 2], |all, of| [all[0] + of[0], 0]),
-        };
-        numbers
+        }
+        let bounds = [T::greatest(); 2];
+        if let Some(keys) = self.keys {
+            return self.isa.run(Look(keys, bounds, 0)).upto;
+        }
+        let seen = by_parts(self.team, self.src, &|part| self.isa.run(Look(part, bounds, 0)));
+        seen.iter().map(|seen| seen.upto).sum()
     }
 
     /// The key of a rank, counted from 0.
@@ -549,6 +569,39 @@ pub(super) fn along<T: Keyed>(exec: &Exec, src: &[T], geometry: Geometry, each: 
     }
 }
 
+/// Puts the keys of columns together.
+struct Transpose<'a, T: Keyed> {
+    src: &'a [T],
+    inner: usize,
+    dim: usize,
+    width: usize,
+    keys: &'a mut [T::Key],
+}
+
+impl<T: Keyed> Program for Transpose<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let pitch = self.dim + APART;
+        for place in (0..self.dim).step_by(TILE) {
+            let mut tile = [[T::Key::default(); COLUMNS]; TILE];
+            let height = TILE.min(self.dim - place);
+            for (row, keys) in tile[..height].iter_mut().enumerate() {
+                let src = &self.src[(place + row) * self.inner..][..self.width];
+                for (key, &x) in keys.iter_mut().zip(src) {
+                    *key = x.key();
+                }
+            }
+            for (column, keys) in self.keys.chunks_exact_mut(pitch).take(self.width).enumerate() {
+                for (key, row) in keys[place..place + height].iter_mut().zip(&tile) {
+                    *key = row[column];
+                }
+            }
+        }
+    }
+}
+
 /// The same of columns, whose keys are put together.
 fn columns<T: Keyed>(
     isa: Isa,
@@ -568,11 +621,13 @@ fn columns<T: Keyed>(
             let (block, column) = (group / groups, group % groups * width);
             let width = width.min(inner - column);
             let src = &src[block * dim * inner + column..];
-            for (place, row) in src.chunks(inner).take(dim).enumerate() {
-                for (index, x) in row[..width].iter().enumerate() {
-                    keys[index * pitch + place] = x.key();
-                }
-            }
+            isa.run(Transpose {
+                src,
+                inner,
+                dim,
+                width,
+                keys: &mut keys,
+            });
             for (index, keys) in keys.chunks_exact(pitch).take(width).enumerate() {
                 let line = Line {
                     src: &src[index..],

@@ -78,15 +78,27 @@ impl Interpolation {
     }
 }
 
+/// Which quantile is meant.
+struct Way {
+    q: f64,
+    interpolation: Interpolation,
+    /// Whether ranks are of double precision, whatever the elements are.
+    wide: bool,
+}
+
 /// A row's quantile, unless it is made of a zero of either sign. NaN is the quantile of a row with NaN, if that counts.
-fn quantile<T: Float>(line: &Line<T>, q: f64, interpolation: Interpolation, ignores_nan: bool) -> Option<T> {
+fn quantile<T: Float>(line: &Line<T>, way: &Way, ignores_nan: bool) -> Option<T> {
     let numbers = line.numbers();
     if numbers == 0 || (numbers < line.len() && !ignores_nan) {
         return T::NAN;
     }
-    // Ranks are of the type's precision.
-    let rank = <T as Float>::of(q).times(<T as Float>::of((numbers - 1) as f64)).wide();
-    let ([below, above], weight) = interpolation.ranks(rank);
+    let (q, last) = (<T as Float>::of(way.q), (numbers - 1) as f64);
+    let rank = if way.wide {
+        q.wide() * last
+    } else {
+        q.times(<T as Float>::of(last)).wide()
+    };
+    let ([below, above], weight) = way.interpolation.ranks(rank);
     // Rounded up, it may be that after the last.
     let below = (below as usize).min(numbers - 1);
     let found = line.find(below);
@@ -104,7 +116,8 @@ fn quantile<T: Float>(line: &Line<T>, q: f64, interpolation: Interpolation, igno
 /// between two (`quantile_compute` in `aten/src/ATen/native/Sorting.cpp`). `float32` and `float64`; the results lack the
 /// dimension, or have one element along it.
 ///
-/// Numbers: whether the dimension is kept, `q`, the interpolation.
+/// Numbers: whether the dimension is kept, `q`, the interpolation, whether ranks are of double precision rather than of the
+/// elements' (stock torch has changed that).
 pub struct Quantile<const IGNORES_NAN: bool>;
 
 impl<const IGNORES_NAN: bool> Quantile<IGNORES_NAN> {
@@ -115,10 +128,14 @@ impl<const IGNORES_NAN: bool> Quantile<IGNORES_NAN> {
         geometry: Geometry,
         numbers: &[f64],
     ) -> Result<(), &'static str> {
-        let (q, interpolation) = (numbers[1], Interpolation::ALL[numbers[2] as usize]);
+        let way = Way {
+            q: numbers[1],
+            interpolation: Interpolation::ALL[numbers[2] as usize],
+            wide: numbers[3] != 0.0,
+        };
         let ambiguous = AtomicBool::new(false);
         along(exec, src, geometry, &|at, line| {
-            match quantile(line, q, interpolation, IGNORES_NAN) {
+            match quantile(line, &way, IGNORES_NAN) {
                 // SAFETY: each row is handed out once.
                 Some(x) => unsafe { output.write(at, x) },
                 None => ambiguous.store(true, Relaxed),
@@ -154,7 +171,7 @@ impl<const IGNORES_NAN: bool> AlongKernel for Quantile<IGNORES_NAN> {
             return Err("longer rows than stock torch takes");
         }
         match numbers {
-            &[_, q, way] if (0.0..=1.0).contains(&q) && (0.0..5.0).contains(&way) => Ok(()),
+            &[_, q, way, _] if (0.0..=1.0).contains(&q) && (0.0..5.0).contains(&way) => Ok(()),
             _ => Err("no part of the whole, or no interpolation"),
         }
     }
@@ -192,7 +209,7 @@ mod tests {
         let mut value = [MaybeUninit::uninit()];
         let slot = Some(Slot::Values(Target::F32(&mut value)));
         let exec = Exec::new(Isa::detect(), &Serial);
-        let numbers = [0.0, q, way as f64];
+        let numbers = [0.0, q, way as f64, 0.0];
         let geometry = Geometry::flat(src.len());
         Quantile::<IGNORES_NAN>.forward(&exec, View::F32(src), [slot, None], geometry, &numbers)?;
         // SAFETY: there was no error, so that it is written.
@@ -230,7 +247,11 @@ mod tests {
     fn zeros_of_both_signs_and_other_numbers_are_refused() {
         assert!(of::<false>(&[0.0, -0.0, 1.0], 0.2, 0).is_err());
         assert!(of::<false>(&[-1.0, 0.0, -0.0, 1.0, 2.0, 3.0], 0.9, 0).is_ok());
-        let accepts = |len, q| Quantile::<false>.accepts(Geometry::flat(len), &[0.0, q, 0.0]).is_ok();
+        let accepts = |len, q| {
+            Quantile::<false>
+                .accepts(Geometry::flat(len), &[0.0, q, 0.0, 0.0])
+                .is_ok()
+        };
         assert!(accepts(5, 0.0) && accepts(5, 1.0) && accepts(MOST, 0.5));
         assert!(!accepts(5, -0.1) && !accepts(5, 1.1) && !accepts(5, f64::NAN) && !accepts(MOST + 1, 0.5));
     }
