@@ -37,9 +37,12 @@ SORTED = ("sort", "argsort", "msort", "topk")
 #: Operations whose results are what is so far.
 CUMULATIVE = ("cumsum", "cummax", "cummin")
 
-#: Operations that give elements by their rank or number: elements of the shortest rows of which they take any number, and how
-#: many shorter ones they take.
-RANKED = dict.fromkeys(("kthvalue", "median", "nanmedian", "quantile", "nanquantile"), (9, 64)) | {"mode": (33, 32)}
+#: Operations that give elements by their rank or number: elements of the shortest rows of which they take any number,
+#: and how many shorter ones they take.
+RANKED = {
+    **dict.fromkeys(("kthvalue", "median", "nanmedian", "quantile", "nanquantile"), (9, 64)),
+    "mode": (33, 32),
+}
 
 #: The most dimensions that kernels take.
 MAX_DIMS = 12
