@@ -234,7 +234,10 @@ def test_unusual_arguments(entrance: Entrance) -> None:
         if mine.error or stock.error:
             faults += [f"{name}: {fault}" for fault in cases.error_faults(mine, stock)]
         elif isinstance(stock.value, (torch.Tensor, tuple)):
-            faults += [f"{name}: {fault}" for fault in result_faults(mine.value, stock.value)]
+            found = list(result_faults(mine.value, stock.value))
+            if op.name in cases.CHANGED:
+                found = [fault for fault in found if not fault.startswith("_version")]
+            faults += [f"{name}: {fault}" for fault in found]
     for wrong in ((), ([1.0],), (None,)):
         stock = cases.outcome(stock_function(entrance), *wrong)
         with cases.accelerated(op):
