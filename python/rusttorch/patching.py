@@ -142,7 +142,7 @@ def _build(row: Row) -> Operation:
         choices = row.choices
         if row.trains:
             native.set_apply(make_apply(row, native), copies)
-    fixed = [number() if callable(number) else number for number in row.fixed]
+    fixed = [without_modes(number) if callable(number) else number for number in row.fixed]
     sites = []
     for entrance in row.parsed():
         holder = entrance.holder()
