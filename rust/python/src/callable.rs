@@ -936,10 +936,10 @@ impl Data {
                 self.op.train(py, &tensors, None, numbers)
             }
             Mode::Inplace => {
+                indexed.inplace(runtime, &self.op, numbers)?;
                 if !held.is_inference(py)? {
                     self.op.bump_version(py, held)?;
                 }
-                indexed.inplace(runtime, &self.op, numbers)?;
                 Ok(tensor.unbind())
             }
         }

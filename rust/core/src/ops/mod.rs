@@ -26,7 +26,7 @@ use crate::{
 };
 use cumulative::cummax::Cumulative;
 use elementwise::Elementwise;
-use index::{gather::Gather, searchsorted::Searchsorted};
+use index::{gather::Gather, scatter::Scatter, searchsorted::Searchsorted};
 use loss::pointwise::Pointwise;
 use random::Random;
 use reduction::{
@@ -98,6 +98,12 @@ pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &index::index_select::IndexSelect,
     &index::index_select::Index,
     &index::index_put::IndexPut,
+    &Scatter::SCATTER,
+    &Scatter::SCATTER_ADD,
+    &Scatter::SCATTER_REDUCE,
+    &Scatter::INDEX_ADD,
+    &Scatter::INDEX_COPY,
+    &Scatter::INDEX_FILL,
     &index::contiguous::Contiguous,
     &Searchsorted::SEARCHSORTED,
     &Searchsorted::BUCKETIZE,

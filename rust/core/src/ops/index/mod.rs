@@ -7,6 +7,7 @@ pub mod index_put;
 pub mod index_select;
 pub mod isin;
 pub mod masked_fill;
+pub mod scatter;
 pub mod searchsorted;
 pub mod take;
 pub mod where_self;
@@ -14,9 +15,10 @@ pub mod where_self;
 use core::{mem::MaybeUninit, ops::Range};
 
 use crate::{
-    dtype::{Bits, DType, View, Word},
-    kernel::Strided,
+    dtype::{Bits, DType, Target, View, ViewMut, Word},
+    kernel::{Exec, Strided, every_type},
     layout::{Layout, MAX_DIMS},
+    parallel::split_mut,
 };
 
 /// Instructions for an element that is chosen, and for one that waits for memory, for the choice of threads.
@@ -286,6 +288,19 @@ fn choose_all<W: Word>(truths: &[u8; CHOSEN], on: &[W; CHOSEN], off: &[W; CHOSEN
     for (((dst, &truth), &on), &off) in dst.iter_mut().zip(truths).zip(on).zip(off) {
         dst.write(W::choose(truth != 0, on, off));
     }
+}
+
+/// Writes all elements of `src` to `dst`, which is then initialized.
+fn copied<'a>(exec: &Exec, src: View, dst: Target<'a>) -> ViewMut<'a> {
+    fn copy<'a, T: Copy + Send + Sync>(exec: &Exec, src: &[T], dst: &'a mut [MaybeUninit<T>]) -> &'a mut [T] {
+        let (team, grain) = exec.team(dst.len(), 2 * size_of::<T>(), 0);
+        split_mut(team, dst, 1, grain, &|start, dst| {
+            dst.write_copy_of_slice(&src[start..start + dst.len()]);
+        });
+        // SAFETY: every piece was written.
+        unsafe { dst.assume_init_mut() }
+    }
+    every_type!((src: View, dst: Target) => ViewMut::from(copy(exec, src, dst)))
 }
 
 /// A number that stands for a tensor, as bits of an element.
