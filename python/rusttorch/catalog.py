@@ -1670,7 +1670,33 @@ _COLUMN_INDEX = "(torch.arange(x.numel()) * 7 % x.shape[1]).view_as(x)"
 _ADDED = tuple(dtype for dtype in DTYPES if dtype not in ("bfloat16", "float16", "bool"))
 _SORTABLE = tuple(dtype for dtype in DTYPES if dtype != "bool")
 
+
+
+def _comparison(name: str) -> Index:
+    return Index(
+        name,
+        (f"torch.{name}(input, other, *, out=None)", f"Tensor.{name}(self, other)", f"Tensor.__{name}__(self, other)"),
+        operands=("other",),
+        numbers={"other": 0.0},
+        calls=(f"torch.{name}(x, 0)", f"torch.{name}(x, y)", f"torch.{name}(x, y[:1])"),
+        passes=1.0,
+        beside=1.0,
+        given={"y": "x.flip(1)"},
+    )
+
+
 INDEX_ROWS: tuple[Index, ...] = (
+    *(_comparison(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")),
+    Index(
+        "isnan",
+        ("torch.isnan(input)", "Tensor.isnan(self)"),
+        operands=(),
+        fixed=(0.0,),
+        calls=("torch.isnan(x)",),
+        passes=1.0,
+        beside=1.0,
+        dtypes=FLOATS,
+    ),
     Index(
         "where",
         ("torch.where(condition, input, other, *, out=None)",),

@@ -26,7 +26,12 @@ use crate::{
 };
 use cumulative::cummax::Cumulative;
 use elementwise::Elementwise;
-use index::{gather::Gather, scatter::Scatter, searchsorted::Searchsorted};
+use index::{
+    compare::{self, Compare},
+    gather::Gather,
+    scatter::Scatter,
+    searchsorted::Searchsorted,
+};
 use loss::pointwise::Pointwise;
 use random::Random;
 use reduction::{
@@ -104,6 +109,13 @@ pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &Scatter::INDEX_ADD,
     &Scatter::INDEX_COPY,
     &Scatter::INDEX_FILL,
+    &Compare::<compare::Eq>::NEW,
+    &Compare::<compare::Ne>::NEW,
+    &Compare::<compare::Lt>::NEW,
+    &Compare::<compare::Le>::NEW,
+    &Compare::<compare::Gt>::NEW,
+    &Compare::<compare::Ge>::NEW,
+    &Compare::<compare::Isnan>::NEW,
     &index::contiguous::Contiguous,
     &Searchsorted::SEARCHSORTED,
     &Searchsorted::BUCKETIZE,

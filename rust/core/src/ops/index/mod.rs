@@ -1,5 +1,6 @@
 //! What moves, chooses or finds elements of tensors of any type.
 
+pub mod compare;
 pub mod contiguous;
 pub mod gather;
 pub mod histc;
@@ -74,6 +75,28 @@ fn pick<W: Copy, const WRAPS: bool>(src: &[W], index: &[i64], dst: &mut [MaybeUn
         dst.write(x);
     }
     true
+}
+
+/// The sizes that tensors are broadcast to.
+fn broadcast<const N: usize>(layouts: [&Layout; N]) -> Option<Layout> {
+    let (first, others) = layouts.split_first()?;
+    if others.iter().all(|other| other.sizes() == first.sizes()) {
+        return Some(**first);
+    }
+    let ndim = layouts.iter().map(|layout| layout.sizes().len()).max()?;
+    let mut sizes = [1; MAX_DIMS];
+    for layout in layouts {
+        let its = layout.sizes();
+        for (size, &its) in sizes[ndim - its.len()..].iter_mut().zip(its) {
+            match (*size, its) {
+                (_, 1) => {}
+                (1, its) => *size = its,
+                (size, its) if size == its => {}
+                _ => return None,
+            }
+        }
+    }
+    Layout::contiguous(&sizes[..ndim])
 }
 
 /// Tensors that are walked together, row by row of memory: how the index of an element of a row-major result says where

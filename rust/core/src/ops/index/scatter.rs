@@ -568,10 +568,6 @@ impl IndexKernel for Scatter {
         self.name
     }
 
-    fn differentiates(&self) -> bool {
-        !matches!(self.rule, Rule::Reduce)
-    }
-
     fn outline(&self, tensors: &[Option<Strided>], numbers: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let input = tensor(tensors, 0)?;
         let dtype = input.row_major()?.dtype();
