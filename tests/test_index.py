@@ -18,7 +18,7 @@ from rusttorch.catalog import DTYPES, INDEXED, Index
 
 CALLS = [(row, text) for row in INDEXED.values() for text in row.calls]
 TYPED = [(row, text, dtype) for row, text in CALLS for dtype in (DTYPES if row.name == "where" else row.dtypes)]
-TRAINED = [(row, text) for row, text in CALLS if row.trains and "[m" not in text]
+TRAINED = [(row, text) for row, text in CALLS if row.trains and not text.startswith(("x[m", "x[:", "x[i,"))]
 all_rows = pytest.mark.parametrize("row", INDEXED.values(), ids=lambda row: row.name)
 all_calls = pytest.mark.parametrize(("row", "text"), CALLS, ids=[text for _, text in CALLS])
 trained_calls = pytest.mark.parametrize(("row", "text"), TRAINED, ids=[text for _, text in TRAINED])
@@ -545,6 +545,10 @@ def test_changes_by_indices_in_place() -> None:
         ],
         "index_copy": [lambda x: x.index_copy_(0, index[:2], source[:2])],
         "index_fill": [lambda x: x.index_fill_(1, index, -1), lambda x: x.index_fill_(0, index, torch.tensor(0.5))],
+        "masked_scatter": [
+            lambda x: x.masked_scatter_(x > 0, source.contiguous()),
+            lambda x: x.masked_scatter_(torch.tensor([[True], [False]] * 3).expand_as(x), source.contiguous()),
+        ],
         "index_put_": [
             lambda x: x.__setitem__(index - 6, source[:6].contiguous()),
             lambda x: x.__setitem__(index.view(2, 3), 1.0),
@@ -578,6 +582,9 @@ def test_bad_indices_are_stock_torchs_error_and_change_nothing() -> None:
             lambda x, index=index: x.index_copy_(0, index, source),
             lambda x, index=index: x.index_fill_(0, index, 1.0),
             lambda x, index=index: x.__setitem__(index, source),
+            lambda x, index=index: x[:, index + 1],
+            lambda x, index=index: x[index - 1, index.flip(0)],
+            lambda x, index=index: x.masked_scatter_(x < 9, source),
             lambda x, index=index: x.clone().requires_grad_().index_add(0, index, source),
             lambda x, each=each: x.clone().requires_grad_().gather(0, each),
         ):
@@ -601,3 +608,34 @@ def test_sums_by_index_do_not_depend_on_threads() -> None:
             assert cases.same_results(mine, stock), threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_sums_into_a_new_tensor_train() -> None:
+    """As graph networks have it: what is changed needs no gradient, what comes into it does."""
+    index, rows = torch.randint(0, 7, (60,)), torch.randint(0, 7, (60, 1)).expand(60, 5)
+
+    def run() -> list[torch.Tensor]:
+        source = torch.linspace(-1, 1, 300).view(60, 5).requires_grad_()
+        whole = torch.zeros(2, 7, 5)
+        sums = torch.zeros(7, 5).scatter_add_(0, rows, source)
+        part = whole[1]
+        assert part.index_add_(0, index, source) is part
+        added = torch.zeros(7, 5)
+        with torch.no_grad():
+            added.index_add_(0, index, source)
+        loss = (sums * whole[1]).sum() + part.sin().sum()
+        (gradient,) = torch.autograd.grad(loss, source)
+        names = [tensor.grad_fn.name() for tensor in (sums, whole)]
+        assert names == ["ScatterAddBackward0", "CopySlices"]
+        assert [tensor._version for tensor in (sums, whole, added)] == [1, 1, 1] and not added.requires_grad
+        return [sums, whole, added, gradient]
+
+    stock = run()
+    before = calls("scatter_add"), calls("index_add")
+    with rusttorch.patch(min_numel=0):
+        mine = run()
+    assert cases.same_results(tuple(mine), tuple(stock))
+    assert (calls("scatter_add") - before[0], calls("index_add") - before[1]) == (1, 2)
+    leaf = torch.zeros(7, 5, requires_grad=True)
+    with rusttorch.patch(min_numel=0), pytest.raises(RuntimeError, match="leaf Variable"):
+        leaf.scatter_add_(0, rows, torch.ones(60, 5))

@@ -186,8 +186,11 @@ def _make_index(op: Index, native: Any) -> Callable[..., Any]:
     formula, forward_kernel = op.backward, native.forward_index
 
     def forward(ctx: Any, *tensors: Any) -> Any:
-        _, ctx.numbers = _call.arguments
-        result = _given(op, tensors[0], forward_kernel(tensors, ctx.numbers))
+        # There is no dimension beside the numbers: in its place stands whether the input is changed.
+        inplace, ctx.numbers = _call.arguments
+        result = _given(op, tensors[0], forward_kernel(tensors, ctx.numbers, bool(inplace)))
+        if inplace:
+            ctx.mark_dirty(result)
         ctx.sizes = tensors[0].shape
         ctx.save_for_backward(*(tensors[index] for index in op.saves))
         return result

@@ -1235,7 +1235,7 @@ impl Op {
     }
 
     /// The result of an operation that moves, chooses or finds elements, without guards; `None` if declined.
-    fn forward_index(&self, tensors: Tensors<'_>, numbers: Vec<f64>) -> PyResult<Option<Py<PyAny>>> {
+    fn forward_index(&self, tensors: Tensors<'_>, numbers: Vec<f64>, inplace: bool) -> PyResult<Option<Py<PyAny>>> {
         let (Some(kernel), Some(runtime)) = (self.0.index_kernel(), runtime()) else {
             return Ok(None);
         };
@@ -1246,9 +1246,13 @@ impl Op {
         let run = || -> Result<_, Failure> {
             let py = input.py();
             let others: Vec<_> = tensors.map(index::Given::new).collect();
-            let view = hold(runtime, &input)?.any_view(py, false, false)?;
-            Indexed::read(runtime, kernel, view, &others, &numbers, false, false)?
-                .forward(py, runtime, &self.0, &numbers)
+            let view = hold(runtime, &input)?.any_view(py, inplace, false)?;
+            let indexed = Indexed::read(runtime, kernel, view, &others, &numbers, inplace, false)?;
+            if !inplace {
+                return indexed.forward(py, runtime, &self.0, &numbers);
+            }
+            indexed.inplace(runtime, &self.0, &numbers)?;
+            Ok(input.clone().unbind())
         };
         or_left(run())
     }

@@ -35,7 +35,8 @@ use index::{
 use loss::pointwise::Pointwise;
 use random::Random;
 use reduction::{
-    extreme::{Arg, Extreme},
+    count_nonzero::{All, Any, Count, Number},
+    extreme::{Aminmax, Arg, Extreme},
     lanes::{Largest, Smallest},
 };
 use sorting::{kthvalue::Kthvalue, median::Median, mode::Mode, quantile::Quantile, sort::Sort, topk::Topk};
@@ -75,6 +76,10 @@ pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
     &Arg::<Smallest>::NEW,
     &Extreme::<Largest>::NEW,
     &Extreme::<Smallest>::NEW,
+    &Aminmax,
+    &Count::<Any>::NEW,
+    &Count::<All>::NEW,
+    &Count::<Number>::NEW,
     &Sort::SORT,
     &Sort::ARGSORT,
     &Sort::MSORT,
@@ -97,6 +102,7 @@ pub static SELECT_KERNELS: &[&dyn SelectKernel] = &[&select::nonzero::Nonzero, &
 pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &index::where_self::Where,
     &index::masked_fill::MaskedFill,
+    &index::masked_scatter::MaskedScatter,
     &Gather::GATHER,
     &Gather::TAKE_ALONG_DIM,
     &index::take::Take,

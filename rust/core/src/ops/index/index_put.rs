@@ -148,21 +148,25 @@ impl IndexKernel for IndexPut {
         if values.sizes()[0] != chosen.total() as i64 {
             return Err("other than as many values");
         }
-        let (bytes, buf) = (2 * buf.dtype().size(), buf.bits());
-        let inner = layout.numel() / chosen.elements();
-        each_width!((buf: BitsMut) => {
-            let values = Width::of(values.elements.bits()).ok_or("tensors of several types")?;
-            let len = buf.len();
-            let buf = Shared::new(buf);
-            chosen.each_block(exec, bytes * inner, &|isa, block| {
-                let end = (block.first + block.words.len() * WORD) * inner;
-                // SAFETY: blocks are apart.
-                let buf = unsafe { buf.piece(block.first * inner..end.min(len)) };
-                isa.run(Put { block, inner, values, buf });
-            });
-        });
-        Ok(())
+        put_chosen(exec, &chosen, values.elements, buf)
     }
+}
+
+/// Puts values in the place of what was chosen, elements or slices of one length, in order.
+pub(super) fn put_chosen(exec: &Exec, chosen: &Chosen, values: View, buf: ViewMut) -> Result<(), &'static str> {
+    let (bytes, buf) = (2 * buf.dtype().size(), buf.bits());
+    each_width!((buf: BitsMut) => {
+        let values = Width::of(values.bits()).ok_or("tensors of several types")?;
+        let (len, inner) = (buf.len(), buf.len() / chosen.elements());
+        let buf = Shared::new(buf);
+        chosen.each_block(exec, bytes * inner, &|isa, block| {
+            let end = (block.first + block.words.len() * WORD) * inner;
+            // SAFETY: blocks are apart.
+            let buf = unsafe { buf.piece(block.first * inner..end.min(len)) };
+            isa.run(Put { block, inner, values, buf });
+        });
+    });
+    Ok(())
 }
 
 /// Changes a block's chosen elements, or slices of `inner` elements.

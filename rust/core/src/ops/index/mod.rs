@@ -8,6 +8,7 @@ pub mod index_put;
 pub mod index_select;
 pub mod isin;
 pub mod masked_fill;
+pub mod masked_scatter;
 pub mod scatter;
 pub mod searchsorted;
 pub mod take;
