@@ -142,6 +142,7 @@ impl Indexed {
         profiled: bool,
     ) -> Result<Self, Decline> {
         let mut tensors = [const { None }; MAX_TENSORS];
+        let its = input.dtype;
         tensors[0] = Some(input);
         for (view, other) in tensors[1..].iter_mut().zip(others) {
             if let Some(tensor) = other.tensor() {
@@ -159,7 +160,8 @@ impl Indexed {
         // program's, as in stock torch.
         let outline = kernel.outline(&unsafe { indexed.strided() }[..indexed.count], numbers, inplace);
         (indexed.dtype, indexed.layout) = outline.map_err(|_| Decline::Kernel)?;
-        if others.iter().all(|other| other.keeps(indexed.dtype)) {
+        let kept = kernel.type_of_numbers(its, indexed.dtype);
+        if others.iter().all(|other| other.keeps(kept)) {
             Ok(indexed)
         } else {
             Err(Decline::Kernel)

@@ -145,6 +145,10 @@ impl<R: Relation> IndexKernel for Compare<R> {
         false
     }
 
+    fn type_of_numbers(&self, input: DType, _: DType) -> DType {
+        input
+    }
+
     fn outline(&self, tensors: &[Option<Strided>], numbers: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let input = tensor(tensors, 0)?;
         let (dtype, other) = (input.elements.dtype(), tensor(tensors, 1).ok());
