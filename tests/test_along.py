@@ -113,7 +113,8 @@ def test_argument_of_a_tensor_that_requires_a_gradient(name: str) -> None:
 @all_rows
 def test_results_unpack_and_have_names(row: Along) -> None:
     x = torch.randn(16, 32)
-    for given, gradient in itertools.product([{"dim": -1}, {"dim": 0, "keepdim": True}], [False, True]):
+    kept = {"keepdim": True} if "keepdim" in row.numbers else {}
+    for given, gradient in itertools.product([{"dim": -1}, {"dim": 0, **kept}], [False, True]):
         leaf = x.clone().requires_grad_(gradient and row.trains)
         more = GIVEN.get(row.name, ())
         stock = getattr(torch, row.name)(leaf, *more, **given)
@@ -135,8 +136,8 @@ def test_threads_do_not_change_any_result(row: Along, threads: int) -> None:
             x, _ = view.make(row, torch.float32)
             torch.set_num_threads(1)
             with rusttorch.patch(row.name, min_numel=0):
-                one = getattr(torch, row.name)(x, *GIVEN.get(row.name, ()), 0)
+                one = getattr(torch, row.name)(x, *GIVEN.get(row.name, ()), dim=0)
                 torch.set_num_threads(threads)
-                assert cases.same_results(getattr(torch, row.name)(x, *GIVEN.get(row.name, ()), 0), one), view.name
+                assert cases.same_results(getattr(torch, row.name)(x, *GIVEN.get(row.name, ()), dim=0), one), view.name
     finally:
         torch.set_num_threads(before)

@@ -582,8 +582,8 @@ def test_bad_indices_are_stock_torchs_error_and_change_nothing() -> None:
             lambda x, index=index: x.index_copy_(0, index, source),
             lambda x, index=index: x.index_fill_(0, index, 1.0),
             lambda x, index=index: x.__setitem__(index, source),
-            lambda x, index=index: x[:, index + 1],
-            lambda x, index=index: x[index - 1, index.flip(0)],
+            lambda x, index=index: x[:, index * 2],
+            lambda x, index=index: x[index, index.flip(0)],
             lambda x, index=index: x.masked_scatter_(x < 9, source),
             lambda x, index=index: x.clone().requires_grad_().index_add(0, index, source),
             lambda x, each=each: x.clone().requires_grad_().gather(0, each),
@@ -626,7 +626,7 @@ def test_sums_into_a_new_tensor_train() -> None:
         loss = (sums * whole[1]).sum() + part.sin().sum()
         (gradient,) = torch.autograd.grad(loss, source)
         names = [tensor.grad_fn.name() for tensor in (sums, whole)]
-        assert names == ["ScatterAddBackward0", "CopySlices"]
+        assert names == ["ScatterAddBackward0", "torch::autograd::CopySlices"]
         assert [tensor._version for tensor in (sums, whole, added)] == [1, 1, 1] and not added.requires_grad
         return [sums, whole, added, gradient]
 

@@ -966,7 +966,7 @@ ROWS: tuple[Op, ...] = (
     Along(
         "aminmax",
         ("torch.aminmax(input, *, dim=None, keepdim=False, out=None)", "Tensor.aminmax(self, *, dim=None, keepdim=False)"),
-        calls=("torch.aminmax(x, dim=-1).min", "x.aminmax(dim=0, keepdim=True).max", "x.aminmax().min"),
+        calls=("torch.aminmax(x, dim=-1).min", "torch.aminmax(x, dim=0, keepdim=True).max"),
         numbers={"keepdim": 0.0},
         pack="aminmax",
         saves="nothing",
@@ -993,7 +993,7 @@ ROWS: tuple[Op, ...] = (
     Along(
         "count_nonzero",
         ("torch.count_nonzero(input, dim=None)", "Tensor.count_nonzero(self, dim=None)"),
-        calls=("torch.count_nonzero(x)", "torch.count_nonzero(x, -1)", "x.count_nonzero(0)"),
+        calls=("torch.count_nonzero(x)", "torch.count_nonzero(x, -1)", "torch.count_nonzero(x, 0)"),
         saves="nothing",
         backward=None,
         node="",
