@@ -1,6 +1,7 @@
 //! Elements along a dimension that an index each changes.
 
 use core::{
+    iter::repeat,
     marker::PhantomData,
     ops::{Add, Div, Mul, Range},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -14,6 +15,10 @@ use crate::{
     layout::{Layout, MAX_DIMS},
     parallel::Shared,
 };
+
+/// Rows whose indices are gone through together where those of one row are far from another: what they name stays in the
+/// caches.
+const STRIP: usize = 32;
 
 /// What comes in the place of elements.
 #[derive(Clone, Copy)]
@@ -215,7 +220,8 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Program for Rows<'_
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> bool {
         let (plan, range) = (self.plan, self.range.clone());
-        let [_, index_next, _] = plan.rows.steps();
+        let [step, index_step, _] = plan.steps;
+        let [next, index_next, _] = plan.rows.steps();
         let mut good = true;
         plan.rows.each(
             range,
@@ -224,16 +230,29 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Program for Rows<'_
                 let rows = rows.len();
                 if index_next == 0 && rows > 1 {
                     good &= self.together(rows, starts);
-                } else if plan.steps[1] <= index_next {
+                } else if index_step <= index_next || rows == 1 {
                     // In the order of the indices in memory.
                     for row in 0..rows {
-                        good &= self.row(starts, row);
+                        good &= if step == 1 {
+                            self.contiguous(starts, row)
+                        } else {
+                            (0..plan.len).all(
+                                #[inline(always)]
+                                |k| self.element(starts, row, k),
+                            )
+                        };
                     }
                 } else {
-                    for k in 0..plan.len {
-                        for row in 0..rows {
-                            good &= self.element(starts, row, k);
-                        }
+                    for first in (0..rows).step_by(STRIP) {
+                        let strip = first..rows.min(first + STRIP);
+                        good &= if [next, index_next] == [1, 1] {
+                            self.strip(starts, strip)
+                        } else {
+                            (0..plan.len).all(
+                                #[inline(always)]
+                                |k| strip.clone().all(|row| self.element(starts, row, k)),
+                            )
+                        };
                     }
                 }
             },
@@ -258,13 +277,48 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Rows<'_, T, U, WRAP
         true
     }
 
-    /// Changes what the indices of one row name.
+    /// Changes what the indices of one row name, whose elements are side by side.
     #[inline(always)]
-    fn row(&self, starts: [usize; 3], row: usize) -> bool {
-        (0..self.plan.len).all(
-            #[inline(always)]
-            |k| self.element(starts, row, k),
-        )
+    fn contiguous(&self, [own, at, from]: [usize; 3], row: usize) -> bool {
+        let ([_, index_step, source_step], [next, index_next, source_next]) = (self.plan.steps, self.plan.rows.steps());
+        let (start, size, len) = (own + row * next, self.plan.size, self.plan.len);
+        // SAFETY: no other thread has this row.
+        let buf = unsafe { self.buf.piece(start..start + size) };
+        let (index, src) = (
+            &self.index[at + row * index_next..],
+            &self.src[from + row * source_next..],
+        );
+        match [index_step, source_step] {
+            [1, 1] => update::<_, U, WRAPS>(buf, index[..len].iter(), src[..len].iter()),
+            [1, 0] => update::<_, U, WRAPS>(buf, index[..len].iter(), repeat(&src[0])),
+            [_, 0] => update::<_, U, WRAPS>(buf, index.iter().step_by(index_step.max(1)).take(len), repeat(&src[0])),
+            _ => update::<_, U, WRAPS>(
+                buf,
+                index.iter().step_by(index_step.max(1)).take(len),
+                src.iter().step_by(source_step),
+            ),
+        }
+    }
+
+    /// Changes what the indices of a strip of rows name, the first of which are side by side, and so on.
+    #[inline(always)]
+    fn strip(&self, [own, at, from]: [usize; 3], rows: Range<usize>) -> bool {
+        let ([step, index_step, source_step], [_, _, source_next]) = (self.plan.steps, self.plan.rows.steps());
+        let (size, src, buf) = (self.plan.size, self.src, self.buf);
+        for k in 0..self.plan.len {
+            let index = &self.index[at + k * index_step + rows.start..][..rows.len()];
+            let from = from + k * source_step;
+            for (row, &index) in rows.clone().zip(index) {
+                let place = place::<WRAPS>(index, size);
+                if place >= size {
+                    return false;
+                }
+                // SAFETY: no other thread has this row.
+                let own = unsafe { buf.element(own + row + place * step) };
+                *own = U::update(*own, src[from + row * source_next]);
+            }
+        }
+        true
     }
 
     /// Changes rows that have their indices in common.
@@ -277,11 +331,18 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Rows<'_, T, U, WRAP
                 return false;
             }
             let (start, src) = (own + place * step, &self.src[from + k * source_step..]);
-            if next == 1 && source_next == 1 {
+            if next == 1 && source_next <= 1 {
                 // SAFETY: no other thread has these rows.
                 let buf = unsafe { self.buf.piece(start..start + rows) };
-                for (own, &other) in buf.iter_mut().zip(&src[..rows]) {
-                    *own = U::update(*own, other);
+                if source_next == 1 {
+                    for (own, &other) in buf.iter_mut().zip(&src[..rows]) {
+                        *own = U::update(*own, other);
+                    }
+                } else {
+                    let other = src[0];
+                    for own in buf {
+                        *own = U::update(*own, other);
+                    }
                 }
             } else {
                 for row in 0..rows {
@@ -293,6 +354,23 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Rows<'_, T, U, WRAP
         }
         true
     }
+}
+
+/// Changes those of `buf` that indices name, and tells whether all are in range: it stops at the first that is not.
+#[inline(always)]
+fn update<'a, T: Copy + 'a, U: Update<T>, const WRAPS: bool>(
+    buf: &mut [T],
+    index: impl Iterator<Item = &'a i64>,
+    src: impl Iterator<Item = &'a T>,
+) -> bool {
+    let size = buf.len();
+    for (&index, &other) in index.zip(src) {
+        let Some(own) = buf.get_mut(place::<WRAPS>(index, size)) else {
+            return false;
+        };
+        *own = U::update(*own, other);
+    }
+    true
 }
 
 /// Changes elements of `buf`, and tells whether all indices are in range: where they are not, some may have been changed.
