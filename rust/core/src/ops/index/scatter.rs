@@ -16,9 +16,11 @@ use crate::{
     parallel::Shared,
 };
 
-/// Rows whose indices are gone through together where those of one row are far from another: what they name stays in the
-/// caches.
+/// Rows whose indices are gone through together where those of one row are far from another, the most bytes that these rows
+/// may have, and how many of their elements there may be for an index.
 const STRIP: usize = 32;
+const CACHED: usize = 1 << 19;
+const SPARSE: usize = 4;
 
 /// What comes in the place of elements.
 #[derive(Clone, Copy)]
@@ -222,7 +224,7 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Program for Rows<'_
         let (plan, range) = (self.plan, self.range.clone());
         let [step, index_step, _] = plan.steps;
         let [next, index_next, _] = plan.rows.steps();
-        let mut good = true;
+        let (mut good, mut strip) = (true, Vec::new());
         plan.rows.each(
             range,
             #[inline(always)]
@@ -243,16 +245,17 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Program for Rows<'_
                         };
                     }
                 } else {
-                    for first in (0..rows).step_by(STRIP) {
-                        let strip = first..rows.min(first + STRIP);
-                        good &= if [next, index_next] == [1, 1] {
-                            self.strip(starts, strip)
-                        } else {
-                            (0..plan.len).all(
-                                #[inline(always)]
-                                |k| strip.clone().all(|row| self.element(starts, row, k)),
-                            )
-                        };
+                    let plain = [next, index_next] == [1, 1];
+                    if plain && plan.size * STRIP * size_of::<T>() <= CACHED && plan.size <= SPARSE * plan.len {
+                        for first in (0..rows).step_by(STRIP) {
+                            good &= self.strip(starts, first..rows.min(first + STRIP), &mut strip);
+                        }
+                    } else {
+                        for k in 0..plan.len {
+                            for row in 0..rows {
+                                good &= self.element(starts, row, k);
+                            }
+                        }
                     }
                 }
             },
@@ -300,23 +303,35 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Rows<'_, T, U, WRAP
         }
     }
 
-    /// Changes what the indices of a strip of rows name, the first of which are side by side, and so on.
+    /// Changes what the indices of a strip of rows name, the first of which are side by side, and so on: in a copy, since
+    /// strides of a power of two leave no room for them in the caches.
     #[inline(always)]
-    fn strip(&self, [own, at, from]: [usize; 3], rows: Range<usize>) -> bool {
+    fn strip(&self, [own, at, from]: [usize; 3], rows: Range<usize>, copy: &mut Vec<T>) -> bool {
         let ([step, index_step, source_step], [_, _, source_next]) = (self.plan.steps, self.plan.rows.steps());
-        let (size, src, buf) = (self.plan.size, self.src, self.buf);
+        let (size, src, width) = (self.plan.size, &self.src[from + rows.start * source_next..], rows.len());
+        // SAFETY: no other thread has these rows.
+        let piece = |place: usize| unsafe {
+            self.buf
+                .piece(own + place * step + rows.start..own + place * step + rows.end)
+        };
+        copy.clear();
+        for place in 0..size {
+            copy.extend_from_slice(piece(place));
+        }
         for k in 0..self.plan.len {
-            let index = &self.index[at + k * index_step + rows.start..][..rows.len()];
-            let from = from + k * source_step;
-            for (row, &index) in rows.clone().zip(index) {
+            let index = &self.index[at + k * index_step + rows.start..][..width];
+            let src = &src[k * source_step..];
+            for (row, &index) in index.iter().enumerate() {
                 let place = place::<WRAPS>(index, size);
                 if place >= size {
                     return false;
                 }
-                // SAFETY: no other thread has this row.
-                let own = unsafe { buf.element(own + row + place * step) };
-                *own = U::update(*own, src[from + row * source_next]);
+                let own = &mut copy[place * width + row];
+                *own = U::update(*own, src[row * source_next]);
             }
+        }
+        for (place, copy) in copy.chunks_exact(width).enumerate() {
+            piece(place).copy_from_slice(copy);
         }
         true
     }
