@@ -230,9 +230,9 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Program for Rows<'_
             #[inline(always)]
             |rows, starts| {
                 let rows = rows.len();
-                if index_next == 0 && rows > 1 {
+                if index_next == 0 && next == 1 && rows > 1 {
                     good &= self.together(rows, starts);
-                } else if index_step <= index_next || rows == 1 {
+                } else if index_step <= index_next || index_next == 0 || rows == 1 {
                     // In the order of the indices in memory.
                     for row in 0..rows {
                         good &= if step == 1 {
@@ -336,34 +336,34 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Rows<'_, T, U, WRAP
         true
     }
 
-    /// Changes rows that have their indices in common.
+    /// Changes rows that have their indices in common, and whose first elements are side by side, and so on.
     #[inline(always)]
     fn together(&self, rows: usize, [own, at, from]: [usize; 3]) -> bool {
-        let ([step, index_step, source_step], [next, _, source_next]) = (self.plan.steps, self.plan.rows.steps());
+        let ([step, index_step, source_step], [_, _, source_next]) = (self.plan.steps, self.plan.rows.steps());
         for k in 0..self.plan.len {
             let place = place::<WRAPS>(self.index[at + k * index_step], self.plan.size);
             if place >= self.plan.size {
                 return false;
             }
             let (start, src) = (own + place * step, &self.src[from + k * source_step..]);
-            if next == 1 && source_next <= 1 {
-                // SAFETY: no other thread has these rows.
-                let buf = unsafe { self.buf.piece(start..start + rows) };
-                if source_next == 1 {
-                    for (own, &other) in buf.iter_mut().zip(&src[..rows]) {
-                        *own = U::update(*own, other);
-                    }
-                } else {
+            // SAFETY: no other thread has these rows.
+            let buf = unsafe { self.buf.piece(start..start + rows) };
+            match source_next {
+                0 => {
                     let other = src[0];
                     for own in buf {
                         *own = U::update(*own, other);
                     }
                 }
-            } else {
-                for row in 0..rows {
-                    // SAFETY: as above.
-                    let own = unsafe { self.buf.element(start + row * next) };
-                    *own = U::update(*own, src[row * source_next]);
+                1 => {
+                    for (own, &other) in buf.iter_mut().zip(&src[..rows]) {
+                        *own = U::update(*own, other);
+                    }
+                }
+                _ => {
+                    for (own, &other) in buf.iter_mut().zip(src.iter().step_by(source_next)) {
+                        *own = U::update(*own, other);
+                    }
                 }
             }
         }
@@ -398,7 +398,7 @@ fn run<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool>(
 ) -> bool {
     let buf = Shared::new(buf);
     let bad = AtomicBool::new(false);
-    let waits = if plan.rows.steps()[1] == 0 {
+    let waits = if plan.rows.steps()[..2] == [1, 0] {
         WAITS / plan.rows.row()
     } else {
         WAITS
