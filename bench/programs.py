@@ -199,8 +199,89 @@ def small_inference() -> Step:
     return step
 
 
+def tabular() -> Step:
+    """Preparing a table of a million rows: masks, quantiles, ranks, categories, running sums, sums by category."""
+    rows = 1_000_000
+    amount, age = torch.randn(rows).exp(), torch.rand(rows) * 90
+    amount[torch.rand(rows) < 0.01] = torch.nan
+    shop = torch.randint(20_000, (rows,)) * 7
+
+    def step() -> float:
+        missing = amount.isnan()
+        filled = amount.masked_fill(missing, amount.nanmedian().item())
+        low, high = filled.quantile(0.01), filled.quantile(0.99)
+        kept = (filled >= low) & (filled <= high) & (age > 18)
+        value, years, where = filled[kept], age[kept], shop[kept]
+        shops, index, counts = torch.unique(where, return_inverse=True, return_counts=True)
+        means = torch.zeros(len(shops)).scatter_add(0, index, value) / counts
+        order = torch.argsort(years)
+        shares = value[order].cumsum(0) / value.sum()
+        decades = torch.bucketize(years, torch.arange(10.0, 90.0, 10.0))
+        best = means[index] < value
+        return float(shares[len(shares) // 2] + means.max() + decades.sum() + torch.count_nonzero(best))
+
+    return step
+
+
+def sampling() -> Step:
+    """Choosing a token of 50,257 for each of eight sequences, the 50 likeliest and 0.9 of these, twenty times."""
+    scores = torch.randn(20, 8, 50_257) * 3
+
+    def step() -> float:
+        total = 0
+        for logits in scores:
+            least = torch.topk(logits, 50).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
+            ranked, order = torch.sort(logits, descending=False)
+            removed = ranked.softmax(-1).cumsum(-1) <= 0.1
+            removed[:, -1:] = False
+            logits = logits.masked_fill(removed.scatter(1, order, removed), -torch.inf)
+            total += torch.multinomial(logits.softmax(-1), 1).sum().item()
+        return float(total)
+
+    return step
+
+
+def kmeans() -> Step:
+    """A round of k-means: 50,000 points of 16 dimensions, 64 centres."""
+    points, start = torch.randn(50_000, 16), torch.randn(64, 16)
+
+    def step() -> float:
+        distances, nearest = torch.cdist(points, start).min(dim=1)
+        sums = torch.zeros_like(start).index_add(0, nearest, points)
+        counts = torch.zeros(64).scatter_add(0, nearest, torch.ones(len(points)))
+        return float((sums / counts.unsqueeze(1)).sum() + distances.mean())
+
+    return step
+
+
+def graph() -> Step:
+    """Training two graph convolutions: 10,000 nodes of 64 features, 200,000 edges."""
+    source, target = torch.randint(10_000, (2, 200_000))
+    x, classes = torch.randn(10_000, 64), torch.randint(8, (10_000,))
+    first, second = nn.Linear(64, 64), nn.Linear(64, 8)
+    optimizer = torch.optim.Adam([*first.parameters(), *second.parameters()], lr=0.01)
+
+    def gathered(x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape).index_add_(0, target, x[source])
+
+    def step() -> float:
+        scores = second(gathered(F.elu(first(gathered(x)))))
+        loss = F.cross_entropy(scores, classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
 PROGRAMS: dict[str, Callable[[], Step]] = {
-    program.__name__: program for program in (gpt, mlp, cnn, cnn_training, attention, small, small_inference)
+    program.__name__: program
+    for program in (
+        *(gpt, mlp, cnn, cnn_training, attention, small, small_inference),
+        *(tabular, sampling, kmeans, graph),
+    )
 }
 
 

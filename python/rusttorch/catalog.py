@@ -1667,8 +1667,16 @@ def _take_along_dim_backward(grad: Any, saved: Any, sizes: Any, dim: float) -> t
     return grad.new_zeros(sizes).scatter_add(int(dim), index, grad), None
 
 
+def _added_by_index(grad: Any, index: Any, sizes: Any) -> Any:
+    """Slices of a gradient, added up where indices say, of which negative ones count from the end."""
+    import torch
+
+    index = torch.where(index < 0, index + sizes[0], index).flatten()
+    return grad.new_zeros(sizes).index_add(0, index, grad.reshape(len(index), *sizes[1:]))
+
+
 def _take_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
-    return grad.new_zeros(sizes).put(saved[1], grad, accumulate=True), None
+    return _added_by_index(grad, saved[1], [math.prod(sizes)]).view(sizes), None
 
 
 def _index_select_backward(grad: Any, saved: Any, sizes: Any, dim: float) -> tuple[Any, ...]:
@@ -1676,7 +1684,7 @@ def _index_select_backward(grad: Any, saved: Any, sizes: Any, dim: float) -> tup
 
 
 def _index_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
-    return grad.new_zeros(sizes).index_put((saved[0],), grad, accumulate=True), None
+    return _added_by_index(grad, saved[0], sizes), None
 
 
 def _scatter_backward(grad: Any, saved: Any, sizes: Any, dim: float, *numbers: float) -> tuple[Any, ...]:
@@ -1952,6 +1960,20 @@ INDEX_ROWS: tuple[Index, ...] = (
         passes=2.0,
         node="CloneBackward0",
         backward=lambda grad, saved, sizes: (grad,),
+    ),
+    Index(
+        "cdist",
+        ("torch.cdist(x1, x2, p=2.0, compute_mode='use_mm_for_euclid_dist_if_necessary')",),
+        input="x1",
+        operands=("x2",),
+        numbers={"p": 2.0, "compute_mode": 0.0},
+        choices={"compute_mode": ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")},
+        calls=("torch.cdist(y, z)", "torch.cdist(y, z, p=1.0)", "torch.cdist(y, z, p=math.inf)"),
+        passes=1.0,
+        beside=8.0,
+        given={"y": "x[:64, :64].contiguous()", "z": "x[:, :64].contiguous()"},
+        dtypes=("float32", "float64"),
+        exactness="ulp",
     ),
     Index(
         "searchsorted",

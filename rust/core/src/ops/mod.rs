@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod cumulative;
+pub mod distance;
 pub mod elementwise;
 pub mod index;
 mod kept;
@@ -122,6 +123,7 @@ pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &Compare::<compare::Gt>::NEW,
     &Compare::<compare::Ge>::NEW,
     &Compare::<compare::Isnan>::NEW,
+    &distance::cdist::Cdist,
     &index::contiguous::Contiguous,
     &Searchsorted::SEARCHSORTED,
     &Searchsorted::BUCKETIZE,

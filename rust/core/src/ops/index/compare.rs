@@ -126,13 +126,21 @@ fn widened(x: f16) -> f32 {
     f32::from_bits((bits & 0x8000) << 16 | magnitude | top)
 }
 
-/// A dense layout in the input's order for tensors of one, or a row-major one of what others are broadcast to.
+/// A dense layout in the input's order for tensors of one, or a row-major one of what others are broadcast to, any that is
+/// broadcast to the input.
 fn layout(input: &Layout, other: Option<&Layout>) -> Result<Layout, &'static str> {
-    match other {
-        None => input.elementwise_result().ok_or("not dense"),
-        Some(other) if other == input => input.elementwise_result().ok_or("not dense"),
-        Some(other) if input.is_plain() && other.is_plain() => broadcast([input, other]).ok_or("not broadcast"),
-        Some(_) => Err("tensors in several strides"),
+    let Some(other) = other.filter(|&other| other != input) else {
+        return input.elementwise_result().ok_or("not dense");
+    };
+    let result = broadcast([input, other]).ok_or("not broadcast")?;
+    if !input.is_plain() || !(other.is_plain() || result.sizes() == input.sizes()) {
+        return Err("tensors in several strides");
+    }
+    let walk = Walk::new(result.sizes(), [input, other]).ok_or("not broadcast")?;
+    if walk.has_plain_rows() {
+        Ok(result)
+    } else {
+        Err("elements that are apart")
     }
 }
 

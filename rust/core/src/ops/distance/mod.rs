@@ -1,0 +1,3 @@
+//! How far vectors are from one another.
+
+pub mod cdist;
