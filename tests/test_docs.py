@@ -193,6 +193,16 @@ def test_table_is_written_in_place(tmp_path: Path) -> None:
     assert page.read_text() == f"before\n{_docs.BEGIN}\n{_docs.ops_table()}\n{_docs.END}\nafter\n"
 
 
+def test_versions_are_those_of_the_packages() -> None:
+    rust = re.search(r'^rust-version = "(.+)"$', read(ROOT / "Cargo.toml"), re.MULTILINE)
+    python = re.search(r'^requires-python = ">=(.+)"$', read(ROOT / "pyproject.toml"), re.MULTILINE)
+    assert rust is not None and python is not None
+    both, alone = {("Rust", rust[1]), ("Python", python[1])}, {("Rust", rust[1])}
+    for document, expected in ((README, both), (ROOT / "INSTALL.md", both), (DOCTESTED, alone)):
+        needed = re.findall(r"\b(Rust|Python)\b (?:\()?(\d+\.\d+)", read(document))
+        assert set(needed) == expected, document
+
+
 def test_environment_variables_are_all_documented() -> None:
     sources = [*ROOT.glob("python/**/*.py"), *ROOT.glob("rust/*/src/**/*.rs")]
     used = {name for path in sources for name in re.findall(r"RUSTTORCH_[A-Z_]+", read(path))}

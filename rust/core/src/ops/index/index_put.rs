@@ -47,6 +47,9 @@ impl IndexKernel for IndexPut {
         if !inplace {
             return Err("in place only");
         }
+        if input.layout.numel() == 0 {
+            return Err("no elements");
+        }
         truths(&mask)?;
         let dtype = input.elements.dtype();
         let leading = leading(input.layout, mask.layout)?;

@@ -29,7 +29,7 @@ impl IndexKernel for IndexSelect {
 
     fn outline(&self, tensors: &[Option<Strided>], numbers: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let (input, (index, _)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
-        input.row_major()?;
+        elements(&input)?;
         if index.sizes().len() > 1 || !index.is_contiguous() {
             return Err("indices of several dimensions");
         }
@@ -66,7 +66,7 @@ impl IndexKernel for Index {
 
     fn outline(&self, tensors: &[Option<Strided>], _: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let (input, (index, _)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
-        input.row_major()?;
+        elements(&input)?;
         // A number in a tensor makes a view.
         if input.sizes().is_empty() || index.sizes().is_empty() || !index.is_contiguous() {
             return Err("no indices along a dimension");
@@ -89,6 +89,14 @@ impl IndexKernel for Index {
         let (input, (_, index)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
         select::<true>(exec, input.layout.along(0), index, input.elements, result)
     }
+}
+
+/// Whether an input is row-major, and has slices to copy.
+fn elements(input: &Strided) -> Result<(), &'static str> {
+    if input.row_major()?.is_empty() {
+        return Err("no elements");
+    }
+    Ok(())
 }
 
 /// Copies slices of `src`; with `WRAPS`, negative indices count from the end.
