@@ -186,8 +186,11 @@ def _make_index(op: Index, native: Any) -> Callable[..., Any]:
     formula, forward_kernel = op.backward, native.forward_index
 
     def forward(ctx: Any, *tensors: Any) -> Any:
-        _, ctx.numbers = _call.arguments
-        result = _given(op, tensors[0], forward_kernel(tensors, ctx.numbers))
+        # There is no dimension beside the numbers: in its place stands whether the input is changed.
+        inplace, ctx.numbers = _call.arguments
+        result = _given(op, tensors[0], forward_kernel(tensors, ctx.numbers, bool(inplace)))
+        if inplace:
+            ctx.mark_dirty(result)
         ctx.sizes = tensors[0].shape
         ctx.save_for_backward(*(tensors[index] for index in op.saves))
         return result
@@ -197,7 +200,16 @@ def _make_index(op: Index, native: Any) -> Callable[..., Any]:
         wanted = ctx.needs_input_grad
         return tuple(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
 
-    return _function(op, forward, backward, tuple(op.saves.values()), unchanged=1 + len(op.operands))
+    names, unchanged = tuple(op.saves.values()), 1 + len(op.operands)
+    apply = _function(op, forward, backward, names, unchanged=unchanged)
+    if not op.number_node:
+        return apply
+    by_number = _function(op, forward, backward, names, unchanged=unchanged, node=op.number_node)
+
+    def chosen(tensors: tuple[Any, ...], *rest: Any) -> Any:
+        return (by_number if any(tensor is None for tensor in tensors) else apply)(tensors, *rest)
+
+    return chosen
 
 
 def _given(op: Row, input: Any, result: Any) -> Any:

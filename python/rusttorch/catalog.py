@@ -64,7 +64,7 @@ ROLES = {
 
 #: Numbers that stock torch takes as true or false only.
 FLAGS = ("keepdim", "unbiased", "descending", "largest", "sorted", "as_tuple", "right",
-         "return_inverse", "return_counts", "assume_unique", "invert", "replacement")
+         "return_inverse", "return_counts", "assume_unique", "invert", "replacement", "include_self")
 
 #: Where an entrance lives: its prefix, the module, the attribute that owns it.
 OWNERS = {
@@ -409,6 +409,8 @@ class Index(Row):
         those of the operands of which a tensor in training is stock torch's.
     ``node``
         the name of stock torch's autograd node; empty where there is no gradient.
+    ``number_node``
+        its name where a number stands for a tensor, if that is another.
     ``saves``
         the index of each tensor that the gradient needs, and what stock torch's node calls it if that is a tensor there.
     ``backward``
@@ -434,6 +436,7 @@ class Index(Row):
     input: str = ""
     constants: tuple[str, ...] = ()
     node: str = ""
+    number_node: str = ""
     saves: dict[int, str] = field(default_factory=dict)
     backward: Callable[..., tuple[Any, ...]] | None = None
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -959,6 +962,44 @@ ROWS: tuple[Op, ...] = (
             exactness="bits",
         )
         for name in ("max", "min")
+    ),
+    Along(
+        "aminmax",
+        ("torch.aminmax(input, *, dim=None, keepdim=False, out=None)", "Tensor.aminmax(self, *, dim=None, keepdim=False)"),
+        calls=("torch.aminmax(x, dim=-1).min", "x.aminmax(dim=0, keepdim=True).max", "x.aminmax().min"),
+        numbers={"keepdim": 0.0},
+        pack="aminmax",
+        saves="nothing",
+        backward=None,
+        node="",
+        flops=4,
+        exactness="bits",
+    ),
+    *(
+        Along(
+            name,
+            (f"torch.{name}(input, dim=None, keepdim=False, *, out=None)", f"Tensor.{name}(self, dim=None, keepdim=False)"),
+            calls=(f"torch.{name}(x)", f"torch.{name}(x, -1)", f"torch.{name}(x, 0, keepdim=True)"),
+            numbers={"keepdim": 0.0},
+            saves="nothing",
+            backward=None,
+            node="",
+            flops=1,
+            exactness="bits",
+            dtypes=("bool",),
+        )
+        for name in ("any", "all")
+    ),
+    Along(
+        "count_nonzero",
+        ("torch.count_nonzero(input, dim=None)", "Tensor.count_nonzero(self, dim=None)"),
+        calls=("torch.count_nonzero(x)", "torch.count_nonzero(x, -1)", "x.count_nonzero(0)"),
+        saves="nothing",
+        backward=None,
+        node="",
+        flops=1,
+        exactness="bits",
+        dtypes=DTYPES,
     ),
     Along(
         "sort",
@@ -1638,12 +1679,62 @@ def _index_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
     return grad.new_zeros(sizes).index_put((saved[0],), grad, accumulate=True), None
 
 
+def _scatter_backward(grad: Any, saved: Any, sizes: Any, dim: float, *numbers: float) -> tuple[Any, ...]:
+    (index,) = saved
+    return grad.scatter(int(dim), index, 0), None, grad.gather(int(dim), index)
+
+
+def _scatter_add_backward(grad: Any, saved: Any, sizes: Any, dim: float) -> tuple[Any, ...]:
+    return grad, None, grad.gather(int(dim), saved[0])
+
+
+def _index_add_backward(grad: Any, saved: Any, sizes: Any, dim: float, alpha: float) -> tuple[Any, ...]:
+    return grad, None, grad.index_select(int(dim), saved[0])
+
+
+def _index_copy_backward(grad: Any, saved: Any, sizes: Any, dim: float) -> tuple[Any, ...]:
+    (index,) = saved
+    return grad.index_fill(int(dim), index, 0), None, grad.index_select(int(dim), index)
+
+
+def _index_fill_backward(grad: Any, saved: Any, sizes: Any, dim: float, value: float) -> tuple[Any, ...]:
+    return grad.index_fill(int(dim), saved[0], 0), None, None
+
+
 #: Of `Index.given`: indices of rows and columns, out of order and some of them again.
 _ROW_INDEX = "torch.arange(x.shape[0] * 3 // 2 + 1) * 7 % x.shape[0]"
 _COLUMN_INDEX = "(torch.arange(x.numel()) * 7 % x.shape[1]).view_as(x)"
+#: Of what is added up in its own type.
+_ADDED = tuple(dtype for dtype in DTYPES if dtype not in ("bfloat16", "float16", "bool"))
 _SORTABLE = tuple(dtype for dtype in DTYPES if dtype != "bool")
 
+
+
+def _comparison(name: str) -> Index:
+    return Index(
+        name,
+        (f"torch.{name}(input, other, *, out=None)", f"Tensor.{name}(self, other)", f"Tensor.__{name}__(self, other)"),
+        operands=("other",),
+        numbers={"other": 0.0},
+        calls=(f"torch.{name}(x, 0)", f"torch.{name}(x, y)", f"torch.{name}(x, y[:1])"),
+        passes=1.0,
+        beside=1.0,
+        given={"y": "x.flip(1)"},
+    )
+
+
 INDEX_ROWS: tuple[Index, ...] = (
+    *(_comparison(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")),
+    Index(
+        "isnan",
+        ("torch.isnan(input)", "Tensor.isnan(self)"),
+        operands=(),
+        fixed=(0.0,),
+        calls=("torch.isnan(x)",),
+        passes=1.0,
+        beside=1.0,
+        dtypes=FLOATS,
+    ),
     Index(
         "where",
         ("torch.where(condition, input, other, *, out=None)",),
@@ -1673,6 +1764,16 @@ INDEX_ROWS: tuple[Index, ...] = (
         node="MaskedFillBackward0",
         saves={2: "mask"},
         backward=_masked_fill_backward,
+    ),
+    Index(
+        "masked_scatter",
+        ("torch.masked_scatter(input, mask, source)", "Tensor.masked_scatter(self, mask, source)",
+         "Tensor.masked_scatter_(self, mask, source)"),
+        operands=("mask", "source"),
+        calls=("x.masked_scatter(m, y)", "x.masked_scatter(m[:, :1].contiguous().expand_as(x), y)"),
+        passes=3.0,
+        beside=1.0,
+        given={"m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)", "y": "x.flip(1)"},
     ),
     Index(
         "gather",
@@ -1731,9 +1832,10 @@ INDEX_ROWS: tuple[Index, ...] = (
         "index",
         ("Tensor.__getitem__(self, index)",),
         operands=("index",),
-        calls=("x[i]", "x[m]", "x[m[:, 0].contiguous()]"),
+        calls=("x[i]", "x[m]", "x[m[:, 0].contiguous()]", "x[:, j]", "x[i, i % x.shape[1]]"),
         passes=3.0,
-        given={"i": f"{_ROW_INDEX} - x.shape[0] // 2", "m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)"},
+        given={"i": f"{_ROW_INDEX} - x.shape[0] // 2", "j": "torch.arange(x.shape[1]).flip(0) - x.shape[1] // 2",
+               "m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)"},
         node="IndexBackward0",
         saves={1: ""},
         backward=_index_backward,
@@ -1743,10 +1845,104 @@ INDEX_ROWS: tuple[Index, ...] = (
         ("Tensor.__setitem__(self, index, value)",),
         operands=("value", "index"),
         numbers={"value": 0.0},
-        calls=("x.clone().__setitem__(m, 1)",),
+        calls=("x.clone().__setitem__(m, 1)", "x.clone().__setitem__(i, x[i])"),
         passes=2.0,
         beside=1.0,
-        given={"m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)"},
+        given={"m": "(torch.arange(x.numel()) % 3 == 1).view_as(x)", "i": f"{_ROW_INDEX} - x.shape[0] // 2"},
+    ),
+    Index(
+        "scatter",
+        tuple(f"{path}, dim, index, src=None, *, value=None)"
+              for path in ("torch.scatter(input", "Tensor.scatter(self", "Tensor.scatter_(self")),
+        operands=("index", "src"),
+        numbers={"dim": 0.0, "src": math.nan, "value": math.nan},
+        integers=("dim",),
+        calls=("x.scatter(1, i, y)", "x.scatter(0, k, y)", "x.scatter(1, i[:, ::2], value=0)"),
+        passes=4.0,
+        beside=8.0,
+        given={"i": _COLUMN_INDEX, "y": "x.flip(1)",
+               "k": "(torch.arange(x.shape[0]).unsqueeze(1) + torch.arange(x.shape[1])) % x.shape[0]"},
+        node="ScatterBackward0",
+        number_node="ScatterBackward1",
+        saves={1: "index"},
+        backward=_scatter_backward,
+    ),
+    Index(
+        "scatter_add",
+        ("torch.scatter_add(input, dim, index, src, *, out=None)", "Tensor.scatter_add(self, dim, index, src)",
+         "Tensor.scatter_add_(self, dim, index, src)"),
+        operands=("index", "src"),
+        numbers={"dim": 0.0},
+        integers=("dim",),
+        calls=("x.scatter_add(1, i // 2, y)", "x.scatter_add(0, i // 2 % x.shape[0], y)",
+               "x.scatter_add(0, r.unsqueeze(1).expand(-1, x.shape[1]), x[r])"),
+        passes=4.0,
+        beside=8.0,
+        given={"i": _COLUMN_INDEX, "y": "x.flip(1)", "r": _ROW_INDEX},
+        dtypes=_ADDED,
+        node="ScatterAddBackward0",
+        saves={1: "index"},
+        backward=_scatter_add_backward,
+    ),
+    Index(
+        "scatter_reduce",
+        tuple(f"{path}, dim, index, src, reduce, *, include_self=True)"
+              for path in ("torch.scatter_reduce(input", "Tensor.scatter_reduce(self", "Tensor.scatter_reduce_(self")),
+        operands=("index", "src"),
+        numbers={"dim": 0.0, "reduce": 0.0, "include_self": 1.0},
+        integers=("dim",),
+        choices={"reduce": ("sum", "prod", "mean", "amax", "amin")},
+        calls=("x.scatter_reduce(1, i // 2, y, 'amax')", "x.scatter_reduce(0, i // 2 % x.shape[0], y, 'sum', include_self=False)",
+               "x.scatter_reduce(1, i // 2, y, 'amin', include_self=False)", "x.scatter_reduce(1, i // 2, y, 'prod')"),
+        passes=4.0,
+        beside=8.0,
+        given={"i": _COLUMN_INDEX, "y": "x.flip(1)"},
+        dtypes=_ADDED,
+    ),
+    Index(
+        "index_add",
+        ("torch.index_add(input, dim, index, source, *, alpha=1, out=None)", "Tensor.index_add(self, dim, index, source, *, alpha=1)",
+         "Tensor.index_add_(self, dim, index, source, *, alpha=1)"),
+        operands=("index", "source"),
+        numbers={"dim": 0.0, "alpha": 1.0},
+        integers=("dim",),
+        calls=("x.index_add(0, r, x[r])", "x.index_add(1, j // 2, y)"),
+        passes=4.0,
+        given={"j": "torch.arange(x.shape[1]).flip(0)", "y": "x.flip(1)", "r": _ROW_INDEX},
+        dtypes=_ADDED,
+        node="IndexAddBackward0",
+        saves={1: "index"},
+        backward=_index_add_backward,
+    ),
+    Index(
+        "index_copy",
+        ("torch.index_copy(input, dim, index, source, *, out=None)", "Tensor.index_copy(self, dim, index, source)",
+         "Tensor.index_copy_(self, dim, index, source)"),
+        operands=("index", "source"),
+        numbers={"dim": 0.0},
+        integers=("dim",),
+        calls=("x.index_copy(0, r, y)", "x.index_copy(1, j, y)"),
+        passes=4.0,
+        given={"j": "torch.arange(x.shape[1]).flip(0)", "y": "x.flip(1)", "r": "torch.arange(x.shape[0]).flip(0)"},
+        node="IndexCopyBackward0",
+        saves={1: "index"},
+        backward=_index_copy_backward,
+    ),
+    Index(
+        "index_fill",
+        ("torch.index_fill(input, dim, index, value)", "Tensor.index_fill(self, dim, index, value)",
+         "Tensor.index_fill_(self, dim, index, value)"),
+        operands=("index", "value"),
+        constants=("value",),
+        numbers={"dim": 0.0, "value": math.nan},
+        integers=("dim",),
+        calls=("x.index_fill(0, r, 1)", "x.index_fill(1, j[::2], 0)"),
+        passes=2.0,
+        given={"j": "torch.arange(x.shape[1]).flip(0)", "r": _ROW_INDEX},
+        node="IndexFillBackward1",
+        number_node="IndexFillBackward0",
+        saves={1: "index"},
+        backward=_index_fill_backward,
     ),
     Index(
         "contiguous",

@@ -330,6 +330,11 @@ pub trait IndexKernel: Sync {
         false
     }
 
+    /// The type of the elements that a number stands for, by the input's type and the result's.
+    fn type_of_numbers(&self, _input: DType, result: DType) -> DType {
+        result
+    }
+
     /// The kernel for these tensors, if the last one is a mask of the input's first dimensions, and the result as long as
     /// there are true elements in it.
     fn chooses(&self, _tensors: &[Option<Strided>]) -> Option<&'static dyn SelectKernel> {

@@ -139,6 +139,16 @@ impl<'a, T> Shared<'a, T> {
         // SAFETY: within the slice, and disjoint from the other pieces by the caller's promise.
         unsafe { slice::from_raw_parts_mut(self.0.add(range.start), range.len()) }
     }
+
+    /// # Safety
+    /// The element is in no other piece in use.
+    #[allow(clippy::mut_from_ref)]
+    #[inline(always)]
+    pub(crate) unsafe fn element(&self, index: usize) -> &mut T {
+        assert!(index < self.1, "the element lies within the slice");
+        // SAFETY: within the slice, and nobody else's by the caller's promise.
+        unsafe { &mut *self.0.add(index) }
+    }
 }
 
 /// Shares `dst` out over the team in pieces of whole `unit`s, each of at least `grain` elements: calls `body` with the

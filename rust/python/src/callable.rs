@@ -254,7 +254,7 @@ unsafe extern "C" fn subscript_vectorcall(
         if positional != subscript.arguments() || !names.is_null() || !runtime.doors.is_plain(*args) {
             return PyObject_Vectorcall(data.stock.as_ptr(), args, nargsf, names);
         }
-        if !data.active.load(Relaxed) || !runtime.doors.is_plain(*args.add(1)) {
+        if !data.active.load(Relaxed) || !(runtime.doors.is_plain(*args.add(1)) || ends_plain(runtime, *args.add(1))) {
             return subscript.call(args);
         }
         let outcome = data
@@ -271,6 +271,19 @@ unsafe extern "C" fn subscript_vectorcall(
                 subscript.call(args)
             }
         }
+    }
+}
+
+/// Whether it is a pair that ends in a plain tensor.
+///
+/// # Safety
+/// `index` is alive, and the GIL is held.
+unsafe fn ends_plain(runtime: &Runtime, index: *mut ffi::PyObject) -> bool {
+    // SAFETY: the caller's; a tuple of two has a second item.
+    unsafe {
+        ffi::PyTuple_CheckExact(index) != 0
+            && ffi::PyTuple_Size(index) == 2
+            && runtime.doors.is_plain(ffi::PyTuple_GetItem(index, 1))
     }
 }
 
@@ -884,6 +897,16 @@ impl Data {
             *slot = index::Given::new(unsafe { nary::optional(py, object) });
             count += 1;
         }
+        let (mut numbers, mut dim) = (numbers, [0.0]);
+        if let (Some(Subscript::Get(_)), Some(object)) = (self.subscript, given[0].tensor())
+            && let Some(pair) = index::Pair::new(runtime, object)
+        {
+            if passed.mode == Mode::Training {
+                return Err(Decline::Training.into());
+            }
+            (given, dim[0], count) = (pair.tensors, pair.dim, 2);
+            numbers = &dim;
+        }
         let others = &given[..count];
         if let Some((select, mask)) = Indexed::chooses(runtime, kernel, &input, others, state.profiled)? {
             if passed.mode == Mode::Training {
@@ -906,7 +929,7 @@ impl Data {
             if !looks || !hold(runtime, tensor)?.requires_grad(py)? {
                 continue;
             }
-            if constant || inplace {
+            if constant {
                 return Err(Decline::Kernel.into());
             }
             mode = Mode::Training;
@@ -933,13 +956,13 @@ impl Data {
                     .into_iter()
                     .chain(others.iter().map(index::Given::tensor));
                 let tensors = PyTuple::new(py, tensors.collect::<Vec<_>>()).map_err(Failure::Raise)?;
-                self.op.train(py, &tensors, None, numbers)
+                self.op.train(py, &tensors, inplace.then_some(1), numbers)
             }
             Mode::Inplace => {
+                indexed.inplace(runtime, &self.op, numbers)?;
                 if !held.is_inference(py)? {
                     self.op.bump_version(py, held)?;
                 }
-                indexed.inplace(runtime, &self.op, numbers)?;
                 Ok(tensor.unbind())
             }
         }

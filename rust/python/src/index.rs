@@ -1,8 +1,9 @@
 //! Runs of operations that move, choose or find elements.
 
 use pyo3::{
+    ffi,
     prelude::*,
-    types::{PyFloat, PyInt},
+    types::{PyFloat, PyInt, PyTuple},
 };
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
@@ -52,6 +53,52 @@ impl<'py> Given<'py> {
     }
 }
 
+/// Two indices of `tensor[...]`, if they are tensors, the first of which may be `:` instead.
+pub(crate) struct Pair<'py> {
+    pub(crate) tensors: [Given<'py>; 2],
+    /// The dimension of the first of them.
+    pub(crate) dim: f64,
+}
+
+impl<'py> Pair<'py> {
+    pub(crate) fn new(runtime: &Runtime, object: &Bound<'py, PyAny>) -> Option<Self> {
+        let tuple = object.cast_exact::<PyTuple>().ok()?;
+        if tuple.len() != 2 {
+            return None;
+        }
+        let (first, second) = (tuple.get_item(0).ok()?, tuple.get_item(1).ok()?);
+        // SAFETY: the tuple's items, which are alive.
+        let is_plain = |item: &Bound<'py, PyAny>| unsafe { runtime.doors.is_plain(item.as_ptr()) };
+        if !is_plain(&second) {
+            None
+        } else if is_plain(&first) {
+            let tensors = [Given::Tensor(first), Given::Tensor(second)];
+            Some(Self { tensors, dim: 0.0 })
+        } else if is_full(&first) {
+            let tensors = [Given::Tensor(second), Given::Missing];
+            Some(Self { tensors, dim: 1.0 })
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether it is the slice `:`, or comes to it.
+fn is_full(object: &Bound<'_, PyAny>) -> bool {
+    let (mut start, mut stop, mut step) = (0, 0, 0);
+    // SAFETY: of a slice, whose bounds are written to the three.
+    unsafe {
+        if ffi::PySlice_Check(object.as_ptr()) == 0 {
+            return false;
+        }
+        if ffi::PySlice_Unpack(object.as_ptr(), &raw mut start, &raw mut stop, &raw mut step) < 0 {
+            ffi::PyErr_Clear();
+            return false;
+        }
+    }
+    (start, stop, step) == (0, isize::MAX, 1)
+}
+
 /// The tensors of a call, which outlives this, and its kernel; the first is the input.
 pub(crate) struct Indexed {
     kernel: &'static dyn IndexKernel,
@@ -95,6 +142,7 @@ impl Indexed {
         profiled: bool,
     ) -> Result<Self, Decline> {
         let mut tensors = [const { None }; MAX_TENSORS];
+        let its = input.dtype;
         tensors[0] = Some(input);
         for (view, other) in tensors[1..].iter_mut().zip(others) {
             if let Some(tensor) = other.tensor() {
@@ -112,7 +160,8 @@ impl Indexed {
         // program's, as in stock torch.
         let outline = kernel.outline(&unsafe { indexed.strided() }[..indexed.count], numbers, inplace);
         (indexed.dtype, indexed.layout) = outline.map_err(|_| Decline::Kernel)?;
-        if others.iter().all(|other| other.keeps(indexed.dtype)) {
+        let kept = kernel.type_of_numbers(its, indexed.dtype);
+        if others.iter().all(|other| other.keeps(kept)) {
             Ok(indexed)
         } else {
             Err(Decline::Kernel)

@@ -286,6 +286,13 @@ impl From<Panicked> for PyErr {
     }
 }
 
+pyo3::create_exception!(
+    rusttorch._rusttorch,
+    Declined,
+    PyException,
+    "The kernel leaves a call in training to stock torch: raised within autograd's functions, and never from a call."
+);
+
 /// Why a run gave no result.
 pub(crate) enum Failure {
     /// Stock torch takes the call.
@@ -906,7 +913,13 @@ impl OpState {
             }
             apply.call1(py, PyTuple::new(py, arguments)?)
         };
-        call().map_err(Failure::Raise)
+        call().map_err(|error| {
+            if error.is_instance_of::<Declined>(py) {
+                Decline::Elements.into()
+            } else {
+                Failure::Raise(error)
+            }
+        })
     }
 }
 
@@ -1114,7 +1127,7 @@ impl Op {
                 }
             }
         };
-        or_declined(run())
+        or_left(run())
     }
 
     /// The result of `input` with random numbers, without guards, and into `mask`, a new contiguous tensor of a byte for
@@ -1222,7 +1235,7 @@ impl Op {
     }
 
     /// The result of an operation that moves, chooses or finds elements, without guards; `None` if declined.
-    fn forward_index(&self, tensors: Tensors<'_>, numbers: Vec<f64>) -> PyResult<Option<Py<PyAny>>> {
+    fn forward_index(&self, tensors: Tensors<'_>, numbers: Vec<f64>, inplace: bool) -> PyResult<Option<Py<PyAny>>> {
         let (Some(kernel), Some(runtime)) = (self.0.index_kernel(), runtime()) else {
             return Ok(None);
         };
@@ -1233,11 +1246,15 @@ impl Op {
         let run = || -> Result<_, Failure> {
             let py = input.py();
             let others: Vec<_> = tensors.map(index::Given::new).collect();
-            let view = hold(runtime, &input)?.any_view(py, false, false)?;
-            Indexed::read(runtime, kernel, view, &others, &numbers, false, false)?
-                .forward(py, runtime, &self.0, &numbers)
+            let view = hold(runtime, &input)?.any_view(py, inplace, false)?;
+            let indexed = Indexed::read(runtime, kernel, view, &others, &numbers, inplace, false)?;
+            if !inplace {
+                return indexed.forward(py, runtime, &self.0, &numbers);
+            }
+            indexed.inplace(runtime, &self.0, &numbers)?;
+            Ok(input.clone().unbind())
         };
-        or_declined(run())
+        or_left(run())
     }
 
     /// The gradients of those of the tensors of `forward_nary` that are wanted; `None` if declined.
@@ -1328,6 +1345,14 @@ pub(crate) fn hold<'a>(runtime: &'a Runtime, tensor: &'a Bound<'_, PyAny>) -> Re
     }
     // SAFETY: the reference outlives what is held, which is a plain tensor.
     unsafe { runtime.doors.hold(tensor.py(), tensor.as_ptr()) }
+}
+
+/// The same of a forward pass in training, which stock torch takes where the kernel declined at the sight of the elements.
+fn or_left<T>(result: Result<T, Failure>) -> PyResult<Option<T>> {
+    match result {
+        Err(Failure::Decline(Decline::Elements)) => Err(Declined::new_err("elements that are not for the kernel")),
+        result => or_declined(result),
+    }
 }
 
 fn or_declined<T>(result: Result<T, Failure>) -> PyResult<Option<T>> {

@@ -26,11 +26,17 @@ use crate::{
 };
 use cumulative::cummax::Cumulative;
 use elementwise::Elementwise;
-use index::{gather::Gather, searchsorted::Searchsorted};
+use index::{
+    compare::{self, Compare},
+    gather::Gather,
+    scatter::Scatter,
+    searchsorted::Searchsorted,
+};
 use loss::pointwise::Pointwise;
 use random::Random;
 use reduction::{
-    extreme::{Arg, Extreme},
+    count_nonzero::{All, Any, Count, Number},
+    extreme::{Aminmax, Arg, Extreme},
     lanes::{Largest, Smallest},
 };
 use sorting::{kthvalue::Kthvalue, median::Median, mode::Mode, quantile::Quantile, sort::Sort, topk::Topk};
@@ -70,6 +76,10 @@ pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
     &Arg::<Smallest>::NEW,
     &Extreme::<Largest>::NEW,
     &Extreme::<Smallest>::NEW,
+    &Aminmax,
+    &Count::<Any>::NEW,
+    &Count::<All>::NEW,
+    &Count::<Number>::NEW,
     &Sort::SORT,
     &Sort::ARGSORT,
     &Sort::MSORT,
@@ -92,12 +102,26 @@ pub static SELECT_KERNELS: &[&dyn SelectKernel] = &[&select::nonzero::Nonzero, &
 pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &index::where_self::Where,
     &index::masked_fill::MaskedFill,
+    &index::masked_scatter::MaskedScatter,
     &Gather::GATHER,
     &Gather::TAKE_ALONG_DIM,
     &index::take::Take,
     &index::index_select::IndexSelect,
     &index::index_select::Index,
     &index::index_put::IndexPut,
+    &Scatter::SCATTER,
+    &Scatter::SCATTER_ADD,
+    &Scatter::SCATTER_REDUCE,
+    &Scatter::INDEX_ADD,
+    &Scatter::INDEX_COPY,
+    &Scatter::INDEX_FILL,
+    &Compare::<compare::Eq>::NEW,
+    &Compare::<compare::Ne>::NEW,
+    &Compare::<compare::Lt>::NEW,
+    &Compare::<compare::Le>::NEW,
+    &Compare::<compare::Gt>::NEW,
+    &Compare::<compare::Ge>::NEW,
+    &Compare::<compare::Isnan>::NEW,
     &index::contiguous::Contiguous,
     &Searchsorted::SEARCHSORTED,
     &Searchsorted::BUCKETIZE,

@@ -315,10 +315,7 @@ fn operands(kernel: &str, input: &[i64], u: &mut Unstructured) -> Result<Operand
                 }
             };
             let numbers = [dim as f64, 1.0, 1.0];
-            (
-                [vec![first], others].concat(),
-                numbers[..u.int_in_range(0..=3)?].to_vec(),
-            )
+            ([vec![first], others].concat(), numbers.to_vec())
         }
     })
 }
@@ -562,6 +559,13 @@ impl Case {
             let x = self.numbers.get(index).copied().unwrap_or(0.0);
             (x.trunc() == x && x.abs() < 100.0).then(|| whole(self.dtype, x as i64))
         };
+        // Along another dimension, by two indices, or by indices in the place of a mask.
+        let other = self.numbers.first().is_some_and(|&dim| dim != 0.0) || self.tensors.len() > 2;
+        let by_indices = |tensor: &Option<Tensor>| tensor.as_ref().is_some_and(|t| t.content == Content::Indices);
+        if self.kernel == "index" && other || self.kernel == "index_put_" && self.tensors.get(2).is_some_and(by_indices)
+        {
+            return None;
+        }
         let dim = |of: &Seen| (self.numbers[0] as i64).rem_euclid(of.sizes.len() as i64) as usize;
         match self.kernel {
             "where" => {

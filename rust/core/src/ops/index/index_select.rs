@@ -20,7 +20,16 @@ pub struct IndexSelect;
 
 /// `input[index]`: the same along the first dimension, for indices in a tensor of any sizes, row-major; negative ones count
 /// from the end. A mask of the first dimensions stands for the places where it is true.
+///
+/// With a number, which is 1, it is `input[:, index]`, along the second dimension; with a second tensor of indices, of the
+/// same sizes, `input[index, other]`.
 pub struct Index;
+
+/// The dimension that `input[...]` works along, and the second indices.
+fn pair<'a>(tensors: &[Option<Strided<'a>>], numbers: &[f64]) -> (usize, Option<Strided<'a>>) {
+    let dim = usize::from(numbers.first().is_some_and(|&dim| dim != 0.0));
+    (dim, tensor(tensors, 2).ok())
+}
 
 impl IndexKernel for IndexSelect {
     fn name(&self) -> &'static str {
@@ -64,14 +73,22 @@ impl IndexKernel for Index {
         (by.elements.dtype() == DType::Bool).then_some(&MaskedSelect)
     }
 
-    fn outline(&self, tensors: &[Option<Strided>], _: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
+    fn outline(&self, tensors: &[Option<Strided>], numbers: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let (input, (index, _)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
         elements(&input)?;
+        let (dim, other) = pair(tensors, numbers);
         // A number in a tensor makes a view.
-        if input.sizes().is_empty() || index.sizes().is_empty() || !index.is_contiguous() {
+        if input.sizes().len() <= dim || index.sizes().is_empty() || !index.is_contiguous() {
             return Err("no indices along a dimension");
         }
-        let sizes: Vec<_> = index.sizes().iter().chain(&input.sizes()[1..]).copied().collect();
+        if other.is_some() && (input.sizes().len() < 2 || *indices(tensors, 2)?.0 != *index) {
+            return Err("indices of several sizes");
+        }
+        let (before, after) = (
+            &input.sizes()[..dim],
+            &input.sizes()[dim + 1 + usize::from(other.is_some())..],
+        );
+        let sizes = [before, index.sizes(), after].concat();
         Ok((
             input.elements.dtype(),
             Layout::contiguous(&sizes).ok_or("too many dimensions")?,
@@ -84,10 +101,67 @@ impl IndexKernel for Index {
         tensors: &[Option<Strided>],
         result: Target,
         _: &Layout,
-        _: &[f64],
+        numbers: &[f64],
     ) -> Result<(), &'static str> {
         let (input, (_, index)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
-        select::<true>(exec, input.layout.along(0), index, input.elements, result)
+        let (dim, other) = pair(tensors, numbers);
+        if other.is_none() {
+            return select::<true>(exec, input.layout.along(dim), index, input.elements, result);
+        }
+        let (_, other) = indices(tensors, 2)?;
+        let (rows, columns) = (input.sizes()[0] as usize, input.sizes()[1] as usize);
+        let inner = input.layout.along(1).inner;
+        let (dtype, result) = (input.elements.dtype(), result.bits());
+        let bad = AtomicBool::new(false);
+        each_width!((result: BitsTarget) => {
+            let src = Width::of(input.elements.bits()).ok_or("tensors of several types")?;
+            let (team, grain) = exec.team(result.len(), 2 * dtype.size() + 16 / inner, WAITS / inner);
+            split_mut(team, result, inner, grain, &|start, dst| {
+                let range = start / inner..(start + dst.len()) / inner;
+                let pairs = Pairs { index: [&index[range.clone()], &other[range]], sizes: [rows, columns], inner, src, dst };
+                if !exec.isa.run(pairs) {
+                    bad.store(true, Relaxed);
+                }
+            });
+        });
+        if bad.into_inner() { Err(OUT_OF_RANGE) } else { Ok(()) }
+    }
+}
+
+/// Copies slices by two indices each, and tells whether all are in range: it stops at the first that is not.
+struct Pairs<'a, W> {
+    index: [&'a [i64]; 2],
+    sizes: [usize; 2],
+    inner: usize,
+    src: &'a [W],
+    dst: &'a mut [MaybeUninit<W>],
+}
+
+impl<W: Word> Program for Pairs<'_, W> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> bool {
+        let Self {
+            index: [first, second],
+            sizes: [rows, columns],
+            inner,
+            src,
+            dst,
+        } = self;
+        for ((dst, &row), &column) in dst.chunks_exact_mut(inner).zip(first).zip(second) {
+            let (row, column) = (place::<true>(row, rows), place::<true>(column, columns));
+            if row >= rows || column >= columns {
+                return false;
+            }
+            let src = &src[(row * columns + column) * inner..][..inner];
+            if let ([dst], [src]) = (&mut *dst, src) {
+                dst.write(*src);
+            } else {
+                dst.write_copy_of_slice(src);
+            }
+        }
+        true
     }
 }
 

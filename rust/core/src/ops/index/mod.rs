@@ -1,5 +1,6 @@
 //! What moves, chooses or finds elements of tensors of any type.
 
+pub mod compare;
 pub mod contiguous;
 pub mod gather;
 pub mod histc;
@@ -7,6 +8,8 @@ pub mod index_put;
 pub mod index_select;
 pub mod isin;
 pub mod masked_fill;
+pub mod masked_scatter;
+pub mod scatter;
 pub mod searchsorted;
 pub mod take;
 pub mod where_self;
@@ -14,9 +17,10 @@ pub mod where_self;
 use core::{mem::MaybeUninit, ops::Range};
 
 use crate::{
-    dtype::{Bits, DType, View, Word},
-    kernel::Strided,
+    dtype::{Bits, DType, Target, View, ViewMut, Word},
+    kernel::{Exec, Strided, every_type},
     layout::{Layout, MAX_DIMS},
+    parallel::split_mut,
 };
 
 /// Instructions for an element that is chosen, and for one that waits for memory, for the choice of threads.
@@ -72,6 +76,28 @@ fn pick<W: Copy, const WRAPS: bool>(src: &[W], index: &[i64], dst: &mut [MaybeUn
         dst.write(x);
     }
     true
+}
+
+/// The sizes that tensors are broadcast to.
+fn broadcast<const N: usize>(layouts: [&Layout; N]) -> Option<Layout> {
+    let (first, others) = layouts.split_first()?;
+    if others.iter().all(|other| other.sizes() == first.sizes()) {
+        return Some(**first);
+    }
+    let ndim = layouts.iter().map(|layout| layout.sizes().len()).max()?;
+    let mut sizes = [1; MAX_DIMS];
+    for layout in layouts {
+        let its = layout.sizes();
+        for (size, &its) in sizes[ndim - its.len()..].iter_mut().zip(its) {
+            match (*size, its) {
+                (_, 1) => {}
+                (1, its) => *size = its,
+                (size, its) if size == its => {}
+                _ => return None,
+            }
+        }
+    }
+    Layout::contiguous(&sizes[..ndim])
 }
 
 /// Tensors that are walked together, row by row of memory: how the index of an element of a row-major result says where
@@ -286,6 +312,19 @@ fn choose_all<W: Word>(truths: &[u8; CHOSEN], on: &[W; CHOSEN], off: &[W; CHOSEN
     for (((dst, &truth), &on), &off) in dst.iter_mut().zip(truths).zip(on).zip(off) {
         dst.write(W::choose(truth != 0, on, off));
     }
+}
+
+/// Writes all elements of `src` to `dst`, which is then initialized.
+fn copied<'a>(exec: &Exec, src: View, dst: Target<'a>) -> ViewMut<'a> {
+    fn copy<'a, T: Copy + Send + Sync>(exec: &Exec, src: &[T], dst: &'a mut [MaybeUninit<T>]) -> &'a mut [T] {
+        let (team, grain) = exec.team(dst.len(), 2 * size_of::<T>(), 0);
+        split_mut(team, dst, 1, grain, &|start, dst| {
+            dst.write_copy_of_slice(&src[start..start + dst.len()]);
+        });
+        // SAFETY: every piece was written.
+        unsafe { dst.assume_init_mut() }
+    }
+    every_type!((src: View, dst: Target) => ViewMut::from(copy(exec, src, dst)))
 }
 
 /// A number that stands for a tensor, as bits of an element.

@@ -2,40 +2,18 @@
 
 use core::{mem::MaybeUninit, ops::Range};
 
-use super::{CHOOSES, Run, Walk, Width, choose, copy, scalar, tensor, truths};
+use super::{CHOOSES, Run, Walk, Width, broadcast, choose, copy, scalar, tensor, truths};
 use crate::{
     dtype::{BitsTarget, DType, Target, Word, each_width},
     isa::{Program, Simd},
     kernel::{Exec, IndexKernel, Strided},
-    layout::{Layout, MAX_DIMS},
+    layout::Layout,
     parallel::split_mut,
 };
 
 /// `torch.where(condition, input, other)`: tensors of a condition, of elements where it is true and of those where it is
 /// not, which are of one type, and broadcast. Numbers: what stands for the second and the third where they are missing.
 pub struct Where;
-
-/// The sizes that tensors are broadcast to.
-fn broadcast(layouts: [&Layout; 3]) -> Option<Layout> {
-    let [first, others @ ..] = layouts;
-    if others.iter().all(|other| other.sizes() == first.sizes()) {
-        return Some(*first);
-    }
-    let ndim = layouts.iter().map(|layout| layout.sizes().len()).max()?;
-    let mut sizes = [1; MAX_DIMS];
-    for layout in layouts {
-        let its = layout.sizes();
-        for (size, &its) in sizes[ndim - its.len()..].iter_mut().zip(its) {
-            match (*size, its) {
-                (_, 1) => {}
-                (1, its) => *size = its,
-                (size, its) if size == its => {}
-                _ => return None,
-            }
-        }
-    }
-    Layout::contiguous(&sizes[..ndim])
-}
 
 impl IndexKernel for Where {
     fn name(&self) -> &'static str {

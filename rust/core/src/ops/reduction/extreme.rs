@@ -383,3 +383,57 @@ impl<O: Named> AlongKernel for Extreme<O> {
         Ok(())
     }
 }
+
+/// `torch.aminmax`: the smallest and the largest element along a dimension, or of all.
+///
+/// Numbers: whether the dimension is kept.
+pub struct Aminmax;
+
+impl AlongKernel for Aminmax {
+    fn name(&self) -> &'static str {
+        "aminmax"
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Reduce
+    }
+
+    fn results(&self, _: bool) -> &'static [Kind] {
+        &[Kind::Values, Kind::Values]
+    }
+
+    fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        accepts(geometry)
+    }
+
+    fn forward(
+        &self,
+        exec: &Exec,
+        src: View,
+        results: [Option<Slot>; MAX_RESULTS],
+        geometry: Geometry,
+        _: &[f64],
+    ) -> Result<(), &'static str> {
+        let [Some(Slot::Values(least)), Some(Slot::Values(greatest))] = results else {
+            panic!("the results are of values");
+        };
+        each_type!((src: View, least: Target, greatest: Target) => aminmax(exec, src, geometry, least, greatest))
+    }
+}
+
+fn aminmax<T: RowElement>(
+    exec: &Exec,
+    src: &[T],
+    geometry: Geometry,
+    least: &mut [MaybeUninit<T>],
+    greatest: &mut [MaybeUninit<T>],
+) -> Result<(), &'static str> {
+    let low = extremes::<Smallest, _>(exec, src, geometry);
+    let high = extremes::<Largest, _>(exec, src, geometry);
+    if low.iter().chain(&high).any(|found| found.value == T::Lane::ZERO) {
+        return Err("a zero, whose sign follows from the order of comparisons");
+    }
+    write(src, geometry, &low, Some(least), None);
+    write(src, geometry, &high, Some(greatest), None);
+    Ok(())
+}

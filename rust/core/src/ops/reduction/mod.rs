@@ -2,6 +2,7 @@
 
 mod blocks;
 mod columns;
+pub mod count_nonzero;
 mod dense;
 pub mod extreme;
 pub(in crate::ops) mod lanes;
