@@ -345,7 +345,7 @@ fn along_numbers(name: &str) -> &'static [&'static [f64]] {
 }
 
 /// Those that may refuse what they see, name any of equal elements, or do not sum up in one order.
-const REFUSING: [&str; 3] = ["mode", "quantile", "nanquantile"];
+const REFUSING: [&str; 4] = ["aminmax", "mode", "quantile", "nanquantile"];
 const FREE: [&str; 5] = ["topk", "kthvalue", "median", "nanmedian", "mode"];
 const SUMMING: [&str; 1] = ["cumsum"];
 
@@ -380,6 +380,7 @@ fn along_row(name: &str, x: &[f64], numbers: &[f64]) -> (Vec<f64>, Vec<i64>) {
         "argmin" => (vec![], vec![smallest as i64]),
         "max" => (vec![x[largest]], vec![largest as i64]),
         "min" => (vec![x[smallest]], vec![smallest as i64]),
+        "count_nonzero" => (vec![], vec![x.iter().filter(|&&x| x != 0.0).count() as i64]),
         "sort" => all(sorted(numbers[0] != 0.0, x.len())),
         "argsort" => (vec![], all(sorted(numbers[0] != 0.0, x.len())).1),
         "msort" => (all(sorted(false, x.len())).0, vec![]),
@@ -461,9 +462,18 @@ fn check_along<T: Number>(kernel: &dyn AlongKernel, geometry: Geometry, numbers:
         if !kernel.results(false).contains(&kind) {
             return Vec::new();
         }
-        by_row(&[&wide], geometry, &[geometry.dim], count, |rows| {
-            which(along_row(name, &rows[0], numbers))
-        })
+        // One result after the other.
+        let results = if name == "aminmax" {
+            vec!["min", "max"]
+        } else {
+            vec![name]
+        };
+        let each = results.into_iter().flat_map(|name| {
+            by_row(&[&wide], geometry, &[geometry.dim], count, |rows| {
+                which(along_row(name, &rows[0], numbers))
+            })
+        });
+        each.collect()
     };
     let values = of(&|(values, _)| values, Kind::Values);
     let indices = of(

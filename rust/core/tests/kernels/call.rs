@@ -6,10 +6,10 @@ use std::{collections::BTreeSet, ops::Range, thread};
 use arbitrary::{Arbitrary, Unstructured};
 use half::{bf16, f16};
 use rusttorch_core::{
-    dtype::{Bool, Element},
+    dtype::{Bool, Element, Typed},
     float::Float,
     isa::Isa,
-    kernel::{Exec, Geometry, Kernel},
+    kernel::{AlongKernel, Exec, Geometry, Kernel},
     ops,
     parallel::Team,
     random::{Mt19937, Source},
@@ -76,6 +76,21 @@ fn kernels_of_one_tensor() {
     }
 }
 
+/// The results along a dimension; returns whether the kernel takes the call.
+fn call_along<T: Typed>(
+    kernel: &'static dyn AlongKernel,
+    exec: &Exec,
+    x: &[T],
+    geometry: Geometry,
+    numbers: &[f64],
+) -> bool {
+    assert!(kernel.apply(exec, &x[1..], geometry, numbers).is_err());
+    let Ok((values, places)) = kernel.apply(exec, x, geometry, numbers) else {
+        return false;
+    };
+    values.len() + places.len() > 0
+}
+
 #[test]
 fn kernels_along_a_dimension() {
     let exec = Exec::new(Isa::detect(), &Two);
@@ -91,12 +106,9 @@ fn kernels_along_a_dimension() {
         // The last one is enough for both threads.
         for (outer, dim, inner) in GEOMETRIES.into_iter().chain([(20, 100, 1)]) {
             let geometry = Geometry { outer, dim, inner };
-            let x: Vec<f32> = elements(geometry.len());
-            if let Ok((values, places)) = kernel.apply(&exec, &x, geometry, numbers) {
-                taken |= values.len() + places.len() > 0;
-                assert!(places.iter().all(|place| (0..dim as i64).contains(place)));
-            }
-            assert!(kernel.apply(&exec, &x[1..], geometry, numbers).is_err());
+            taken |= call_along::<f32>(*kernel, &exec, &elements(geometry.len()), geometry, numbers);
+            let truths: Vec<Bool> = (0..geometry.len()).map(|at| Bool((at % 3 == 0).into())).collect();
+            taken |= call_along(*kernel, &exec, &truths, geometry, numbers);
         }
         assert!(taken, "{} takes none of these", kernel.name());
     }
