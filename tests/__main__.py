@@ -1,4 +1,4 @@
-"""``python -m tests``: formatting, lints, the Rust tests and the Python tests, in turn.
+"""``python -m tests``: formatting, lints, documentation, the Rust tests and the Python tests, in turn.
 
 Run from the repository root, where the package is installed (``pip install '.[test]'``). The Python tests run the
 installed package, not the source tree, which has no compiled extension.
@@ -27,6 +27,7 @@ def steps() -> list[tuple[str, list[str], Path]]:
     return [
         ("rustfmt", [cargo, "fmt", "--all", "--check"], ROOT),
         ("clippy", [cargo, "clippy", "--workspace", "--all-targets", *features, "--", "-D", "warnings"], ROOT),
+        ("rustdoc", [cargo, "rustdoc", "-p", "rusttorch-core", "--all-features", "--", "-D", "warnings"], ROOT),
         ("Rust tests", [cargo, "test", *rust, *features], ROOT),
         ("ruff", [*python, "ruff", "check", "."], ROOT),
         ("Python tests", [*python, "pytest", "--import-mode=importlib", "-p", "no:cacheprovider"], ROOT / "tests"),

@@ -14,6 +14,8 @@ import rusttorch
 from rusttorch import demo
 from rusttorch.demo import images, race, text
 
+ROOT = Path(__file__).parent.parent
+
 
 @pytest.fixture(scope="module")
 def corpus() -> text.Corpus:
@@ -115,6 +117,9 @@ def test_digits_are_the_data_set() -> None:
     assert data.stat().st_size < 100_000
     with np.load(data) as stored:
         assert set(stored) == {"images", "labels"}
+        records = np.column_stack([stored["images"].reshape(1797, 64), stored["labels"]]).astype(np.uint8)
+    # The kernels' example has them as plain records.
+    assert records.tobytes() == (ROOT / "rust" / "core" / "examples" / "digits.bin").read_bytes()
 
 
 def test_difference() -> None:

@@ -19,22 +19,10 @@ fn main() {
 
     let (rows, classes) = (1000, 512);
     let scores: Vec<f32> = (0..rows * classes).map(|i| (i as f32 * 0.37).sin() * 8.0).collect();
-    // The kernel writes every element, so the memory need not be initialised.
-    let mut probabilities = Vec::<f32>::with_capacity(scores.len());
     let softmax = ops::find("softmax").expect("a kernel of the list");
-    softmax.forward(
-        &exec,
-        (&scores[..]).into(),
-        (&mut probabilities.spare_capacity_mut()[..scores.len()]).into(),
-        Geometry {
-            outer: rows,
-            dim: classes,
-            inner: 1,
-        },
-        &[],
-    );
-    // SAFETY: `forward` wrote all of these.
-    unsafe { probabilities.set_len(scores.len()) };
+    let probabilities = softmax
+        .apply(&exec, &scores, Geometry::rows(rows, classes), &[])
+        .expect("the kernel takes these");
 
     for (row, probabilities) in probabilities.chunks_exact(classes).enumerate().step_by(250) {
         let most = (0..classes).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]));

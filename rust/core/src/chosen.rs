@@ -24,6 +24,13 @@ const WRITTEN: usize = 24;
 const FEW: u32 = 6;
 
 /// Which elements of a row-major tensor are chosen.
+///
+/// ```
+/// use rusttorch_core::{chosen::Chosen, kernel::Exec};
+///
+/// let chosen = Chosen::count(&Exec::default(), (&[0.0_f32, 2.0, -0.0, f32::NAN][..]).into());
+/// assert_eq!((chosen.elements(), chosen.total()), (4, 2));
+/// ```
 #[derive(Debug)]
 pub struct Chosen {
     len: usize,

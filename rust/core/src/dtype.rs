@@ -114,8 +114,23 @@ pub(crate) fn nearest<T: Element>(x: T::Lane) -> T::Lane {
 /// How many elements of half precision are widened at a time: the tile stays in the first-level cache.
 pub const TILE: usize = 512;
 
-/// A type that slices of known type at run time have.
-pub trait Typed: Sized {
+/// A type of elements, whose slices may have their type known at run time only.
+///
+/// ```
+/// use rusttorch_core::dtype::{DType, Typed, View};
+///
+/// let view = View::from(&[1.0_f64, 2.0][..]);
+/// assert_eq!(view.dtype(), DType::F64);
+/// assert_eq!(f64::slice(view), Some(&[1.0, 2.0][..]));
+/// assert_eq!(f32::slice(view), None);
+/// ```
+pub trait Typed: Copy + Default + Send + Sync + 'static {
+    /// A slice of this type.
+    fn view(slice: &[Self]) -> View<'_>;
+    /// A mutable slice of this type.
+    fn view_mut(slice: &mut [Self]) -> ViewMut<'_>;
+    /// A slice of this type to be written in full.
+    fn written(slice: &mut [Self]) -> Target<'_>;
     /// The slice, if it is of this type.
     fn slice(view: View<'_>) -> Option<&[Self]>;
     /// The mutable slice, if it is of this type.
@@ -125,7 +140,7 @@ pub trait Typed: Sized {
 }
 
 /// A type of the floating-point numbers that tensors hold. Kernels compute in its [`Element::Lane`]; half precision is rounded once, at the end.
-pub trait Element: Typed + Copy + Send + Sync + 'static {
+pub trait Element: Typed {
     /// The type that kernels compute in.
     type Lane: Float;
     /// The type's name at run time.
@@ -520,6 +535,16 @@ macro_rules! views {
                 match self { $(Self::$variant(_) => DType::$variant),* }
             }
 
+            /// How many elements there are.
+            pub fn len(&self) -> usize {
+                match self { $(Self::$variant(slice) => slice.len()),* }
+            }
+
+            /// Whether there are none.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
             /// The first element, if it is a floating-point number.
             pub fn first(&self) -> Option<f64> {
                 match self {
@@ -532,6 +557,7 @@ macro_rules! views {
             ///
             /// # Safety
             /// `data` is aligned and valid for reads of `len` elements of `dtype` for `'a`, and nothing writes there.
+            #[cfg(feature = "raw")]
             pub unsafe fn from_raw(dtype: DType, data: *const u8, len: usize) -> Self {
                 // SAFETY: the caller's.
                 match dtype { $(DType::$variant => Self::$variant(unsafe { core::slice::from_raw_parts(data.cast(), len) })),* }
@@ -548,6 +574,7 @@ macro_rules! views {
             /// # Safety
             /// `data` is aligned and valid for reads and writes of `len` elements of `dtype` for `'a`, and nothing else
             /// uses it.
+            #[cfg(feature = "raw")]
             pub unsafe fn from_raw(dtype: DType, data: *mut u8, len: usize) -> Self {
                 // SAFETY: the caller's.
                 match dtype { $(DType::$variant => Self::$variant(unsafe { core::slice::from_raw_parts_mut(data.cast(), len) })),* }
@@ -574,6 +601,7 @@ macro_rules! views {
             ///
             /// # Safety
             /// `data` is aligned and valid for writes of `len` elements of `dtype` for `'a`, and nothing else uses it.
+            #[cfg(feature = "raw")]
             pub unsafe fn from_raw(dtype: DType, data: *mut u8, len: usize) -> Self {
                 // SAFETY: the caller's.
                 match dtype { $(DType::$variant => Self::$variant(unsafe { core::slice::from_raw_parts_mut(data.cast(), len) })),* }
@@ -581,6 +609,12 @@ macro_rules! views {
         }
         $(
             impl Typed for $element {
+                fn view(slice: &[Self]) -> View<'_> { slice.into() }
+
+                fn view_mut(slice: &mut [Self]) -> ViewMut<'_> { slice.into() }
+
+                fn written(slice: &mut [Self]) -> Target<'_> { slice.into() }
+
                 fn slice(view: View<'_>) -> Option<&[Self]> {
                     if let View::$variant(slice) = view { Some(slice) } else { None }
                 }

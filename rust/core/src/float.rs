@@ -7,6 +7,17 @@ use crate::math;
 /// A floating-point type that kernels compute in.
 ///
 /// Comparisons are written with `if`: the compiler turns them into blends, and a NaN takes the `else`.
+///
+/// ```
+/// use rusttorch_core::float::Float;
+///
+/// fn swish<F: Float>(x: F) -> F {
+///     x / (F::of(1.0) + (-x).exp())
+/// }
+///
+/// assert_eq!(swish(0.0_f32), 0.0);
+/// assert!((swish(1.0_f64) - 0.731_058_578_630_004_9).abs() < 1e-15);
+/// ```
 pub trait Float:
     Copy
     + PartialOrd

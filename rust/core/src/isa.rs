@@ -100,6 +100,31 @@ pub trait Simd: Copy + Send + Sync + 'static {
 }
 
 /// A computation that can be compiled for each instruction set. Mark `run` as `#[inline(always)]`.
+///
+/// ```
+/// use rusttorch_core::{isa::{Isa, Program, Simd}, vector::Vector};
+///
+/// /// The sum of a slice, as many numbers at a time as a register has.
+/// struct Sum<'a>(&'a [f32]);
+///
+/// impl Program for Sum<'_> {
+///     type Output = f32;
+///
+///     #[inline(always)]
+///     fn run<S: Simd>(self, simd: S) -> f32 {
+///         let chunks = self.0.chunks_exact(S::F32::LANES);
+///         let rest: f32 = chunks.remainder().iter().sum();
+///         let sums = chunks.fold(S::F32::splat(simd, 0.0), |sums, x| sums.add(S::F32::load(simd, x)));
+///         let mut lanes = [0.0; 16];
+///         sums.store(&mut lanes);
+///         lanes[..S::F32::LANES].iter().sum::<f32>() + rest
+///     }
+/// }
+///
+/// for isa in Isa::available() {
+///     assert_eq!(isa.run(Sum(&[1.0; 1003])), 1003.0);
+/// }
+/// ```
 pub trait Program {
     /// What it returns.
     type Output;
@@ -171,17 +196,27 @@ impl Isa {
 
     /// The element types that it multiplies by instructions of their own.
     pub fn multiplied(self) -> Vec<DType> {
-        let mut all = vec![DType::F32, DType::F64];
         #[cfg(target_arch = "x86_64")]
-        if let Self::Avx512(_) = self {
-            if is_x86_feature_detected!("avx512bf16") {
-                all.push(DType::Bf16);
-            }
-            if is_x86_feature_detected!("avx512fp16") {
-                all.push(DType::F16);
-            }
-        }
-        all
+        let (bf16, f16) = match self {
+            Self::Avx512(_) => (
+                is_x86_feature_detected!("avx512bf16"),
+                is_x86_feature_detected!("avx512fp16"),
+            ),
+            _ => (false, false),
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let (bf16, f16) = (false, false);
+        let known = [
+            (DType::F32, true),
+            (DType::F64, true),
+            (DType::Bf16, bf16),
+            (DType::F16, f16),
+        ];
+        known
+            .into_iter()
+            .filter(|(_, multiplies)| *multiplies)
+            .map(|(dtype, _)| dtype)
+            .collect()
     }
 
     /// Runs a program compiled for this instruction set.
@@ -217,7 +252,9 @@ impl<P: Program, S: Simd> pulp::NullaryFnOnce for Call<P, S> {
 pub fn vendor() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
-        let leaf = __cpuid(0);
+        // SAFETY: every CPU of this architecture has the instruction, for which newer compilers ask for no `unsafe`.
+        #[allow(unused_unsafe)]
+        let leaf = unsafe { __cpuid(0) };
         match [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() {
             b"AuthenticAMD" => return "amd",
             b"GenuineIntel" => return "intel",

@@ -7,16 +7,30 @@ use crate::{
     dtype::{DType, Target, View, ViewMut},
     isa::Isa,
     layout::Layout,
-    parallel::{Serial, Team},
+    parallel::{Checked, Serial, Team},
     random::Source,
 };
 
-/// Where a kernel runs.
+/// Where a kernel runs: with an instruction set, on a team of threads. By default it is the widest of this machine, on
+/// the calling thread alone.
+///
+/// ```
+/// use rusttorch_core::{isa::{Baseline, Isa}, kernel::Exec, parallel::Serial};
+///
+/// assert_eq!(Exec::default().isa.name(), Isa::detect().name());
+/// assert_eq!(Exec::new(Isa::Baseline(Baseline), &Serial).isa.name(), "baseline");
+/// ```
 #[derive(Clone, Copy)]
 pub struct Exec<'a> {
     /// The instruction set.
     pub isa: Isa,
-    team: &'a dyn Team,
+    team: Checked<'a>,
+}
+
+impl Default for Exec<'_> {
+    fn default() -> Self {
+        Self::new(Isa::detect(), &Serial)
+    }
 }
 
 /// Nanoseconds of work on one thread below which waking a second one costs more than it saves.
@@ -31,15 +45,22 @@ const VECTORS: f64 = 4.0;
 impl<'a> Exec<'a> {
     /// Kernels run on `team`, where it pays.
     pub fn new(isa: Isa, team: &'a dyn Team) -> Self {
+        let team = Checked(team);
         Self { isa, team }
+    }
+
+    /// The widest instruction set of this machine, on the current pool of rayon.
+    #[cfg(feature = "rayon")]
+    pub fn rayon() -> Self {
+        Self::new(Isa::detect(), &crate::parallel::Rayon)
     }
 
     /// The team for `len` items, each of which moves `bytes` and takes `flops` floating-point instructions, and the
     /// least number of items that is worth a thread.
-    pub fn team(&self, len: usize, bytes: usize, flops: usize) -> (&'a dyn Team, usize) {
+    pub fn team(&self, len: usize, bytes: usize, flops: usize) -> (&dyn Team, usize) {
         let each = (bytes as f64 / BYTES).max(flops as f64 / (8.0 * VECTORS));
         if each * len as f64 > TEAM_PAYS {
-            (self.team, ((SHARE / each) as usize).max(1))
+            (&self.team, ((SHARE / each) as usize).max(1))
         } else {
             (&Serial, len.max(1))
         }
@@ -62,6 +83,15 @@ impl Geometry {
     pub fn flat(len: usize) -> Self {
         Self {
             outer: 1,
+            dim: len,
+            inner: 1,
+        }
+    }
+
+    /// So many rows of so many elements.
+    pub fn rows(count: usize, len: usize) -> Self {
+        Self {
+            outer: count,
             dim: len,
             inner: 1,
         }
@@ -108,6 +138,18 @@ impl Shape {
 /// An operation on one tensor, with its gradient.
 ///
 /// `numbers` are the operation's parameters in the order of its documentation; missing ones have torch's defaults.
+///
+/// ```
+/// use rusttorch_core::{kernel::{Exec, Geometry, Shape}, ops};
+///
+/// let (exec, rows) = (Exec::default(), Geometry::rows(2, 2));
+/// let logsumexp = ops::find("logsumexp").unwrap();
+/// assert_eq!(logsumexp.shape(), Shape::Reduce);
+///
+/// let (x, mut y) = ([0.0_f64, f64::NEG_INFINITY, 3.0, 3.0], [0.0_f64; 2]);
+/// logsumexp.forward(&exec, (&x[..]).into(), (&mut y[..]).into(), rows, &[]);
+/// assert_eq!(y, [0.0, 3.0 + 2.0_f64.ln()]);
+/// ```
 ///
 /// # Panics
 /// All methods panic where slices differ in type, or in length from what `geometry` says. Those of kernels that work
@@ -543,6 +585,26 @@ pub const MAX_STATE: usize = 3;
 /// An optimizer's step: the update of parameters, and of what it keeps of them, from their gradients.
 ///
 /// `numbers` are the optimizer's in the order of its documentation.
+///
+/// ```
+/// use rusttorch_core::{kernel::{Exec, Parameter}, ops};
+///
+/// let (mut weight, grad) = ([1.0_f32, -1.0], [0.5_f32, 0.0]);
+/// let (mut average, mut of_squares) = ([0.0_f32; 2], [0.0_f32; 2]);
+/// let adam = ops::find_step("adam").unwrap();
+/// // The betas, the learning rate, weight decay, epsilon, whether to maximise, and whether decay is decoupled.
+/// let numbers = [0.9, 0.999, 0.1, 0.0, 1e-8, 0.0, 0.0];
+/// let parameter = Parameter {
+///     value: (&mut weight[..]).into(),
+///     grad: (&grad[..]).into(),
+///     state: vec![(&mut average[..]).into(), (&mut of_squares[..]).into()],
+///     step: 1.0,
+/// };
+/// adam.step(&Exec::default(), vec![parameter], &numbers);
+/// // The first step goes as far as the learning rate, where there is a gradient.
+/// assert!((weight[0] - 0.9).abs() < 1e-6);
+/// assert_eq!(weight[1], -1.0);
+/// ```
 pub trait StepKernel: Sync {
     /// torch's name.
     fn name(&self) -> &'static str;
@@ -577,6 +639,20 @@ pub struct Total {
 /// An operation on the gradients of many parameters, all of them at once.
 ///
 /// `numbers` are its own in the order of its documentation.
+///
+/// ```
+/// use rusttorch_core::{kernel::Exec, ops};
+///
+/// let (exec, mut a, mut b) = (Exec::default(), [3.0_f32, 0.0], [4.0_f32]);
+/// let clip = ops::find_clip("clip_grad_norm_").unwrap();
+/// // A norm of 1 at most, which norm, and whether one that is infinite is refused.
+/// let numbers = [1.0, 2.0, 0.0];
+/// let total = clip.measure(&exec, &[(&a[..]).into(), (&b[..]).into()], &numbers)?;
+/// assert_eq!(total.map(|total| total.value), Some(5.0));
+/// clip.clip(&exec, vec![(&mut a[..]).into(), (&mut b[..]).into()], total, &numbers);
+/// assert!((a[0] - 0.6).abs() < 1e-6 && (b[0] - 0.8).abs() < 1e-6);
+/// # Ok::<(), &str>(())
+/// ```
 pub trait ClipKernel: Sync {
     /// torch's name.
     fn name(&self) -> &'static str;

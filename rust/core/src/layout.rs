@@ -6,6 +6,18 @@ use crate::kernel::Geometry;
 pub const MAX_DIMS: usize = 12;
 
 /// Sizes and strides of a tensor.
+///
+/// ```
+/// use rusttorch_core::layout::Layout;
+///
+/// let matrix = Layout::contiguous(&[2, 3]).unwrap();
+/// assert_eq!(matrix.strides(), [3, 1]);
+/// assert_eq!(matrix.along(0).inner, 3);
+///
+/// let transposed = Layout::new(&[3, 2], &[1, 3]).unwrap();
+/// assert!(!transposed.is_contiguous() && transposed.dense_order().is_some());
+/// assert!(Layout::contiguous(&[i64::MAX, 2]).is_none());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     ndim: usize,

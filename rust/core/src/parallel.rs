@@ -1,14 +1,46 @@
 //! Threads: kernels run on the caller's, through [`Team`].
 
 use core::{marker::PhantomData, ops::Range, slice};
+use std::sync::{Mutex, PoisonError};
 
 /// A team of threads that shares a loop.
+///
+/// ```
+/// use std::{ops::Range, thread};
+///
+/// use rusttorch_core::{isa::Isa, kernel::Exec, ops, parallel::Team};
+///
+/// /// Two threads of the standard library.
+/// struct Two;
+///
+/// impl Team for Two {
+///     fn threads(&self) -> usize {
+///         2
+///     }
+///
+///     fn run(&self, len: usize, grain: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+///         let cut = len.div_ceil(2).max(grain).min(len);
+///         thread::scope(|scope| {
+///             scope.spawn(|| body(cut..len));
+///             body(0..cut);
+///         });
+///     }
+/// }
+///
+/// let mut x = vec![-1.0_f32; 1 << 20];
+/// let relu = ops::find("relu").unwrap();
+/// relu.inplace(&Exec::new(Isa::detect(), &Two), (&mut x[..]).into(), &[]);
+/// assert!(x.iter().all(|&x| x == 0.0));
+/// ```
 pub trait Team: Sync {
     /// How many threads would take part, the caller's included.
     fn threads(&self) -> usize;
 
     /// Calls `body` on disjoint ranges that together cover `0..len`; each but the last is at least `grain` long. The
-    /// ranges may depend on the number of threads, so a body's result for an index must not depend on its range.
+    /// ranges may depend on the number of threads, so a body's result for an index must not depend on its range. Empty
+    /// ranges may be left out.
+    ///
+    /// Kernels panic where the ranges overlap, leave indices out or go beyond `len`.
     fn run(&self, len: usize, grain: usize, body: &(dyn Fn(Range<usize>) + Sync));
 }
 
@@ -49,6 +81,41 @@ impl Team for Rayon {
     }
 }
 
+/// A team whose word is checked: kernels write without a look at what other threads do, and their results count as
+/// written.
+#[derive(Clone, Copy)]
+pub(crate) struct Checked<'a>(pub(crate) &'a dyn Team);
+
+impl Team for Checked<'_> {
+    fn threads(&self) -> usize {
+        self.0.threads()
+    }
+
+    fn run(&self, len: usize, grain: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+        // In ascending order; about as many as threads.
+        let taken = Mutex::new(Vec::<Range<usize>>::with_capacity(16));
+        self.0.run(len, grain, &|range| {
+            if range.is_empty() {
+                return;
+            }
+            let mut all = taken.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = all.partition_point(|other| other.start < range.start);
+            let free =
+                at.checked_sub(1).map_or(0, |before| all[before].end)..all.get(at).map_or(len, |after| after.start);
+            assert!(
+                free.start <= range.start && range.end <= free.end,
+                "a team hands out disjoint ranges of the loop"
+            );
+            all.insert(at, range.clone());
+            drop(all);
+            body(range);
+        });
+        let all = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let covered: usize = all.iter().map(ExactSizeIterator::len).sum();
+        assert!(covered == len, "a team hands out the whole loop");
+    }
+}
+
 /// A slice that threads write disjoint pieces of.
 pub(crate) struct Shared<'a, T>(*mut T, usize, PhantomData<&'a mut [T]>);
 
@@ -86,7 +153,7 @@ impl<'a, T> Shared<'a, T> {
 
 /// Shares `dst` out over the team in pieces of whole `unit`s, each of at least `grain` elements: calls `body` with the
 /// index of the piece's first element and the piece.
-pub fn split_mut<T: Send>(
+pub(crate) fn split_mut<T: Send>(
     team: &dyn Team,
     dst: &mut [T],
     unit: usize,
@@ -152,6 +219,34 @@ mod tests {
             });
             assert!(data.iter().enumerate().all(|(i, &x)| x == i + 1));
         }
+    }
+
+    /// Hands out these ranges.
+    struct Given(&'static [Range<usize>]);
+
+    impl Team for Given {
+        fn threads(&self) -> usize {
+            2
+        }
+        fn run(&self, _: usize, _: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+            self.0.iter().cloned().for_each(body);
+        }
+    }
+
+    #[test]
+    fn ranges_that_are_no_partition_panic() {
+        let visits = |ranges, len| {
+            let run = || Checked(&Given(ranges)).run(len, 1, &|_| ());
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_ok()
+        };
+        assert!(visits(&[4..6, 0..2, 2..2, 2..4], 6));
+        assert!(visits(&[], 0));
+        assert!(!visits(&[0..4, 3..6], 6));
+        assert!(!visits(&[3..6, 0..4], 6));
+        assert!(!visits(&[0..2, 0..2, 2..4], 4));
+        assert!(!visits(&[0..2, 3..6], 6));
+        assert!(!visits(&[0..3, 3..7], 6));
+        assert!(!visits(&[], 6));
     }
 
     #[cfg(feature = "rayon")]

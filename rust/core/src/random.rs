@@ -25,6 +25,14 @@ pub const STATE: usize = 624;
 const SHIFT: usize = 397;
 
 /// The generator: its state, and how many of its words have been drawn.
+///
+/// ```
+/// use rusttorch_core::random::Mt19937;
+///
+/// // The first two words for the seed 5489.
+/// let mut generator = Mt19937::from_seed(5489);
+/// assert_eq!(generator.draw_long(), 3_499_211_612 << 32 | 581_869_302);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Mt19937 {
     state: [u32; STATE],

@@ -1,11 +1,15 @@
 //! Every kernel, through the public interface: against naive references in double precision, in every type, at every
 //! small length, and with the same bits whatever the instruction set, the team, and whether in place.
 
+#[path = "kernels/call.rs"]
+mod call;
 mod common;
+
+use std::collections::BTreeSet;
 
 use arbitrary::{Arbitrary, Unstructured};
 use common::{
-    along,
+    along, index,
     kernel::{Call, Case, Uneven},
     nary,
     number::{Number, numbers, random},
@@ -335,13 +339,13 @@ fn along_numbers(name: &str) -> &'static [&'static [f64]] {
         "topk" => &[&[1.0, 1.0, 1.0], &[1.0, 0.0, 0.0], &[3.0, 1.0, 1.0], &[3.0, 0.0, 1.0]],
         "kthvalue" => &[&[0.0, 1.0], &[0.0, 3.0]],
         // The lower and the higher element of a rank.
-        "quantile" | "nanquantile" => &[&[0.0, 0.3, 1.0], &[0.0, 0.7, 2.0]],
+        "quantile" | "nanquantile" => &[&[0.0, 0.3, 1.0, 1.0], &[0.0, 0.7, 2.0, 1.0]],
         _ => &[&[]],
     }
 }
 
 /// Those that may refuse what they see, name any of equal elements, or do not sum up in one order.
-const REFUSING: [&str; 3] = ["mode", "quantile", "nanquantile"];
+const REFUSING: [&str; 4] = ["aminmax", "mode", "quantile", "nanquantile"];
 const FREE: [&str; 5] = ["topk", "kthvalue", "median", "nanmedian", "mode"];
 const SUMMING: [&str; 1] = ["cumsum"];
 
@@ -376,6 +380,7 @@ fn along_row(name: &str, x: &[f64], numbers: &[f64]) -> (Vec<f64>, Vec<i64>) {
         "argmin" => (vec![], vec![smallest as i64]),
         "max" => (vec![x[largest]], vec![largest as i64]),
         "min" => (vec![x[smallest]], vec![smallest as i64]),
+        "count_nonzero" => (vec![], vec![x.iter().filter(|&&x| x != 0.0).count() as i64]),
         "sort" => all(sorted(numbers[0] != 0.0, x.len())),
         "argsort" => (vec![], all(sorted(numbers[0] != 0.0, x.len())).1),
         "msort" => (all(sorted(false, x.len())).0, vec![]),
@@ -412,8 +417,8 @@ fn along_row(name: &str, x: &[f64], numbers: &[f64]) -> (Vec<f64>, Vec<i64>) {
             }
             let rank = (finite - 1) as f64;
             let at = match numbers {
-                [_, q, side] if *side == 1.0 => (q * rank).floor(),
-                [_, q, _] => (q * rank).ceil(),
+                [_, q, side, _] if *side == 1.0 => (q * rank).floor(),
+                [_, q, _, _] => (q * rank).ceil(),
                 _ => (rank / 2.0).floor(),
             };
             let (values, places) = all(vec![places[at as usize]]);
@@ -454,14 +459,21 @@ fn check_along<T: Number>(kernel: &dyn AlongKernel, geometry: Geometry, numbers:
     let wide: Vec<f64> = x.iter().map(|x| x.wide()).collect();
     let count = kernel.shape().result_dim(geometry.dim, numbers);
     let of = |which: &dyn Fn((Vec<f64>, Vec<i64>)) -> Vec<f64>, kind| {
-        let count = if kernel.results(false).contains(&kind) {
-            count
+        if !kernel.results(false).contains(&kind) {
+            return Vec::new();
+        }
+        // One result after the other.
+        let results = if name == "aminmax" {
+            vec!["min", "max"]
         } else {
-            0
+            vec![name]
         };
-        by_row(&[&wide], geometry, &[geometry.dim], count, |rows| {
-            which(along_row(name, &rows[0], numbers))
-        })
+        let each = results.into_iter().flat_map(|name| {
+            by_row(&[&wide], geometry, &[geometry.dim], count, |rows| {
+                which(along_row(name, &rows[0], numbers))
+            })
+        });
+        each.collect()
     };
     let values = of(&|(values, _)| values, Kind::Values);
     let indices = of(
@@ -556,15 +568,28 @@ every_type! {
 
 #[test]
 fn names_are_unique_and_found() {
-    for (index, kernel) in ops::KERNELS.iter().enumerate() {
-        assert!(ops::KERNELS[..index].iter().all(|other| other.name() != kernel.name()));
-        assert_eq!(ops::find(kernel.name()).unwrap().name(), kernel.name());
+    let mut all = BTreeSet::new();
+    macro_rules! list {
+        ($($list:ident: $find:ident),*) => {
+            $(
+                for kernel in ops::$list {
+                    assert!(all.insert(kernel.name()), "{} is twice there", kernel.name());
+                    let found = ops::$find(kernel.name()).expect(kernel.name());
+                    assert_eq!(found.name(), kernel.name());
+                }
+                assert!(ops::$find("nothing").is_none() && ops::$find("").is_none());
+            )*
+            // Each by its own finder alone.
+            $(
+                let own: BTreeSet<_> = ops::$list.iter().map(|kernel| kernel.name()).collect();
+                assert!(all.difference(&own).all(|name| ops::$find(name).is_none()));
+            )*
+        };
     }
-    assert!(ops::find("nothing").is_none());
-    for kernel in ops::ALONG_KERNELS {
-        assert_eq!(ops::find_along(kernel.name()).unwrap().name(), kernel.name());
-        assert!(ops::find(kernel.name()).is_none());
-    }
+    list!(
+        KERNELS: find, ALONG_KERNELS: find_along, SELECT_KERNELS: find_select, INDEX_KERNELS: find_index,
+        RANDOM_KERNELS: find_random, NARY_KERNELS: find_nary, STEP_KERNELS: find_step, CLIP_KERNELS: find_clip
+    );
 }
 
 #[test]
@@ -613,7 +638,7 @@ proptest! {
 /// Drawn by hand, to see that every kernel takes some.
 #[test]
 fn any_call_with_several_tensors_gives_the_same_everywhere() {
-    let mut taken = std::collections::BTreeSet::new();
+    let mut taken = BTreeSet::new();
     for seed in 0..40_000 {
         let bytes: Vec<u8> = random(40, seed).flat_map(u64::to_le_bytes).collect();
         let case = nary::Case::arbitrary(&mut Unstructured::new(&bytes)).unwrap();
@@ -622,6 +647,22 @@ fn any_call_with_several_tensors_gives_the_same_everywhere() {
         }
     }
     for kernel in ops::NARY_KERNELS {
+        assert!(taken.contains(kernel.name()), "{} takes none of these", kernel.name());
+    }
+}
+
+/// The same of those that move, choose or find elements.
+#[test]
+fn any_call_that_moves_elements_gives_what_it_should() {
+    let mut taken = BTreeSet::new();
+    for seed in 0..20_000 {
+        let bytes: Vec<u8> = random(40, seed).flat_map(u64::to_le_bytes).collect();
+        let case = index::Case::arbitrary(&mut Unstructured::new(&bytes)).unwrap();
+        if case.check() {
+            taken.insert(case.kernel);
+        }
+    }
+    for kernel in ops::INDEX_KERNELS {
         assert!(taken.contains(kernel.name()), "{} takes none of these", kernel.name());
     }
 }

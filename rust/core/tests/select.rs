@@ -210,15 +210,6 @@ fn places_have_every_dimension() {
 }
 
 #[test]
-fn names_are_found() {
-    for kernel in ops::SELECT_KERNELS {
-        assert_eq!(ops::find_select(kernel.name()).unwrap().name(), kernel.name());
-        assert!(ops::find(kernel.name()).is_none());
-    }
-    assert!(ops::find_select("nothing").is_none());
-}
-
-#[test]
 fn unequal_lengths_and_types_panic() {
     let exec = Exec::new(Isa::detect(), &Serial);
     let x = [1.0_f32; 70];

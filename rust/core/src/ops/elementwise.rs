@@ -11,6 +11,43 @@ use crate::{
 };
 
 /// A function of one number, and its gradient. Every method is marked `#[inline(always)]`.
+///
+/// ```
+/// use rusttorch_core::{
+///     float::Float,
+///     kernel::{Exec, Geometry, Kernel},
+///     ops::elementwise::{Elementwise, Function},
+/// };
+///
+/// /// `x * x`. Saves its input.
+/// #[derive(Clone, Copy)]
+/// struct Square;
+///
+/// impl Function for Square {
+///     const NAME: &'static str = "square";
+///     const FLOPS: usize = 1;
+///
+///     fn new(_: &[f64]) -> Self {
+///         Self
+///     }
+///
+///     #[inline(always)]
+///     fn forward<F: Float>(self, x: F) -> F {
+///         x * x
+///     }
+///
+///     #[inline(always)]
+///     fn backward<F: Float>(self, grad: F, x: F) -> F {
+///         grad * (x + x)
+///     }
+/// }
+///
+/// // In every type, on any team, with each instruction set.
+/// let square: &dyn Kernel = &Elementwise::<Square>::NEW;
+/// let y = square.apply(&Exec::default(), &[1.0_f32, -3.0], Geometry::flat(2), &[])?;
+/// assert_eq!(y, [1.0, 9.0]);
+/// # Ok::<(), &str>(())
+/// ```
 pub trait Function: Copy + Send + Sync + 'static {
     /// torch's name.
     const NAME: &'static str;

@@ -157,6 +157,12 @@ fn numel(operand: &Operand) -> usize {
 }
 
 impl Case {
+    /// Elements of all tensors.
+    pub fn elements(&self) -> usize {
+        let each = self.tensors.iter().flatten();
+        each.map(|tensor| tensor.sizes.iter().product::<i64>() as usize).sum()
+    }
+
     /// Runs the call, if the kernel takes it, on one thread and on the team.
     ///
     /// Returns whether it does.

@@ -78,8 +78,11 @@ impl<const BROADCAST: bool> IndexKernel for Gather<BROADCAST> {
         input.row_major()?;
         let dim = wrapped(input.layout, numbers)?;
         let places = places::<BROADCAST>(input.layout, index, dim).ok_or("sizes that do not fit")?;
-        let layout = Layout::contiguous(&places.sizes[..places.ndim]);
-        Ok((input.elements.dtype(), layout.ok_or("too many elements")?))
+        let layout = Layout::contiguous(&places.sizes[..places.ndim]).ok_or("too many elements")?;
+        if input.layout.numel() == 0 && layout.numel() > 0 {
+            return Err(OUT_OF_RANGE);
+        }
+        Ok((input.elements.dtype(), layout))
     }
 
     fn forward(

@@ -93,6 +93,9 @@ impl IndexKernel for IndexPut {
         if !inplace {
             return Err("in place only");
         }
+        if input.layout.numel() == 0 {
+            return Err("no elements");
+        }
         let dtype = input.elements.dtype();
         if mask.elements.dtype() == DType::I64 {
             plan(input.layout, tensors)?;

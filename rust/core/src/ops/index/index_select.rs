@@ -38,7 +38,7 @@ impl IndexKernel for IndexSelect {
 
     fn outline(&self, tensors: &[Option<Strided>], numbers: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let (input, (index, _)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
-        input.row_major()?;
+        elements(&input)?;
         if index.sizes().len() > 1 || !index.is_contiguous() {
             return Err("indices of several dimensions");
         }
@@ -75,7 +75,7 @@ impl IndexKernel for Index {
 
     fn outline(&self, tensors: &[Option<Strided>], numbers: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let (input, (index, _)) = (tensor(tensors, 0)?, indices(tensors, 1)?);
-        input.row_major()?;
+        elements(&input)?;
         let (dim, other) = pair(tensors, numbers);
         // A number in a tensor makes a view.
         if input.sizes().len() <= dim || index.sizes().is_empty() || !index.is_contiguous() {
@@ -163,6 +163,14 @@ impl<W: Word> Program for Pairs<'_, W> {
         }
         true
     }
+}
+
+/// Whether an input is row-major, and has slices to copy.
+fn elements(input: &Strided) -> Result<(), &'static str> {
+    if input.row_major()?.is_empty() {
+        return Err("no elements");
+    }
+    Ok(())
 }
 
 /// Copies slices of `src`; with `WRAPS`, negative indices count from the end.

@@ -399,7 +399,7 @@ fn run<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool>(
     let buf = Shared::new(buf);
     let bad = AtomicBool::new(false);
     let waits = if plan.rows.steps()[..2] == [1, 0] {
-        WAITS / plan.rows.row()
+        WAITS / plan.rows.row().max(1)
     } else {
         WAITS
     };
@@ -664,6 +664,9 @@ impl IndexKernel for Scatter {
     fn outline(&self, tensors: &[Option<Strided>], numbers: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let input = tensor(tensors, 0)?;
         let dtype = input.row_major()?.dtype();
+        if input.layout.numel() == 0 {
+            return Err("no elements");
+        }
         self.plan(input.layout, tensors, numbers)?;
         self.source(dtype, tensors, numbers)?;
         match (&self.rule, dtype) {

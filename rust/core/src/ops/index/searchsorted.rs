@@ -17,7 +17,7 @@ use crate::{
 /// sequence and of values, row-major and of one type; a sequence for all values, or one for each row of them. Numbers:
 /// whether to find the last suitable place; 1 for the side that means the same, if it is given.
 ///
-/// For many values, a sequence is made into a tree of nodes of [`NODE`] elements, in which each element of a node is the last
+/// For many values, a sequence is made into a tree of nodes of `NODE` elements, in which each element of a node is the last
 /// one of a node below (an S+ tree, en.algorithmica.org/hpc/data-structures/s-tree): a node is compared at once. For few, or
 /// where the sequence does not ascend or has NaN, every step is the one of the binary search of stock torch
 /// (`cus_lower_bound` and `cus_upper_bound` of `aten/src/ATen/native/Bucketization.cpp`), so that the places are its own; but

@@ -1,6 +1,6 @@
 //! Matrix products: those of half precision are summed up in single precision, and rounded once.
 //!
-//! Two ways, by the count of rows: few rows read the other matrix once, where it lies ([`few_rows`]); many go through packed
+//! Two ways, by the count of rows: few rows read the other matrix once, where it lies (`few_rows`); many go through packed
 //! panels and a microkernel over a register tile, after Goto and van de Geijn, "Anatomy of High-Performance Matrix
 //! Multiplication" (2008). Either way an element's sum depends on the sizes alone, and not on the threads.
 

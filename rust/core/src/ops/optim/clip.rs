@@ -10,7 +10,7 @@ use crate::{
 
 /// The team for pieces of as many elements in all, which are read and perhaps written, and how many of them are worth a
 /// thread.
-fn team<'a>(exec: &Exec<'a>, len: usize, bytes: usize, pieces: usize) -> (&'a dyn Team, usize) {
+fn team<'a>(exec: &'a Exec, len: usize, bytes: usize, pieces: usize) -> (&'a dyn Team, usize) {
     // Widened elements fill two registers.
     let (team, grain) = exec.team(len.max(1), bytes, 8);
     (team, (grain * pieces).div_ceil(len.max(1)))

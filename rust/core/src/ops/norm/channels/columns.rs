@@ -82,7 +82,7 @@ impl Matrix {
     }
 
     /// The team, and the least number of units that is worth a thread where there are so many of them.
-    fn team<'a>(self, exec: &Exec<'a>, units: usize, bytes: usize) -> (&'a dyn Team, usize) {
+    fn team<'a>(self, exec: &'a Exec, units: usize, bytes: usize) -> (&'a dyn Team, usize) {
         let (team, grain) = exec.team(self.len, bytes, FLOPS);
         (team, grain.div_ceil((self.len / units).max(1)))
     }

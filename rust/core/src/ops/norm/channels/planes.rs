@@ -158,7 +158,7 @@ impl Units {
     }
 
     /// The team, and the least number of units that is worth a thread.
-    fn team<'a>(self, exec: &Exec<'a>, bytes: usize) -> (&'a dyn Team, usize) {
+    fn team<'a>(self, exec: &'a Exec, bytes: usize) -> (&'a dyn Team, usize) {
         let len = self.planes.groups * self.planes.len();
         let (team, grain) = exec.team(len, bytes, FLOPS);
         (team, grain.div_ceil((len / self.count()).max(1)))
