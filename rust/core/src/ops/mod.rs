@@ -2,6 +2,8 @@
 //! [`STEP_KERNELS`] and [`CLIP_KERNELS`] list them.
 
 pub mod activation;
+pub mod arithmetic;
+pub mod cast;
 pub mod cumulative;
 pub mod elementwise;
 pub mod index;
