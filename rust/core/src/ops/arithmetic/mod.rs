@@ -34,7 +34,7 @@ use super::index::Walk;
 use crate::{
     dtype::{Bool, Compared, Element, Target, Typed},
     float::Float,
-    isa::{Program, Simd},
+    isa::{Baseline, Program, Simd},
     kernel::{Exec, Strided},
     parallel::split_mut,
 };
@@ -124,6 +124,9 @@ integers!(i64, i32, i16, i8, u8);
 
 /// An element type: what it is compared as is what it is computed in.
 trait Item: Compared + Typed + Send + 'static {
+    /// Whether it is a floating-point number.
+    const REAL: bool;
+
     /// A number as such elements are computed in.
     fn number_of(number: Number) -> Self::As;
 
@@ -140,6 +143,8 @@ enum Run<'a, T: Compared> {
 macro_rules! items {
     ($kind:ident: $($element:ident),*) => {
         $(impl Item for $element {
+            const REAL: bool = items!(@real $kind);
+
             #[inline(always)]
             fn number_of(number: Number) -> Self::As {
                 items!(@number $kind $element number)
@@ -151,6 +156,8 @@ macro_rules! items {
             }
         })*
     };
+    (@real reals) => { true };
+    (@real wholes) => { false };
     (@number reals $element:ident $number:ident) => { Float::of($number.real()) };
     (@number wholes $element:ident $number:ident) => { $number.whole() as $element };
     (@zip reals $simd:ident $f:ident $a:ident $b:ident $dst:ident) => {
@@ -187,6 +194,8 @@ items!(reals: f32, f64, bf16, f16);
 items!(wholes: i64, i32, i16, i8, u8);
 
 impl Item for Bool {
+    const REAL: bool = false;
+
     #[inline(always)]
     fn number_of(number: Number) -> u8 {
         u8::from(number.real() != 0.0)
@@ -212,6 +221,9 @@ impl<T: Item> Run<'_, T> {
 
 /// What is done with rows of both sides.
 trait Rows<T: Compared, D>: Copy + Sync {
+    /// Whether it is worth compiling for each instruction set: what moves more bytes than it computes is as fast without.
+    const COMPUTES: bool;
+
     fn row<S: Simd>(self, simd: S, a: Run<T>, b: Run<T>, dst: &mut [MaybeUninit<D>]);
 }
 
@@ -220,6 +232,8 @@ trait Rows<T: Compared, D>: Copy + Sync {
 struct Computed<F>(F);
 
 impl<T: Item, F: Function> Rows<T, T> for Computed<F> {
+    const COMPUTES: bool = T::REAL;
+
     #[inline(always)]
     fn row<S: Simd>(self, simd: S, a: Run<T>, b: Run<T>, dst: &mut [MaybeUninit<T>]) {
         T::zip(simd, self.0, a, b, dst);
@@ -318,13 +332,18 @@ fn run<T: Item, D: Send, R: Rows<T, D>>(
     });
     let (team, grain) = exec.team(dst.len(), 2 * size_of::<T>() + size_of::<D>(), flops);
     split_mut(team, dst, 1, grain, &|start, dst| {
-        exec.isa.run(Part {
+        let part = Part {
             rows,
             walk: &walk,
             sources,
             start,
             dst,
-        });
+        };
+        if R::COMPUTES {
+            exec.isa.run(part);
+        } else {
+            part.run(Baseline);
+        }
     });
 }
 
