@@ -83,6 +83,7 @@ def test_numbers_have_their_dtype() -> None:
     same(Tensor.arange(1, 2, 0.25), torch.arange(1, 2, 0.25))
     same(Tensor.arange(5, -3, -2), torch.arange(5, -3, -2))
     same(Tensor.arange(3, 3), torch.arange(3, 3))
+    same(Tensor.arange(2**62, 2**62 + 3), torch.arange(2**62, 2**62 + 3))
     assert Tensor.zeros(2, dtype=np.float64).dtype == Tensor.zeros(2, dtype=np.dtype("float64")).dtype
     assert Tensor.zeros(2, dtype=float).dtype == rusttorch.float64
 
@@ -355,7 +356,7 @@ def test_torch_tensors_that_are_refused(make: object, error: type[Exception], me
         (lambda: Tensor.ones(2, dtype="bfloat16").numpy(), TypeError, "bfloat16"),
         (lambda: operator.index(Tensor.ones(1)), TypeError, "one integer"),
         (lambda: Tensor.ones(2).nothing, AttributeError, "nothing"),
-        (lambda: Tensor(), TypeError, "No constructor"),
+        (lambda: Tensor(), TypeError, "cannot create"),
     ],
 )
 def test_what_is_refused(wrong: object, error: type[Exception], message: str) -> None:
@@ -433,7 +434,9 @@ def test_arithmetic(left: str, right: str) -> None:
         x, y = stock(a, left, number), stock(b, right, number + 10)
         ours, others = Tensor.from_torch(x), Tensor.from_torch(y)
         for of in (*OPERATORS, *COMPARISONS):
-            if of is operator.sub and left == right == "bool":
+            if of is operator.sub and "bool" in (left, right):
+                with pytest.raises(TypeError, match="no difference"):
+                    of(ours, others)
                 continue
             equal(of(ours, others), of(x, y))
             equal(of(others, ours), of(y, x))
@@ -449,8 +452,10 @@ def test_numbers(dtype: str, number: float) -> None:
         if dtype == "uint8" and number == -3:
             continue
         ours = Tensor.from_torch(theirs)
+        if number == 1.0e30 and dtype == "float16":
+            continue
         for of in (*OPERATORS, *COMPARISONS):
-            if number == 1.0e30 and dtype == "float16":
+            if of is operator.sub and (dtype == "bool" or number is True):
                 continue
             equal(of(ours, number), of(theirs, number))
             if of is not operator.truediv:
@@ -501,7 +506,7 @@ def test_arrays_and_tensors_mix() -> None:
 def test_shapes(start: tuple[int, ...], turned: bool) -> None:
     theirs = torch.arange(math.prod(start)).view(start)
     if turned:
-        theirs = theirs.permute(*reversed(range(theirs.dim())))
+        theirs = theirs.permute(tuple(reversed(range(theirs.dim()))))
     ours = Tensor.from_torch(theirs)
     for shape in ((-1,), (4, -1), (2, 3, 4), (1, 24, 1), (6, 4), (3, 2, 4), (0,), (0, 5), ()):
         try:
@@ -526,7 +531,7 @@ def test_shapes(start: tuple[int, ...], turned: bool) -> None:
         same(ours.squeeze(dim), theirs.squeeze(dim), strides=True)
         same(ours.transpose(0, dim), theirs.transpose(0, dim), strides=True)
     same(ours.squeeze(), theirs.squeeze(), strides=True)
-    same(ours.T, theirs.permute(*reversed(range(theirs.dim()))), strides=True)
+    same(ours.T, theirs.permute(tuple(reversed(range(theirs.dim())))), strides=True)
     same(ours.contiguous(), theirs.contiguous())
     same(ours.flatten(), theirs.flatten())
     assert ours.is_contiguous() == theirs.is_contiguous()
@@ -541,7 +546,7 @@ def test_conversions(source: str, target: str) -> None:
     theirs = stock((4, 6), source).t()
     if source.startswith(("float", "bfloat")):
         theirs = theirs / 2
-    if target == "uint8":
+    if target == "uint8" and source != "bool":
         theirs = theirs.abs()
     ours = Tensor.from_torch(theirs)
     same(ours.to(target), theirs.to(getattr(torch, target)))

@@ -62,7 +62,9 @@ def names() -> list[str]:
 @functools.cache
 def find(name: str) -> Any | None:
     """The function of that name, if there is one."""
-    row = {**EVERY, **ROWS}.get(ALIASES.get(name, name))
+    if name in ALIASES:
+        return find(ALIASES[name])
+    row = {**EVERY, **ROWS}.get(name)
     entrance = None if row is None else _entrance(row)
     if row is None or entrance is None:
         return None
@@ -75,16 +77,17 @@ def find(name: str) -> Any | None:
     pack = None
     if isinstance(row, Along) and row.pack:
         pack = namedtuple(row.pack, ("values", "indices"), module="rusttorch")
-    return _rusttorch.Function(
+    function = _rusttorch.Function(
         row.name,
         row.kernel or row.name,
         parameters,
         [*row.numbers.values(), *(number() if callable(number) else number for number in row.fixed)],
         (entrance.module, entrance.attribute),
-        _document(row, entrance),
         dims[0] if dims else getattr(row, "dim", None),
         pack,
     )
+    function.__doc__ = _document(row, entrance)
+    return function
 
 
 def method(name: str) -> Any | None:

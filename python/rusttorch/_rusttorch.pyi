@@ -313,7 +313,8 @@ class Tensor:
 class Function:
     """A function of torch's name on explicit tensors, NumPy arrays and torch tensors."""
 
-    __name__: str
+    @property
+    def __name__(self) -> str: ...
     def __new__(
         cls,
         name: str,
@@ -321,7 +322,6 @@ class Function:
         parameters: Iterable[_Parameter],
         numbers: Iterable[float],
         stock: tuple[str, str],
-        doc: str,
         dim: int | None = None,
         pack: Callable[..., Any] | None = None,
     ) -> Function: ...

@@ -38,6 +38,7 @@ mod _rusttorch {
     use super::tensor::random::manual_seed;
 
     #[pymodule_init]
+    #[allow(clippy::unnecessary_wraps)]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::tensor::buffer::install(module.py());
         Ok(())

@@ -113,7 +113,7 @@ pub(super) fn binary(py: Python<'_>, op: Binary, a: Operand, b: Operand) -> PyRe
         dtype = DType::F32;
     }
     if let Binary::Add(alpha) = op {
-        if dtype == DType::Bool && alpha.real() < 0.0 {
+        if alpha == Number::Whole(-1) && [a.dtype(), b.dtype()].contains(&DType::Bool) {
             return Err(PyTypeError::new_err(
                 "sub: of bool there is no difference; compare with !=, or convert first: tensor.to(\"int64\")",
             ));
@@ -143,6 +143,20 @@ pub(super) fn binary(py: Python<'_>, op: Binary, a: Operand, b: Operand) -> PyRe
 /// The same in the place of the first operand.
 pub(super) fn inplace(py: Python<'_>, op: Binary, tensor: &Tensor, other: Operand) -> PyResult<()> {
     tensor.check_writable()?;
+    let this = Operand::Tensor(tensor.clone());
+    if tensor.by_rows()
+        && result_type(&this, &other) == tensor.dtype()
+        && broadcast(tensor.sizes(), other.sizes())? == tensor.sizes()
+        && !matches!(&other, Operand::Tensor(other) if other.overlaps(tensor))
+        && (tensor.dtype().is_float() || matches!(op, Binary::Mul | Binary::Add(Number::Whole(1))))
+    {
+        let other = other.cast(py, tensor.dtype())?;
+        return tensor.change(py, |exec, buf| match op {
+            Binary::Add(alpha) => add::add_inplace(exec, buf, other.side(), alpha, tensor.sizes()),
+            Binary::Div => div::div_inplace(exec, buf, other.side(), tensor.sizes()),
+            _ => mul::mul_inplace(exec, buf, other.side(), tensor.sizes()),
+        });
+    }
     let result = binary(py, op, Operand::Tensor(tensor.clone()), other)?;
     if result.sizes() != tensor.sizes() {
         return Err(PyValueError::new_err(format!(

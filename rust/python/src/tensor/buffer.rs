@@ -72,7 +72,7 @@ fn describe(tensor: &Tensor, flags: c_int) -> Result<(Held, &'static CStr), &'st
         return Err("the tensor's memory is read-only");
     }
     let reversed = |numbers: &[i64]| numbers.iter().rev().copied().collect::<Vec<_>>();
-    let by_rows = tensor.layout().is_contiguous();
+    let by_rows = tensor.by_rows();
     let by_columns = Layout::new(&reversed(tensor.sizes()), &reversed(tensor.layout().strides()))
         .is_some_and(|layout| layout.is_contiguous());
     let fits = if flags & STRIDES != STRIDES || flags & BY_ROWS != 0 {

@@ -101,7 +101,14 @@ impl Tensor {
         if (last - first) * by < 0.0 {
             return Err(PyValueError::new_err("arange: step leads away from end"));
         }
-        let count = ((last - first) / by).ceil();
+        let count = match (start, end, step) {
+            // Exactly, as these may be beyond what a floating-point number tells apart.
+            (Number::Whole(start), Number::Whole(end), Number::Whole(step)) => {
+                let (span, step) = (i128::from(end) - i128::from(start), i128::from(step));
+                ((span + step - step.signum()) / step) as f64
+            }
+            _ => ((last - first) / by).ceil(),
+        };
         if count >= 9e18 {
             return Err(PyOverflowError::new_err("arange: more elements than memory can hold"));
         }

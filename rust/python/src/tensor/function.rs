@@ -87,7 +87,7 @@ const NUMBERS: usize = 8;
 
 /// A function of torch's name and keywords. What goes in comes out: of a `rusttorch.Tensor` another one, of NumPy's arrays
 /// an array; a `torch.Tensor` goes to torch's own function, with its gradients, modes and patches.
-#[pyclass(frozen, weakref, name = "Function", module = "rusttorch")]
+#[pyclass(frozen, weakref, dict, name = "Function", module = "rusttorch")]
 pub(crate) struct Function {
     name: String,
     work: Work,
@@ -99,7 +99,6 @@ pub(crate) struct Function {
     /// Module and attribute of torch's own.
     stock: (String, String),
     module: PyOnceLock<Py<PyAny>>,
-    doc: String,
     /// Whether the input alone is a call, element by element.
     simple: bool,
 }
@@ -128,7 +127,7 @@ type Results = [Option<Tensor>; MAX_RESULTS];
 #[pymethods]
 impl Function {
     #[new]
-    #[pyo3(signature = (name, kernel, parameters, numbers, stock, doc, dim=None, pack=None))]
+    #[pyo3(signature = (name, kernel, parameters, numbers, stock, dim=None, pack=None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         name: String,
@@ -136,7 +135,6 @@ impl Function {
         parameters: &Bound<'_, PyAny>,
         numbers: Vec<f64>,
         stock: (String, String),
-        doc: String,
         dim: Option<i64>,
         pack: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
@@ -185,7 +183,6 @@ impl Function {
             pack,
             stock,
             module: PyOnceLock::new(),
-            doc,
             simple,
         })
     }
@@ -198,11 +195,6 @@ impl Function {
     #[getter]
     fn __qualname__(&self) -> &str {
         &self.name
-    }
-
-    #[getter]
-    fn __doc__(&self) -> &str {
-        &self.doc
     }
 
     fn __repr__(&self) -> String {
@@ -554,9 +546,14 @@ impl Function {
         kernel
             .accepts(geometry, numbers)
             .map_err(|reason| refused(&self.name, reason))?;
-        let source = input.contiguous(py)?;
-        let layout = *source.layout();
-        Tensor::written(py, input.dtype(), layout, |exec, target| {
+        let copy;
+        let source = if input.layout().is_contiguous() {
+            input
+        } else {
+            copy = input.contiguous(py)?;
+            &copy
+        };
+        Tensor::written(py, input.dtype(), *source.layout(), |exec, target| {
             kernel.forward(exec, source.elements(), target, geometry, numbers);
         })
     }
@@ -752,9 +749,8 @@ impl Function {
             if let (Some(tensor), true) = (tensor, kernel.updates(index)) {
                 if read
                     .iter()
-                    .flatten()
                     .enumerate()
-                    .any(|(other, its)| other != index && its.overlaps(tensor))
+                    .any(|(other, its)| other != index && its.as_ref().is_some_and(|its| its.overlaps(tensor)))
                 {
                     return Err(refused(&self.name, "what is updated shares memory with another tensor"));
                 }

@@ -357,7 +357,7 @@ impl Tensor {
 
     /// Whether the elements lie in memory row by row, without gaps.
     fn is_contiguous(&self) -> bool {
-        self.layout().is_contiguous()
+        self.by_rows()
     }
 
     fn __len__(&self) -> PyResult<usize> {
@@ -658,7 +658,7 @@ impl Tensor {
     /// This tensor if its elements lie row by row without gaps, else a copy that does.
     #[pyo3(name = "contiguous")]
     fn py_contiguous(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        if slf.get().layout().is_contiguous() {
+        if slf.get().by_rows() {
             return Ok(slf);
         }
         Bound::new(slf.py(), slf.get().copied(slf.py())?)

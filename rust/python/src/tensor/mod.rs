@@ -140,7 +140,7 @@ impl Tensor {
 
     /// The elements of a row-major one.
     fn elements(&self) -> View<'_> {
-        debug_assert!(self.layout.is_contiguous(), "row-major");
+        debug_assert!(self.by_rows(), "row-major");
         // SAFETY: as above.
         unsafe { View::from_raw(self.dtype, self.data, self.numel()) }
     }
@@ -152,9 +152,20 @@ impl Tensor {
     #[allow(clippy::mut_from_ref)]
     fn elements_mut(&self) -> PyResult<ViewMut<'_>> {
         self.check_writable()?;
-        debug_assert!(self.layout.is_contiguous(), "row-major");
+        debug_assert!(self.by_rows(), "row-major");
         // SAFETY: as above; callers have seen to it that nothing else reads it meanwhile.
         Ok(unsafe { ViewMut::from_raw(self.dtype, self.data, self.numel()) })
+    }
+
+    /// Lets `change` change the elements of a row-major one, without the GIL where there is much to do.
+    fn change(&self, py: Python<'_>, change: impl FnOnce(&Exec, ViewMut) + Send) -> PyResult<()> {
+        let elements = self.elements_mut()?;
+        if self.numel() < RELEASE_GIL {
+            change(&exec(), elements);
+        } else {
+            py.detach(|| change(&exec(), elements));
+        }
+        Ok(())
     }
 
     fn check_writable(&self) -> PyResult<()> {
@@ -171,9 +182,14 @@ impl Tensor {
         Self { layout, ..self.clone() }
     }
 
+    /// Whether the elements, if there are any, lie row by row without gaps.
+    fn by_rows(&self) -> bool {
+        self.numel() == 0 || self.layout.is_contiguous()
+    }
+
     /// This, or a row-major copy.
     fn contiguous(&self, py: Python<'_>) -> PyResult<Self> {
-        if self.layout.is_contiguous() {
+        if self.by_rows() {
             // Kernels may look at the strides of dimensions of size 1.
             Ok(self.view_as(contiguous(self.sizes())?))
         } else {

@@ -1,7 +1,11 @@
 //! `torch.add` and `torch.sub`.
 
-use super::{Function, Integer, Number, Side, compute};
-use crate::{dtype::Target, float::Float, kernel::Exec};
+use super::{Function, Integer, Number, Side, compute, replace};
+use crate::{
+    dtype::{Target, ViewMut},
+    float::Float,
+    kernel::Exec,
+};
 
 /// `a + alpha * b`, rounded once; of what is true or false, whether either is.
 #[derive(Clone, Copy)]
@@ -37,11 +41,22 @@ pub fn add(exec: &Exec, sides: [Side; 2], alpha: Number, dst: Target, sizes: &[i
     compute(exec, Add { alpha }, sides, dst, sizes);
 }
 
+/// The same in the place of the first side, `buf`, which is row-major.
+///
+/// # Panics
+/// Where the other side is not broadcast to `sizes`, or differs in type from `buf`.
+pub fn add_inplace(exec: &Exec, buf: ViewMut, other: Side, alpha: Number, sizes: &[i64]) {
+    replace(exec, Add { alpha }, buf, other, sizes);
+}
+
 #[cfg(test)]
 mod tests {
     use half::bf16;
 
-    use super::{super::test::check, *};
+    use super::{
+        super::test::{check, check_inplace},
+        *,
+    };
     use crate::dtype::Bool;
 
     #[test]
@@ -52,6 +67,12 @@ mod tests {
                 &floats,
                 Number::Real(0.1),
                 |exec, sides, dst, sizes| add(exec, sides, alpha, dst.into(), sizes),
+                |a, b| b.mul_add(alpha.real() as f32, a),
+            );
+            check_inplace::<f32>(
+                &floats,
+                Number::Real(0.1),
+                |exec, buf, side, sizes| add_inplace(exec, buf.into(), side, alpha, sizes),
                 |a, b| b.mul_add(alpha.real() as f32, a),
             );
         }

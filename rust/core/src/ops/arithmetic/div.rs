@@ -1,7 +1,11 @@
 //! `torch.div`.
 
-use super::{Function, Integer, Side, compute};
-use crate::{dtype::Target, float::Float, kernel::Exec};
+use super::{Function, Integer, Side, compute, replace};
+use crate::{
+    dtype::{Target, ViewMut},
+    float::Float,
+    kernel::Exec,
+};
 
 /// Quotients; those of integers are cut off, and 0 of a division by 0, which callers are to look for.
 #[derive(Clone, Copy)]
@@ -35,10 +39,21 @@ pub fn div(exec: &Exec, sides: [Side; 2], dst: Target, sizes: &[i64]) {
     compute(exec, Div, sides, dst, sizes);
 }
 
+/// The same in the place of the first side, `buf`, which is row-major.
+///
+/// # Panics
+/// Where the other side is not broadcast to `sizes`, or differs in type from `buf`.
+pub fn div_inplace(exec: &Exec, buf: ViewMut, other: Side, sizes: &[i64]) {
+    replace(exec, Div, buf, other, sizes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Number, test::check},
+        super::{
+            Number,
+            test::{check, check_inplace},
+        },
         *,
     };
 
@@ -49,6 +64,12 @@ mod tests {
             &floats,
             Number::Real(0.3),
             |exec, sides, dst, sizes| div(exec, sides, dst.into(), sizes),
+            |a, b| a / b,
+        );
+        check_inplace::<f32>(
+            &floats,
+            Number::Real(0.3),
+            |exec, buf, side, sizes| div_inplace(exec, buf.into(), side, sizes),
             |a, b| a / b,
         );
     }

@@ -32,10 +32,11 @@ use half::{bf16, f16};
 
 use super::index::Walk;
 use crate::{
-    dtype::{Bool, Compared, Element, Target, Typed},
+    dtype::{Bool, Compared, Element, Target, Typed, ViewMut, as_uninit},
     float::Float,
     isa::{Baseline, Program, Simd},
     kernel::{Exec, Strided},
+    layout::Layout,
     parallel::split_mut,
 };
 
@@ -75,6 +76,24 @@ pub enum Side<'a> {
     Tensor(Strided<'a>),
     /// For elements of half precision it is not rounded to that.
     Number(Number),
+}
+
+impl<'a> Side<'a> {
+    fn layout(&self) -> &'a Layout {
+        match self {
+            Self::Tensor(tensor) => tensor.layout,
+            Self::Number(_) => &Layout::SCALAR,
+        }
+    }
+
+    fn source<T: Item>(self) -> Source<'a, T> {
+        match self {
+            Self::Tensor(tensor) => {
+                Source::Elements(T::slice(tensor.elements).expect("the sides have one element type"))
+            }
+            Self::Number(number) => Source::Number(T::number_of(number)),
+        }
+    }
 }
 
 /// An operation on two numbers of a type. Every method is marked `#[inline(always)]`.
@@ -320,16 +339,9 @@ fn run<T: Item, D: Send, R: Rows<T, D>>(
     if dst.is_empty() {
         return;
     }
-    let one = crate::layout::Layout::SCALAR;
-    let layouts = sides.each_ref().map(|side| match side {
-        Side::Tensor(tensor) => tensor.layout,
-        Side::Number(_) => &one,
-    });
+    let layouts = sides.each_ref().map(Side::layout);
     let walk = Walk::new(sizes, layouts).expect("the sides are broadcast to the result's sizes");
-    let sources = sides.map(|side| match side {
-        Side::Tensor(tensor) => Source::Elements(T::slice(tensor.elements).expect("the sides have one element type")),
-        Side::Number(number) => Source::Number(T::number_of(number)),
-    });
+    let sources = sides.map(Side::source::<T>);
     let (team, grain) = exec.team(dst.len(), 2 * size_of::<T>() + size_of::<D>(), flops);
     split_mut(team, dst, 1, grain, &|start, dst| {
         let part = Part {
@@ -347,6 +359,71 @@ fn run<T: Item, D: Send, R: Rows<T, D>>(
     });
 }
 
+/// A part of what is changed in place.
+struct Update<'a, T: Compared, F> {
+    function: F,
+    walk: &'a Walk<1>,
+    other: Source<'a, T>,
+    start: usize,
+    buf: &'a mut [T],
+}
+
+impl<T: Item, F: Function> Program for Update<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (start, [step]) = (self.start, self.walk.steps());
+        let (mut own, mut tile) = ([T::ANY; TILE], [T::ANY; TILE]);
+        self.walk.each(start..start + self.buf.len(), |run, [at]| {
+            let buf = &mut self.buf[run.start - start..run.end - start];
+            let mut done = 0;
+            for buf in buf.chunks_mut(TILE) {
+                let own = &mut own[..buf.len()];
+                own.copy_from_slice(buf);
+                let other = self.other.run(at + done * step, step, buf.len(), &mut tile);
+                T::zip(simd, self.function, Run::Each(own), other, as_uninit(buf));
+                done += buf.len();
+            }
+        });
+    }
+}
+
+/// Makes each element of `buf`, which is row-major and of `sizes`, the `function` of itself and the other side's, which is
+/// broadcast to it.
+fn update<T: Item, F: Function>(exec: &Exec, function: F, buf: &mut [T], other: Side, sizes: &[i64]) {
+    assert_eq!(
+        buf.len() as i64,
+        sizes.iter().product::<i64>(),
+        "what is changed has another number of elements than its sizes say"
+    );
+    if buf.is_empty() {
+        return;
+    }
+    let walk = Walk::new(sizes, [other.layout()]).expect("the other side is broadcast to the sizes");
+    let other = other.source();
+    let (team, grain) = exec.team(buf.len(), 3 * size_of::<T>(), F::FLOPS);
+    split_mut(team, buf, 1, grain, &|start, buf| {
+        let part = Update {
+            function,
+            walk: &walk,
+            other,
+            start,
+            buf,
+        };
+        if T::REAL {
+            exec.isa.run(part);
+        } else {
+            part.run(Baseline);
+        }
+    });
+}
+
+/// [`update`] of elements of any type.
+fn replace<F: Function>(exec: &Exec, function: F, buf: ViewMut, other: Side, sizes: &[i64]) {
+    crate::kernel::every_type!((buf: ViewMut) => update(exec, function, buf, other, sizes));
+}
+
 /// `function` of both sides, of the result's type.
 fn compute<F: Function>(exec: &Exec, function: F, sides: [Side; 2], dst: Target, sizes: &[i64]) {
     crate::kernel::every_type!((dst: Target) => run(exec, Computed(function), F::FLOPS, sides, dst, sizes));
@@ -355,7 +432,7 @@ fn compute<F: Function>(exec: &Exec, function: F, sides: [Side; 2], dst: Target,
 #[cfg(test)]
 pub(super) mod test {
     use super::*;
-    use crate::{dtype::as_uninit, isa::Isa, layout::Layout, parallel::test::Halves};
+    use crate::{isa::Isa, parallel::test::Halves};
 
     /// Checks an operation on every instruction set against a function of two numbers, over shapes and strides that are
     /// broadcast, and numbers in the place of tensors.
@@ -404,6 +481,52 @@ pub(super) mod test {
                             Side::Tensor(tensor) => elements[place(index, sizes, tensor.layout)].number(),
                         });
                         assert_eq!(found, expected(x, y), "{} {sizes:?} {index}", isa.name());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same in place, where the other side is of shapes and strides that are broadcast, or a number.
+    pub(in crate::ops::arithmetic) fn check_inplace<T: Item + PartialEq + core::fmt::Debug>(
+        elements: &[T],
+        number: Number,
+        of: impl Fn(&Exec, &mut [T], Side, &[i64]),
+        expected: impl Fn(T::As, T::As) -> T,
+    ) where
+        for<'a> &'a [T]: Into<crate::dtype::View<'a>>,
+    {
+        let cases: [(&[i64], &[i64], &[i64]); 6] = [
+            (&[], &[], &[]),
+            (&[600], &[600], &[1]),
+            (&[3, 5], &[5], &[1]),
+            (&[3, 5], &[3, 1], &[1, 1]),
+            (&[2, 300], &[2, 300], &[1, 2]),
+            (&[2, 0], &[1], &[1]),
+        ];
+        for isa in Isa::available() {
+            let exec = Exec::new(isa, &Halves);
+            for (sizes, its, strides) in cases {
+                let layout = Layout::new(its, strides).unwrap();
+                let tensor = Side::Tensor(Strided {
+                    layout: &layout,
+                    elements: elements.into(),
+                });
+                for side in [tensor, Side::Number(number)] {
+                    let len = sizes.iter().product::<i64>() as usize;
+                    let mut buf = elements[7..7 + len].to_vec();
+                    of(&exec, &mut buf, side, sizes);
+                    for (index, &found) in buf.iter().enumerate() {
+                        let other = match side {
+                            Side::Number(number) => T::number_of(number),
+                            Side::Tensor(tensor) => elements[place(index, sizes, tensor.layout)].number(),
+                        };
+                        assert_eq!(
+                            found,
+                            expected(elements[7 + index].number(), other),
+                            "{} {sizes:?}",
+                            isa.name()
+                        );
                     }
                 }
             }

@@ -1,7 +1,11 @@
 //! `torch.mul`.
 
-use super::{Function, Integer, Side, compute};
-use crate::{dtype::Target, float::Float, kernel::Exec};
+use super::{Function, Integer, Side, compute, replace};
+use crate::{
+    dtype::{Target, ViewMut},
+    float::Float,
+    kernel::Exec,
+};
 
 /// Products; of what is true or false, whether both are.
 #[derive(Clone, Copy)]
@@ -34,12 +38,23 @@ pub fn mul(exec: &Exec, sides: [Side; 2], dst: Target, sizes: &[i64]) {
     compute(exec, Mul, sides, dst, sizes);
 }
 
+/// The same in the place of the first side, `buf`, which is row-major.
+///
+/// # Panics
+/// Where the other side is not broadcast to `sizes`, or differs in type from `buf`.
+pub fn mul_inplace(exec: &Exec, buf: ViewMut, other: Side, sizes: &[i64]) {
+    replace(exec, Mul, buf, other, sizes);
+}
+
 #[cfg(test)]
 mod tests {
     use half::f16;
 
     use super::{
-        super::{Number, test::check},
+        super::{
+            Number,
+            test::{check, check_inplace},
+        },
         *,
     };
 
@@ -69,6 +84,12 @@ mod tests {
             &numbers,
             Number::Whole(-300),
             |exec, sides, dst, sizes| mul(exec, sides, dst.into(), sizes),
+            i16::wrapping_mul,
+        );
+        check_inplace::<i16>(
+            &numbers,
+            Number::Whole(-300),
+            |exec, buf, side, sizes| mul_inplace(exec, buf.into(), side, sizes),
             i16::wrapping_mul,
         );
     }
