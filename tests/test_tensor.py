@@ -349,6 +349,7 @@ def test_torch_tensors_that_are_refused(make: object, error: type[Exception], me
         (lambda: Tensor.ones(2, 3) @ Tensor.ones(2, 3), ValueError, "do not fit"),
         (lambda: Tensor.ones(2, dtype="bool") - Tensor.ones(2, dtype="bool"), TypeError, "no difference"),
         (lambda: -Tensor.ones(2, dtype="bool"), TypeError, "no negative"),
+        (lambda: operator.isub(Tensor.ones(2), Tensor.ones(2, dtype="bool")), TypeError, "no difference"),
         (lambda: operator.iadd(Tensor.arange(3), 1.5), TypeError, "has no room"),
         (lambda: operator.iadd(Tensor.ones(3), Tensor.ones(2, 3)), ValueError, "has no room"),
         (lambda: operator.iadd(Tensor.ones(3), "a"), TypeError, "tensor or a number"),
