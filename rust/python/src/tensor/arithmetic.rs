@@ -35,22 +35,21 @@ pub(super) enum Binary {
     Compare(Comparison),
 }
 
-/// An operand: a tensor, or a number of Python.
-// Most are tensors, and none is kept.
-#[allow(clippy::large_enum_variant)]
-pub(super) enum Operand {
-    Tensor(Tensor),
+/// An operand: a tensor, the caller's or another one, or a number of Python.
+pub(super) enum Operand<'a> {
+    Theirs(&'a Tensor),
+    Made(Box<Tensor>),
     Number(Number, DType),
 }
 
-impl Operand {
+impl<'a> Operand<'a> {
     /// `None` for what is neither.
-    pub(super) fn of(object: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+    pub(super) fn of(object: &'a Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         if let Ok(tensor) = object.cast::<Tensor>() {
-            return Ok(Some(Self::Tensor(tensor.get().clone())));
+            return Ok(Some(Self::Theirs(tensor.get())));
         }
         if exchange::is_numpy(object) {
-            return Ok(Some(Self::Tensor(exchange::from_numpy(object)?)));
+            return Ok(Some(Self::Made(Box::new(exchange::from_numpy(object)?))));
         }
         match number("other", object) {
             Ok(number) => Ok(Some(Self::Number(number, dtype_of(object, number)))),
@@ -59,39 +58,47 @@ impl Operand {
         }
     }
 
-    fn sizes(&self) -> &[i64] {
+    /// The tensor, if it is one.
+    pub(super) fn tensor(&self) -> Option<&Tensor> {
         match self {
-            Self::Tensor(tensor) => tensor.sizes(),
-            Self::Number(..) => &[],
+            Self::Theirs(tensor) => Some(tensor),
+            Self::Made(tensor) => Some(tensor),
+            Self::Number(..) => None,
         }
+    }
+
+    fn sizes(&self) -> &[i64] {
+        self.tensor().map_or(&[], Tensor::sizes)
     }
 
     fn dtype(&self) -> DType {
         match self {
-            Self::Tensor(tensor) => tensor.dtype(),
+            Self::Theirs(tensor) => tensor.dtype(),
+            Self::Made(tensor) => tensor.dtype(),
             Self::Number(_, dtype) => *dtype,
         }
     }
 
     /// How much it counts in the promotion of types: numbers less than tensors without dimensions, and these less than others.
     fn rank(&self) -> u8 {
-        match self {
-            Self::Tensor(tensor) if tensor.sizes().is_empty() => 1,
-            Self::Tensor(_) => 2,
-            Self::Number(..) => 0,
+        match self.tensor() {
+            Some(tensor) if tensor.sizes().is_empty() => 1,
+            Some(_) => 2,
+            None => 0,
         }
     }
 
     fn cast(self, py: Python<'_>, dtype: DType) -> PyResult<Self> {
-        Ok(match self {
-            Self::Tensor(tensor) => Self::Tensor(tensor.cast(py, dtype)?),
-            number @ Self::Number(..) => number,
-        })
+        match self.tensor() {
+            Some(tensor) if tensor.dtype() != dtype => Ok(Self::Made(Box::new(tensor.cast(py, dtype)?))),
+            _ => Ok(self),
+        }
     }
 
     fn side(&self) -> Side<'_> {
         match self {
-            Self::Tensor(tensor) => Side::Tensor(tensor.strided()),
+            Self::Theirs(tensor) => Side::Tensor(tensor.strided()),
+            Self::Made(tensor) => Side::Tensor(tensor.strided()),
             Self::Number(number, _) => Side::Number(*number),
         }
     }
@@ -106,50 +113,61 @@ fn result_type(a: &Operand, b: &Operand) -> DType {
     }
 }
 
+/// Refuses what torch refuses of types.
+fn check(op: Binary, a: &Operand, b: &Operand, dtype: DType) -> PyResult<()> {
+    let Binary::Add(alpha) = op else { return Ok(()) };
+    if alpha == Number::Whole(-1) && [a.dtype(), b.dtype()].contains(&DType::Bool) {
+        return Err(PyTypeError::new_err(
+            "sub: of bool there is no difference; compare with !=, or convert first: tensor.to(\"int64\")",
+        ));
+    }
+    if !dtype.is_float() && matches!(alpha, Number::Real(_)) {
+        return Err(PyTypeError::new_err("alpha must be an integer for tensors of integers"));
+    }
+    Ok(())
+}
+
 /// A new tensor of the result.
 pub(super) fn binary(py: Python<'_>, op: Binary, a: Operand, b: Operand) -> PyResult<Tensor> {
     let mut dtype = result_type(&a, &b);
     if matches!(op, Binary::Div) && !dtype.is_float() {
         dtype = DType::F32;
     }
-    if let Binary::Add(alpha) = op {
-        if alpha == Number::Whole(-1) && [a.dtype(), b.dtype()].contains(&DType::Bool) {
-            return Err(PyTypeError::new_err(
-                "sub: of bool there is no difference; compare with !=, or convert first: tensor.to(\"int64\")",
-            ));
-        }
-        if !dtype.is_float() && matches!(alpha, Number::Real(_)) {
-            return Err(PyTypeError::new_err("alpha must be an integer for tensors of integers"));
-        }
-    }
-    let sizes = broadcast(a.sizes(), b.sizes())?;
+    check(op, &a, &b, dtype)?;
     let (a, b) = (a.cast(py, dtype)?, b.cast(py, dtype)?);
+    let layout = if a.sizes() == b.sizes() {
+        contiguous(a.sizes())?
+    } else {
+        contiguous(&broadcast(a.sizes(), b.sizes())?)?
+    };
+    let sizes = layout.sizes();
     let result = if matches!(op, Binary::Compare(_)) {
         DType::Bool
     } else {
         dtype
     };
     let sides = [a.side(), b.side()];
-    Tensor::written(py, result, contiguous(&sizes)?, |exec, target| match (op, target) {
+    Tensor::written(py, result, layout, |exec, target| match (op, target) {
         (Binary::Compare(comparison), Target::Bool(dst)) => {
-            compare::compare(exec, comparison, sides, dtype, dst, &sizes);
+            compare::compare(exec, comparison, sides, dtype, dst, sizes);
         }
-        (Binary::Add(alpha), target) => add::add(exec, sides, alpha, target, &sizes),
-        (Binary::Div, target) => div::div(exec, sides, target, &sizes),
-        (_, target) => mul::mul(exec, sides, target, &sizes),
+        (Binary::Add(alpha), target) => add::add(exec, sides, alpha, target, sizes),
+        (Binary::Div, target) => div::div(exec, sides, target, sizes),
+        (_, target) => mul::mul(exec, sides, target, sizes),
     })
 }
 
 /// The same in the place of the first operand.
 pub(super) fn inplace(py: Python<'_>, op: Binary, tensor: &Tensor, other: Operand) -> PyResult<()> {
     tensor.check_writable()?;
-    let this = Operand::Tensor(tensor.clone());
+    let this = Operand::Theirs(tensor);
     if tensor.by_rows()
         && result_type(&this, &other) == tensor.dtype()
         && broadcast(tensor.sizes(), other.sizes())? == tensor.sizes()
-        && !matches!(&other, Operand::Tensor(other) if other.overlaps(tensor))
+        && !other.tensor().is_some_and(|other| other.overlaps(tensor))
         && (tensor.dtype().is_float() || matches!(op, Binary::Mul | Binary::Add(Number::Whole(1))))
     {
+        check(op, &this, &other, tensor.dtype())?;
         let other = other.cast(py, tensor.dtype())?;
         return tensor.change(py, |exec, buf| match op {
             Binary::Add(alpha) => add::add_inplace(exec, buf, other.side(), alpha, tensor.sizes()),
@@ -157,7 +175,7 @@ pub(super) fn inplace(py: Python<'_>, op: Binary, tensor: &Tensor, other: Operan
             _ => mul::mul_inplace(exec, buf, other.side(), tensor.sizes()),
         });
     }
-    let result = binary(py, op, Operand::Tensor(tensor.clone()), other)?;
+    let result = binary(py, op, Operand::Theirs(tensor), other)?;
     if result.sizes() != tensor.sizes() {
         return Err(PyValueError::new_err(format!(
             "in place, the result of shape {} has no room in a tensor of shape {}",

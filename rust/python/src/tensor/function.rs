@@ -11,8 +11,8 @@ use rusttorch_core::{
     chosen::Chosen,
     dtype::{DType, Target, View, ViewMut},
     kernel::{
-        AlongKernel, Elements, Geometry, IndexKernel, Kernel, Kind, MAX_OPERANDS, MAX_RESULTS, MAX_TENSORS, NaryKernel,
-        Operand, Parameter as Updated, RandomKernel, SelectKernel, Shape, Slot, StepKernel,
+        AlongKernel, Elements, Geometry, IndexKernel, Kernel, Kind, MAX_OPERANDS, MAX_RESULTS, NaryKernel, Operand,
+        Parameter as Updated, RandomKernel, SelectKernel, Shape, Slot, StepKernel,
     },
     layout::Layout,
     ops::{self, arithmetic::Number},
@@ -99,6 +99,8 @@ pub(crate) struct Function {
     /// Module and attribute of torch's own.
     stock: (String, String),
     module: PyOnceLock<Py<PyAny>>,
+    /// How many tensors it takes, the input among them.
+    operands: usize,
     /// Whether the input alone is a call, element by element.
     simple: bool,
 }
@@ -113,7 +115,8 @@ enum World {
 
 /// The arguments of a call, by what they mean.
 struct Call {
-    tensors: [Option<Tensor>; 1 + MAX_OPERANDS],
+    /// The input, and the operands.
+    tensors: Vec<Option<Tensor>>,
     /// Those operands that are numbers, and whether it is an integer.
     scalars: [Option<Number>; 1 + MAX_OPERANDS],
     numbers: [f64; NUMBERS],
@@ -172,6 +175,14 @@ impl Function {
         if read.len() > MOST || numbers.len() > NUMBERS {
             return Err(PyValueError::new_err("too many parameters"));
         }
+        let operands = read.iter().map(|parameter| match parameter.role {
+            Role::Operand(index) | Role::Either(index) => 1 + index,
+            _ => 1,
+        });
+        let operands = operands.max().unwrap_or(1);
+        if operands > MAX_OPERANDS {
+            return Err(PyValueError::new_err("too many tensors"));
+        }
         let simple = matches!(work, Work::Plain(kernel) if kernel.shape() == Shape::Pointwise)
             && read.iter().skip(1).all(|parameter| !parameter.required);
         Ok(Self {
@@ -183,6 +194,7 @@ impl Function {
             pack,
             stock,
             module: PyOnceLock::new(),
+            operands,
             simple,
         })
     }
@@ -409,7 +421,7 @@ impl Function {
     /// The arguments by what they mean.
     fn read(&self, py: Python<'_>, given: &[Option<Bound<'_, PyAny>>; MOST]) -> PyResult<Call> {
         let mut call = Call {
-            tensors: [const { None }; 1 + MAX_OPERANDS],
+            tensors: std::iter::repeat_with(|| None).take(self.operands).collect(),
             scalars: [None; 1 + MAX_OPERANDS],
             numbers: [0.0; NUMBERS],
             dim: self.dim,
@@ -508,7 +520,7 @@ impl Function {
     }
 
     fn compute(&self, py: Python<'_>, call: Call) -> PyResult<Results> {
-        let [Some(input), ..] = &call.tensors else {
+        let [Some(input), ..] = &call.tensors[..] else {
             return Err(PyTypeError::new_err(format!("{}: no input", self.name)));
         };
         let numbers = &call.numbers[..self.numbers.len()];
@@ -704,7 +716,7 @@ impl Function {
         numbers: &[f64],
     ) -> PyResult<Tensor> {
         let mut read: Vec<Option<Tensor>> = Vec::new();
-        for (index, tensor) in tensors[..MAX_OPERANDS].iter().enumerate() {
+        for (index, tensor) in tensors.iter().enumerate() {
             read.push(match tensor {
                 Some(tensor) if kernel.updates(index) => {
                     tensor.check_writable()?;
@@ -770,18 +782,10 @@ impl Function {
         numbers: &[f64],
     ) -> PyResult<Tensor> {
         let mut read = Vec::new();
-        for tensor in &call.tensors[..MAX_TENSORS] {
+        for tensor in &call.tensors {
             read.push(tensor.as_ref().map(|tensor| tensor.contiguous(py)).transpose()?);
         }
-        let count = self
-            .parameters
-            .iter()
-            .filter(|parameter| matches!(parameter.role, Role::Input | Role::Operand(_) | Role::Either(_)))
-            .count();
-        let tensors: Vec<_> = read[..count]
-            .iter()
-            .map(|tensor| tensor.as_ref().map(Tensor::strided))
-            .collect();
+        let tensors: Vec<_> = read.iter().map(|tensor| tensor.as_ref().map(Tensor::strided)).collect();
         let fail = |reason| refused(&self.name, reason);
         let (dtype, layout) = kernel.outline(&tensors, numbers, false).map_err(fail)?;
         for scalar in call.scalars.iter().flatten() {
@@ -804,11 +808,11 @@ impl Function {
     }
 
     fn select(&self, py: Python<'_>, kernel: &'static dyn SelectKernel, call: &Call) -> PyResult<Tensor> {
-        let [Some(input), mask, ..] = &call.tensors else {
+        let [Some(input), others @ ..] = &call.tensors[..] else {
             return Err(PyTypeError::new_err(format!("{}: no input", self.name)));
         };
         let input = input.contiguous(py)?;
-        let by = match mask {
+        let by = match others.first().and_then(Option::as_ref) {
             Some(mask) if mask.dtype() != DType::Bool => {
                 return Err(PyTypeError::new_err(format!(
                     "{}: mask must be of bool, not of {}",

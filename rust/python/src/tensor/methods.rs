@@ -45,7 +45,7 @@ fn operator<'py>(
     let Some(other) = Operand::of(other)? else {
         return Ok(PyNotImplemented::get(py).to_owned().into_any());
     };
-    let this = Operand::Tensor(tensor.clone());
+    let this = Operand::Theirs(tensor);
     let (a, b) = if reflected { (other, this) } else { (this, other) };
     Ok(Bound::new(py, binary(py, op, a, b)?)?.into_any())
 }
@@ -468,9 +468,10 @@ impl Tensor {
     }
 
     fn __matmul__<'py>(&self, py: Python<'py>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        match Operand::of(other)? {
-            Some(Operand::Tensor(other)) => Ok(Bound::new(py, self.matmul(py, &other)?)?.into_any()),
-            _ => Ok(PyNotImplemented::get(py).to_owned().into_any()),
+        let other = Operand::of(other)?;
+        match other.as_ref().and_then(Operand::tensor) {
+            Some(other) => Ok(Bound::new(py, self.matmul(py, other)?)?.into_any()),
+            None => Ok(PyNotImplemented::get(py).to_owned().into_any()),
         }
     }
 
@@ -492,7 +493,7 @@ impl Tensor {
             return Err(PyTypeError::new_err("bool has no negative; compare with == False"));
         }
         let minus = Operand::Number(MINUS_ONE, DType::I64);
-        binary(py, Binary::Mul, Operand::Tensor(self.clone()), minus)
+        binary(py, Binary::Mul, Operand::Theirs(self), minus)
     }
 
     fn __pos__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -82,7 +82,8 @@ impl Native {
             })
         };
         let tensor = |index| match operand(index)? {
-            Operand::Tensor(tensor) => Ok(tensor),
+            Operand::Theirs(tensor) => Ok(tensor.clone()),
+            Operand::Made(tensor) => Ok(*tensor),
             Operand::Number(..) => Err(PyTypeError::new_err(format!("{name}: expected a tensor, not a number"))),
         };
         match self {
