@@ -15,7 +15,7 @@ import torch
 from support import ROOT, output, python
 
 import rusttorch
-from rusttorch import _auto, log, patching, runtime, selfcheck, settings
+from rusttorch import _auto, logs, patching, runtime, selfcheck, settings
 from rusttorch.catalog import CATALOG
 
 SHOW = """
@@ -94,7 +94,7 @@ def test_wrong_setting_is_one_warning_and_stock_torch(variable: str, monkeypatch
     monkeypatch.setenv(variable, WRONG[variable])
     monkeypatch.setattr(runtime, "_found", None)
     monkeypatch.setattr(patching, "_registry", patching._Registry())
-    monkeypatch.setattr(log, "_warned", set())
+    monkeypatch.setattr(logs, "_warned", set())
     kept = rusttorch.memory.policy
     monkeypatch.setattr(rusttorch.memory, "policy", lambda limit: pytest.fail("the allocator is touched"))
     with warnings.catch_warnings(record=True) as caught:
@@ -184,7 +184,7 @@ def test_error_while_switching_on_does_not_break_torch(monkeypatch: pytest.Monke
 def test_failed_self_check_is_a_warning_and_stock_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patching, "_registry", patching._Registry())
     monkeypatch.setattr(patching, "failures", lambda operations: ["relu float32"])
-    monkeypatch.setattr(log, "_warned", set())
+    monkeypatch.setattr(logs, "_warned", set())
     with pytest.warns(RuntimeWarning, match=r"self-check failed \(relu float32\)"):
         handle = rusttorch.patch()
     assert not rusttorch.is_patched() and torch.relu is torch.relu
@@ -199,7 +199,7 @@ def test_torch_of_another_age(monkeypatch: pytest.MonkeyPatch) -> None:
     for version, message in (((1, 13), "older than tested"), ((9, 0), "newer than tested")):
         monkeypatch.setattr(runtime, "_found", None)
         monkeypatch.setattr(runtime, "torch_version", lambda version=version: version)
-        monkeypatch.setattr(log, "_warned", set())
+        monkeypatch.setattr(logs, "_warned", set())
         with pytest.warns(RuntimeWarning, match=message) as caught:
             assert rusttorch.system()["door"] in (1, 2, 3)
             rusttorch.system()
@@ -213,7 +213,7 @@ def test_torch_without_a_door_is_a_warning_and_stock_torch(monkeypatch: pytest.M
     monkeypatch.setattr(patching, "_registry", patching._Registry())
     monkeypatch.setattr(runtime, "_found", None)
     monkeypatch.setattr(runtime._rusttorch, "open", fail)
-    monkeypatch.setattr(log, "_warned", set())
+    monkeypatch.setattr(logs, "_warned", set())
     with pytest.warns(RuntimeWarning, match="no such function.*stock torch is used") as caught:
         rusttorch.patch(memory=True).undo()
         rusttorch.patch().undo()

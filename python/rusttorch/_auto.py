@@ -31,14 +31,14 @@ def install() -> None:
 
 def _start(torch: Any) -> None:
     try:
-        from . import log
+        from . import logs
         from .patching import patch
         from .settings import SettingError, Settings
 
         try:
             settings = Settings.from_environment()
         except SettingError as error:
-            log.warn(f"{error}; stock torch is used")
+            logs.warn(f"{error}; stock torch is used")
             return
         patch(
             settings.ops,

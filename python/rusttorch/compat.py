@@ -13,7 +13,7 @@ from typing import Any
 import wrapt
 
 from . import _rusttorch
-from .log import logger
+from .logs import logger
 
 
 def register(function: Any, stock: Any) -> None:

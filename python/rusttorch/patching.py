@@ -17,7 +17,7 @@ import wrapt
 from . import _rusttorch, compat, memory, thresholds
 from .autograd import make_apply
 from .catalog import EVERY, Along, Entrance, Index, Nary, Op, Row, Select, Step, holder
-from .log import logger, warn
+from .logs import logger, warn
 from .runtime import ALL_DTYPES, AUTOCAST, UnavailableError, announce, open_runtime, torch_version, without_modes
 from .selfcheck import different, failures, missing, untouched
 from .settings import RNGS, SettingError, check_names

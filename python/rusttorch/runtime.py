@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _rusttorch
 from ._version import __version__
-from .log import configure, logger, warn
+from .logs import configure, logger, warn
 from .settings import SettingError, Settings
 
 #: torch versions that the tests run on; others warn once, and run if the self-check passes.

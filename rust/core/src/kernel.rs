@@ -55,6 +55,12 @@ impl<'a> Exec<'a> {
         Self::new(Isa::detect(), &crate::parallel::Rayon)
     }
 
+    /// The same without other threads.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self::new(self.isa, &Serial)
+    }
+
     /// The team for `len` items, each of which moves `bytes` and takes `flops` floating-point instructions, and the
     /// least number of items that is worth a thread.
     pub fn team(&self, len: usize, bytes: usize, flops: usize) -> (&dyn Team, usize) {
@@ -172,6 +178,14 @@ pub trait Kernel: Sync {
         Ok(())
     }
 
+    /// Whether there is something to gain over stock torch, of parameters that it accepts.
+    ///
+    /// # Errors
+    /// The reason why not.
+    fn pays(&self, _geometry: Geometry, _numbers: &[f64]) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     /// Writes the result of `src` to all of `dst`.
     fn forward(&self, exec: &Exec, src: View, dst: Target, geometry: Geometry, numbers: &[f64]);
 
@@ -242,6 +256,14 @@ pub trait AlongKernel: Sync {
     /// # Errors
     /// The reason why these parameters are not for this kernel.
     fn accepts(&self, _geometry: Geometry, _numbers: &[f64]) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Whether there is something to gain over stock torch, of parameters that it accepts.
+    ///
+    /// # Errors
+    /// The reason why not.
+    fn pays(&self, _geometry: Geometry, _numbers: &[f64]) -> Result<(), &'static str> {
         Ok(())
     }
 
@@ -520,6 +542,14 @@ pub trait NaryKernel: Sync {
     /// # Errors
     /// The reason why these operands or numbers are not for this kernel; bad ones are among them.
     fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str>;
+
+    /// Whether there is something to gain over stock torch, of operands that `outline` takes.
+    ///
+    /// # Errors
+    /// The reason why not.
+    fn pays(&self, _operands: &[Option<Operand>]) -> Result<(), &'static str> {
+        Ok(())
+    }
 
     /// Looks at the elements of operands that `outline` takes.
     ///

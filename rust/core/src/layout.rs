@@ -26,6 +26,13 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// That of a single element, without dimensions.
+    pub const SCALAR: Self = Self {
+        ndim: 0,
+        sizes: [1; MAX_DIMS],
+        strides: [0; MAX_DIMS],
+    };
+
     /// `None` if there are more than [`MAX_DIMS`] dimensions, the slices differ in length, a size is negative, or there
     /// are too many elements, without the dimensions of size 0 as well.
     pub fn new(sizes: &[i64], strides: &[i64]) -> Option<Self> {

@@ -75,6 +75,13 @@ impl Mt19937 {
         u64::from(words[0]) << 32 | u64::from(words[1])
     }
 
+    /// Draws the next word.
+    pub fn draw_word(&mut self) -> u32 {
+        let mut words = [0];
+        self.draw(&mut words);
+        words[0]
+    }
+
     /// Draws the next words, at most as many as there is space for; at least one if there is any.
     #[inline(always)]
     pub(crate) fn draw(&mut self, words: &mut [u32]) -> usize {

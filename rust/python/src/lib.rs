@@ -11,12 +11,15 @@ mod op;
 mod runtime;
 mod select;
 mod step;
+mod tensor;
 mod unique;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 mod _rusttorch {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::callable::{callable_types, explain, is_callable, make, set_active, set_redirect};
     #[pymodule_export]
@@ -25,4 +28,19 @@ mod _rusttorch {
     use super::runtime::{
         available_isas, memory_available, memory_keep, memory_kept, memory_restore, memory_trim, multiplied, open,
     };
+    #[pymodule_export]
+    use super::tensor::Tensor;
+    #[pymodule_export]
+    use super::tensor::dtype::{Dtype, dtype_of, dtypes};
+    #[pymodule_export]
+    use super::tensor::function::{Function, optimizer_step};
+    #[pymodule_export]
+    use super::tensor::random::manual_seed;
+
+    #[pymodule_init]
+    #[allow(clippy::unnecessary_wraps)]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::tensor::buffer::install(module.py());
+        Ok(())
+    }
 }

@@ -173,7 +173,10 @@ impl Operands {
         // SAFETY: the caller of the operation holds the tensors, and the GIL. Races with other threads of Python are the
         // program's, as in stock torch.
         let operands = unsafe { self.operands() };
-        self.kernel.outline(&operands, numbers).map_err(|_| Decline::Kernel)
+        let outline = self.kernel.outline(&operands, numbers);
+        outline
+            .and_then(|outline| self.kernel.pays(&operands).map(|()| outline))
+            .map_err(|_| Decline::Kernel)
     }
 
     /// Lets the kernel look at the elements.

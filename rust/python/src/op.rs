@@ -225,8 +225,12 @@ impl Work {
 
     fn accepts(self, geometry: Geometry, numbers: &[f64]) -> Result<(), Decline> {
         match self {
-            Self::Plain(kernel) => kernel.accepts(geometry, numbers),
-            Self::Along(kernel) => kernel.accepts(geometry, numbers),
+            Self::Plain(kernel) => kernel
+                .accepts(geometry, numbers)
+                .and_then(|()| kernel.pays(geometry, numbers)),
+            Self::Along(kernel) => kernel
+                .accepts(geometry, numbers)
+                .and_then(|()| kernel.pays(geometry, numbers)),
             Self::Random(kernel) => kernel.accepts(numbers),
             Self::Select(_) => Ok(()),
             Self::Unique | Self::Multinomial | Self::Index(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => {

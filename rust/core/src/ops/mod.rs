@@ -1,7 +1,10 @@
 //! The operations, a file each; [`KERNELS`], [`ALONG_KERNELS`], [`SELECT_KERNELS`], [`RANDOM_KERNELS`], [`NARY_KERNELS`],
-//! [`STEP_KERNELS`] and [`CLIP_KERNELS`] list them.
+//! [`STEP_KERNELS`] and [`CLIP_KERNELS`] list them. What stock torch does as fast is in no list: [`arithmetic`], [`cast`],
+//! [`reduction::sum`] and [`matmul::matmul`] are functions by themselves.
 
 pub mod activation;
+pub mod arithmetic;
+pub mod cast;
 pub mod cumulative;
 pub mod distance;
 pub mod elementwise;

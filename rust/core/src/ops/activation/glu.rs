@@ -24,8 +24,13 @@ impl Kernel for Glu {
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
         if geometry.dim % 2 == 1 {
-            return Err("odd dimension");
+            Err("odd dimension")
+        } else {
+            Ok(())
         }
+    }
+
+    fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
         // A block is worth a vector loop of its own, unless the call itself is what costs.
         if geometry.dim / 2 * geometry.inner < 16 && geometry.len() > 1024 {
             Err("short blocks")

@@ -103,7 +103,7 @@ fn broadcast<const N: usize>(layouts: [&Layout; N]) -> Option<Layout> {
 /// Tensors that are walked together, row by row of memory: how the index of an element of a row-major result says where
 /// those of the tensors that are broadcast to it are.
 #[derive(Clone, Debug)]
-struct Walk<const N: usize> {
+pub(in crate::ops) struct Walk<const N: usize> {
     /// From the innermost on, without those of size 1; neighbours that all tensors step over alike are one.
     sizes: [usize; MAX_DIMS],
     strides: [[usize; N]; MAX_DIMS],
@@ -112,7 +112,7 @@ struct Walk<const N: usize> {
 
 impl<const N: usize> Walk<N> {
     /// `None` where a tensor is not broadcast to these sizes.
-    fn new(sizes: &[i64], layouts: [&Layout; N]) -> Option<Self> {
+    pub(in crate::ops) fn new(sizes: &[i64], layouts: [&Layout; N]) -> Option<Self> {
         let mut walk = Self {
             sizes: [1; MAX_DIMS],
             strides: [[0; N]; MAX_DIMS],
@@ -159,7 +159,7 @@ impl<const N: usize> Walk<N> {
     }
 
     /// How each tensor steps along a row.
-    fn steps(&self) -> [usize; N] {
+    pub(in crate::ops) fn steps(&self) -> [usize; N] {
         self.strides[0]
     }
 
@@ -171,7 +171,7 @@ impl<const N: usize> Walk<N> {
     /// Calls `body` with each piece of a row, as indices of the result, and where its first element is in each tensor.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // over three arrays
-    fn each(&self, range: Range<usize>, mut body: impl FnMut(Range<usize>, [usize; N])) {
+    pub(in crate::ops) fn each(&self, range: Range<usize>, mut body: impl FnMut(Range<usize>, [usize; N])) {
         let row = self.row();
         let (mut at, mut places) = (range.start, [0; MAX_DIMS]);
         let mut rest = range.start / row;

@@ -115,14 +115,21 @@ impl NaryKernel for Linear {
         if input.sizes.contains(&0) || *columns == 0 {
             return Err("no elements");
         }
-        if outer.iter().product::<i64>() == 1 && columns * terms > LARGE {
-            return Err("one row and a large matrix");
-        }
         let sizes: Vec<i64> = outer.iter().chain([columns]).copied().collect();
         Ok(Outline {
             result: Layout::contiguous(&sizes).ok_or("too many dimensions")?,
             saved: (dtype.lane(), 0),
         })
+    }
+
+    fn pays(&self, operands: &[Option<Operand>]) -> Result<(), &'static str> {
+        if let [Some(input), Some(weight), ..] = operands {
+            let elements = weight.sizes.iter().product::<i64>();
+            if input.sizes.iter().rev().skip(1).product::<i64>() == 1 && elements > LARGE {
+                return Err("one row and a large matrix");
+            }
+        }
+        Ok(())
     }
 
     fn forward(&self, exec: &Exec, operands: &[Option<Operand>], result: Target, _: Option<Target>, _: &[f64]) {

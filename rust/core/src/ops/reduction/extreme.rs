@@ -250,8 +250,7 @@ fn is_half<T: RowElement>(_: &[T]) -> bool {
 }
 
 /// Why a geometry is better left to stock torch.
-fn accepts(geometry: Geometry) -> Result<(), &'static str> {
-    super::accepts(geometry)?;
+fn pays(geometry: Geometry) -> Result<(), &'static str> {
     let Geometry { outer, dim, inner } = geometry;
     if inner == 1 && outer > 1 && dim < FEW_OF_ROWS && geometry.len() > SMALL {
         return Err("short rows");
@@ -304,7 +303,11 @@ impl<O: Named> AlongKernel for Arg<O> {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        accepts(geometry)
+        super::accepts(geometry)
+    }
+
+    fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        pays(geometry)
     }
 
     fn forward(
@@ -354,7 +357,11 @@ impl<O: Named> AlongKernel for Extreme<O> {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        accepts(geometry)
+        super::accepts(geometry)
+    }
+
+    fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        pays(geometry)
     }
 
     fn forward(
@@ -403,7 +410,11 @@ impl AlongKernel for Aminmax {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        accepts(geometry)
+        super::accepts(geometry)
+    }
+
+    fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        pays(geometry)
     }
 
     fn forward(

@@ -10,6 +10,7 @@ pub mod log_softmax;
 pub mod logsumexp;
 pub(in crate::ops) mod rows;
 pub mod softmax;
+pub mod sum;
 pub mod var;
 
 use core::mem::MaybeUninit;

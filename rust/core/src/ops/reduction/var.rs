@@ -210,11 +210,16 @@ impl<const ROOT: bool> Kernel for Var<ROOT> {
 
     fn accepts(&self, geometry: Geometry, numbers: &[f64]) -> Result<(), &'static str> {
         super::accepts(geometry)?;
-        let Geometry { dim, inner, .. } = geometry;
-        let freedom = dim as f64 - correction(numbers)?;
+        let freedom = geometry.dim as f64 - correction(numbers)?;
         if freedom.is_nan() || freedom <= 0.0 {
-            return Err("no degrees of freedom");
+            Err("no degrees of freedom")
+        } else {
+            Ok(())
         }
+    }
+
+    fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        let Geometry { dim, inner, .. } = geometry;
         let few = if inner == 1 { dim } else { inner };
         if few < FEW && geometry.len() > 1024 {
             return Err("short rows");

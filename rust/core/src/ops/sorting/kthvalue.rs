@@ -2,7 +2,7 @@
 
 use super::{
     key::Keyed,
-    order::{Line, Output, accepts, along},
+    order::{Line, Output, accepts, along, pays},
     quick_select::quick_select,
 };
 use crate::{
@@ -50,6 +50,10 @@ impl AlongKernel for Kthvalue {
             &[_, k] if k >= 1.0 && k <= geometry.dim as f64 => Ok(()),
             _ => Err("no element of this rank"),
         }
+    }
+
+    fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        pays(geometry)
     }
 
     fn forward(

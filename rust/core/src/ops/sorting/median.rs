@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::{
     key::Keyed,
     libstdcxx::nth_element,
-    order::{Line, Output, accepts, along},
+    order::{Line, Output, accepts, along, pays},
 };
 use crate::{
     dtype::{DType, Target, View},
@@ -69,6 +69,10 @@ impl<const IGNORES_NAN: bool> AlongKernel for Median<IGNORES_NAN> {
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
         accepts(geometry)
+    }
+
+    fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        pays(geometry)
     }
 
     fn forward(

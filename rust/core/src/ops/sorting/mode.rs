@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::{
     key::Keyed,
     libstdcxx::sorted_at,
-    order::{Line, Output, accepts, along},
+    order::{Line, Output, accepts, along, pays},
 };
 use crate::{
     dtype::{DType, Target, View},
@@ -57,7 +57,11 @@ impl AlongKernel for Mode {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        accepts(geometry)?;
+        accepts(geometry)
+    }
+
+    fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        pays(geometry)?;
         if geometry.dim <= SHORT && geometry.outer * geometry.inner > ROWS {
             return Err("many short rows");
         }

@@ -693,12 +693,19 @@ impl<'a, T: Keyed> Output<'a, T> {
 /// Why a geometry is none for selection.
 pub(super) fn accepts(geometry: Geometry) -> Result<(), &'static str> {
     if geometry.is_empty() || u32::try_from(geometry.dim).is_err() {
-        return Err("no elements, or rows too long for places of 32 bits");
+        Err("no elements, or rows too long for places of 32 bits")
+    } else {
+        Ok(())
     }
+}
+
+/// Why a geometry is better left to stock torch.
+pub(super) fn pays(geometry: Geometry) -> Result<(), &'static str> {
     if geometry.dim <= TINY && geometry.outer * geometry.inner > ROWS {
-        return Err("many short rows");
+        Err("many short rows")
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{
     key::Keyed,
-    order::{Line, Output, accepts, along},
+    order::{Line, Output, accepts, along, pays},
 };
 use crate::{
     dtype::{DType, Target, View},
@@ -174,6 +174,10 @@ impl<const IGNORES_NAN: bool> AlongKernel for Quantile<IGNORES_NAN> {
             &[_, q, way, _] if (0.0..=1.0).contains(&q) && (0.0..5.0).contains(&way) => Ok(()),
             _ => Err("no part of the whole, or no interpolation"),
         }
+    }
+
+    fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        pays(geometry)
     }
 
     fn forward(

@@ -467,13 +467,17 @@ impl AlongKernel for Topk {
         if geometry.is_empty() || u32::try_from(geometry.dim).is_err() {
             return Err("no elements, or rows too long for places of 32 bits");
         }
+        match numbers {
+            &[k, _, _] if k >= 1.0 && k <= geometry.dim as f64 => Ok(()),
+            _ => Err("none, or more than there are"),
+        }
+    }
+
+    fn pays(&self, geometry: Geometry, numbers: &[f64]) -> Result<(), &'static str> {
         if geometry.dim <= SHORT && geometry.outer * geometry.inner > ROWS {
             return Err("many short rows");
         }
-        let k = match numbers {
-            &[k, _, _] if k >= 1.0 && k <= geometry.dim as f64 => k as usize,
-            _ => return Err("none, or more than there are"),
-        };
+        let k = numbers[0] as usize;
         if k > MOST && !keeps_heap(k, geometry.dim) {
             return Err("as many as are better sorted");
         }

@@ -9,8 +9,8 @@ use crate::{
 
 /// `x` to the power `exponent` (2). Saves its input.
 ///
-/// Squares and cubes are products, as in torch; its other special exponents (0, 1, -1, -2 and the square roots) are
-/// declined, as are those that are 0 or infinite in single precision.
+/// Squares and cubes are products, as in torch; its other special exponents (1, -1, -2 and the square roots) do not pay, and
+/// those that are 0 or infinite in single precision are declined.
 pub struct Pow;
 
 /// Runs `$call` with the function that serves the exponent.
@@ -44,12 +44,19 @@ impl Kernel for Pow {
 
     fn accepts(&self, _: Geometry, numbers: &[f64]) -> Result<(), &'static str> {
         let exponent = number(numbers, 0, 2.0);
-        if [0.0, 1.0, -1.0, -2.0, 0.5, -0.5].contains(&exponent) || !exponent.is_finite() {
-            return Err("exponent that stock torch treats apart");
+        if !exponent.is_finite() {
+            return Err("exponent that is not finite");
         }
         // `Float::powf` is not for these.
         if exponent as f32 == 0.0 || (exponent as f32).is_infinite() {
-            return Err("exponent beyond single precision");
+            return Err("exponent of 0, or beyond single precision");
+        }
+        Ok(())
+    }
+
+    fn pays(&self, _: Geometry, numbers: &[f64]) -> Result<(), &'static str> {
+        if [1.0, -1.0, -2.0, 0.5, -0.5].contains(&number(numbers, 0, 2.0)) {
+            return Err("exponent that stock torch treats apart");
         }
         Ok(())
     }

@@ -1,0 +1,223 @@
+//! `tensor[...]`: views, and elements that another tensor chooses.
+
+use pyo3::{
+    exceptions::{PyIndexError, PyTypeError, PyValueError},
+    prelude::*,
+    types::{PyEllipsis, PySlice, PyTuple},
+};
+use rusttorch_core::{
+    dtype::{DType, View},
+    layout::Layout,
+    ops::arithmetic::Number,
+};
+
+use super::{Tensor, contiguous, create::number, exchange, shape};
+
+impl Tensor {
+    /// The view that integers, slices, `None` and `...` choose.
+    fn view_at(&self, items: &[Bound<'_, PyAny>]) -> PyResult<Self> {
+        let ndim = self.sizes().len();
+        let named = items
+            .iter()
+            .filter(|item| !item.is_none() && !is_ellipsis(item))
+            .count();
+        if named > ndim {
+            return Err(PyIndexError::new_err(format!(
+                "too many indices for a tensor of dimension {ndim}: {named}"
+            )));
+        }
+        if items.iter().filter(|item| is_ellipsis(item)).count() > 1 {
+            return Err(PyIndexError::new_err("an index can only have one ellipsis ('...')"));
+        }
+        let (mut sizes, mut strides, mut offset, mut dim) = (Vec::new(), Vec::new(), 0, 0);
+        let keep = |dim: &mut usize, count: usize, sizes: &mut Vec<i64>, strides: &mut Vec<i64>| {
+            sizes.extend_from_slice(&self.sizes()[*dim..*dim + count]);
+            strides.extend_from_slice(&self.layout().strides()[*dim..*dim + count]);
+            *dim += count;
+        };
+        for item in items {
+            if item.is_none() {
+                sizes.push(1);
+                strides.push(0);
+            } else if is_ellipsis(item) {
+                keep(&mut dim, ndim - named, &mut sizes, &mut strides);
+            } else if let Ok(slice) = item.cast::<PySlice>() {
+                let (size, stride) = (self.sizes()[dim], self.layout().strides()[dim]);
+                let bounds = slice.indices(size as isize)?;
+                if bounds.step < 0 {
+                    return Err(PyValueError::new_err(
+                        "a slice's step must be positive: strides of tensors are not negative",
+                    ));
+                }
+                sizes.push(bounds.slicelength as i64);
+                strides.push(stride * bounds.step as i64);
+                if bounds.slicelength > 0 {
+                    offset += bounds.start as i64 * stride;
+                }
+                dim += 1;
+            } else {
+                let size = self.sizes()[dim];
+                let index: i64 = item.extract().map_err(|_| {
+                    PyTypeError::new_err(format!(
+                        "an index is an integer, a slice, None, ..., or a single tensor, not {}",
+                        item.get_type()
+                    ))
+                })?;
+                let place = if index < 0 { index + size } else { index };
+                if !(0..size).contains(&place) {
+                    return Err(PyIndexError::new_err(format!(
+                        "index {index} is out of range for dimension {dim} of size {size}"
+                    )));
+                }
+                offset += place * self.layout().strides()[dim];
+                dim += 1;
+            }
+        }
+        let rest = ndim - dim;
+        keep(&mut dim, rest, &mut sizes, &mut strides);
+        let layout = Layout::new(&sizes, &strides)
+            .ok_or_else(|| PyIndexError::new_err(format!("a tensor has at most 12 dimensions, not {}", sizes.len())))?;
+        let data = self.data().wrapping_add(offset as usize * self.dtype().size());
+        Ok(Self::new(self.storage().clone(), data, self.dtype(), layout))
+    }
+
+    /// `tensor[index]`.
+    pub(super) fn get(&self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Some(chosen) = chooser(index)? {
+            return self.choose(py, &chosen);
+        }
+        if let Ok(items) = index.cast::<PyTuple>() {
+            let items: Vec<_> = items.iter().collect();
+            self.view_at(&items)
+        } else {
+            self.view_at(std::slice::from_ref(index))
+        }
+    }
+
+    /// `tensor[index] = value`.
+    pub(super) fn set(&self, py: Python<'_>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.check_writable()?;
+        if let Some(mask) = chooser(index)? {
+            if mask.dtype() != DType::Bool || mask.sizes() != self.sizes() {
+                return Err(PyIndexError::new_err(
+                    "only a mask of the tensor's own shape assigns; assign to slices one by one",
+                ));
+            }
+            let value = value_of(py, value)?;
+            let chosen = super::arithmetic::choose(py, &mask, &value.cast(py, self.dtype())?, self)?;
+            return self.assign(py, &chosen);
+        }
+        let view = self.get(py, index)?;
+        let value = value_of(py, value)?;
+        let source = value.expand(view.sizes()).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "a value of shape {} cannot be broadcast to {}",
+                shape(value.sizes()),
+                shape(view.sizes())
+            ))
+        })?;
+        view.assign(py, &source)
+    }
+
+    /// The elements that a mask chooses, or the rows that integers name.
+    fn choose(&self, py: Python<'_>, by: &Self) -> PyResult<Self> {
+        let source = self.contiguous(py)?;
+        let by = by.contiguous(py)?;
+        if by.dtype() == DType::Bool {
+            return source.masked(&by);
+        }
+        if !matches!(by.dtype(), DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8) {
+            return Err(PyIndexError::new_err(format!(
+                "a tensor of {} is no index: integers or bool are",
+                by.dtype().name()
+            )));
+        }
+        let by = by.cast(py, DType::I64)?;
+        let Some(&size) = self.sizes().first() else {
+            return Err(PyIndexError::new_err(
+                "a tensor without dimensions has no rows to choose from",
+            ));
+        };
+        let View::I64(indices) = by.elements() else {
+            return Err(PyIndexError::new_err("indices have 64 bits"));
+        };
+        if let Some(index) = indices.iter().find(|&&index| !(-size..size).contains(&index)) {
+            return Err(PyIndexError::new_err(format!(
+                "index {index} is out of range for dimension 0 of size {size}"
+            )));
+        }
+        let row = self.sizes()[1..].iter().product::<i64>() as usize * self.dtype().size();
+        let sizes: Vec<i64> = by.sizes().iter().chain(&self.sizes()[1..]).copied().collect();
+        let result = Self::allocate(self.dtype(), contiguous(&sizes)?, false)?;
+        for (place, &index) in indices.iter().enumerate() {
+            let from = (if index < 0 { index + size } else { index }) as usize;
+            // SAFETY: the index was seen to be in range; the result is new, and has a row for each.
+            unsafe {
+                std::ptr::copy_nonoverlapping(source.data().add(from * row), result.data().add(place * row), row);
+            }
+        }
+        Ok(result)
+    }
+
+    /// The elements, of a row-major tensor, where a mask of the first dimensions, row-major as well, is true.
+    fn masked(&self, mask: &Self) -> PyResult<Self> {
+        if !self.sizes().starts_with(mask.sizes()) {
+            return Err(PyIndexError::new_err(format!(
+                "a mask of shape {} is none of a tensor of shape {}",
+                shape(mask.sizes()),
+                shape(self.sizes())
+            )));
+        }
+        let inner = &self.sizes()[mask.sizes().len()..];
+        let row = inner.iter().product::<i64>() as usize * self.dtype().size();
+        let View::Bool(truths) = mask.elements() else {
+            return Err(PyIndexError::new_err("a mask is of bool"));
+        };
+        let count = truths.iter().filter(|truth| truth.0 != 0).count();
+        let sizes: Vec<i64> = std::iter::once(count as i64).chain(inner.iter().copied()).collect();
+        let result = Self::allocate(self.dtype(), contiguous(&sizes)?, false)?;
+        let places = (0..)
+            .zip(truths)
+            .filter(|(_, truth)| truth.0 != 0)
+            .map(|(place, _)| place);
+        for (to, from) in places.take(count).enumerate() {
+            let from: usize = from;
+            // SAFETY: the mask has as many elements as there are rows; the result is new, and has a row for each true one.
+            unsafe {
+                std::ptr::copy_nonoverlapping(self.data().add(from * row), result.data().add(to * row), row);
+            }
+        }
+        Ok(result)
+    }
+}
+
+fn is_ellipsis(item: &Bound<'_, PyAny>) -> bool {
+    item.is_instance_of::<PyEllipsis>()
+}
+
+/// A tensor, an array or a list that chooses elements.
+fn chooser(index: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+    if let Ok(tensor) = index.cast::<Tensor>() {
+        return Ok(Some(tensor.get().clone()));
+    }
+    if exchange::is_numpy(index) {
+        return exchange::from_numpy(index).map(Some);
+    }
+    Ok(None)
+}
+
+/// What is assigned: a tensor, an array, or a number.
+fn value_of(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    if let Some(tensor) = chooser(value)? {
+        return Ok(tensor);
+    }
+    let number = number("value", value)?;
+    Tensor::scalar(
+        py,
+        number,
+        match number {
+            Number::Whole(_) => DType::I64,
+            Number::Real(_) => DType::F64,
+        },
+    )
+}

@@ -1,0 +1,376 @@
+//! The explicit tensor: `rusttorch.Tensor`, with memory of its own or another library's.
+
+mod arithmetic;
+pub(crate) mod buffer;
+mod create;
+mod dlpack;
+pub(crate) mod dtype;
+mod exchange;
+pub(crate) mod function;
+mod index;
+mod methods;
+mod native;
+pub(crate) mod random;
+mod shape;
+mod storage;
+mod team;
+
+use std::sync::Arc;
+
+use pyo3::{
+    exceptions::{PyOverflowError, PyTypeError, PyValueError},
+    prelude::*,
+};
+use rusttorch_core::{
+    dtype::{DType, Target, View, ViewMut},
+    kernel::{Exec, IndexKernel, Strided},
+    layout::{Layout, MAX_DIMS},
+    ops::{cast, index::contiguous::Contiguous},
+};
+
+use storage::Storage;
+use team::exec;
+
+/// Elements from which on other Python threads may run meanwhile.
+const RELEASE_GIL: usize = 32_768;
+
+/// A tensor on the CPU.
+///
+/// Made by `zeros`, `ones`, `full`, `empty`, `arange`, `eye`, `rand`, `randn`, `from_numpy`, `from_torch` and
+/// `from_dlpack`. Views, such as of slices, share its memory.
+#[pyclass(frozen, weakref, name = "Tensor", module = "rusttorch")]
+#[derive(Clone)]
+pub(crate) struct Tensor {
+    storage: Arc<Storage>,
+    /// The first element.
+    data: *mut u8,
+    dtype: DType,
+    /// Strides of 0 or more.
+    layout: Layout,
+}
+
+// SAFETY: as of the storage, which the address belongs to.
+unsafe impl Send for Tensor {}
+// SAFETY: as above.
+unsafe impl Sync for Tensor {}
+
+impl Tensor {
+    /// Elements at `data`, which lies in the storage as far as the layout reaches.
+    fn new(storage: Arc<Storage>, data: *mut u8, dtype: DType, layout: Layout) -> Self {
+        Self {
+            storage,
+            data,
+            dtype,
+            layout,
+        }
+    }
+
+    /// New memory in a row-major layout, zeros or to be written.
+    fn allocate(dtype: DType, layout: Layout, zeroed: bool) -> PyResult<Self> {
+        let bytes = layout
+            .numel()
+            .checked_mul(dtype.size())
+            .filter(|&bytes| isize::try_from(bytes).is_ok());
+        let bytes = bytes.ok_or_else(|| too_large(layout.sizes()))?;
+        let storage = Storage::new(bytes, zeroed)?;
+        Ok(Self::new(Arc::clone(&storage), storage.data(), dtype, layout))
+    }
+
+    /// A new row-major tensor that `write` fills, without the GIL where there is much to do.
+    fn written(
+        py: Python<'_>,
+        dtype: DType,
+        layout: Layout,
+        write: impl FnOnce(&Exec, Target) + Send,
+    ) -> PyResult<Self> {
+        let tensor = Self::allocate(dtype, layout, false)?;
+        let len = layout.numel();
+        // SAFETY: new memory of that size, which nobody else has.
+        let target = unsafe { Target::from_raw(dtype, tensor.data, len) };
+        if len < RELEASE_GIL {
+            write(&exec(), target);
+        } else {
+            py.detach(|| write(&exec(), target));
+        }
+        Ok(tensor)
+    }
+
+    fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
+    fn data(&self) -> *mut u8 {
+        self.data
+    }
+
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn sizes(&self) -> &[i64] {
+        self.layout.sizes()
+    }
+
+    fn numel(&self) -> usize {
+        self.layout.numel()
+    }
+
+    /// Elements from the first to the last one in memory.
+    fn extent(layout: &Layout) -> usize {
+        if layout.numel() == 0 {
+            return 0;
+        }
+        let steps = layout.sizes().iter().zip(layout.strides());
+        1 + steps.map(|(&size, &stride)| (size - 1) * stride).sum::<i64>() as usize
+    }
+
+    /// As kernels take it.
+    fn strided(&self) -> Strided<'_> {
+        Strided {
+            layout: &self.layout,
+            // SAFETY: the storage holds what the layout reaches, and lives as long as this. Races with other threads of
+            // Python are the program's, as those of NumPy's arrays are.
+            elements: unsafe { View::from_raw(self.dtype, self.data, Self::extent(&self.layout)) },
+        }
+    }
+
+    /// The elements of a row-major one.
+    fn elements(&self) -> View<'_> {
+        debug_assert!(self.by_rows(), "row-major");
+        // SAFETY: as above.
+        unsafe { View::from_raw(self.dtype, self.data, self.numel()) }
+    }
+
+    /// The same, to be changed.
+    ///
+    /// # Errors
+    /// Where the memory is read-only.
+    #[allow(clippy::mut_from_ref)]
+    fn elements_mut(&self) -> PyResult<ViewMut<'_>> {
+        self.check_writable()?;
+        debug_assert!(self.by_rows(), "row-major");
+        // SAFETY: as above; callers have seen to it that nothing else reads it meanwhile.
+        Ok(unsafe { ViewMut::from_raw(self.dtype, self.data, self.numel()) })
+    }
+
+    /// Lets `change` change the elements of a row-major one, without the GIL where there is much to do.
+    fn change(&self, py: Python<'_>, change: impl FnOnce(&Exec, ViewMut) + Send) -> PyResult<()> {
+        let elements = self.elements_mut()?;
+        if self.numel() < RELEASE_GIL {
+            change(&exec(), elements);
+        } else {
+            py.detach(|| change(&exec(), elements));
+        }
+        Ok(())
+    }
+
+    fn check_writable(&self) -> PyResult<()> {
+        if self.storage.readonly {
+            return Err(PyValueError::new_err(
+                "the tensor's memory is read-only, such as that of a read-only NumPy array; change a copy: tensor.clone()",
+            ));
+        }
+        Ok(())
+    }
+
+    /// A view of the same memory.
+    fn view_as(&self, layout: Layout) -> Self {
+        Self { layout, ..self.clone() }
+    }
+
+    /// Whether the elements, if there are any, lie row by row without gaps.
+    fn by_rows(&self) -> bool {
+        self.numel() == 0 || self.layout.is_contiguous()
+    }
+
+    /// This, or a row-major copy.
+    fn contiguous(&self, py: Python<'_>) -> PyResult<Self> {
+        if self.by_rows() {
+            // Kernels may look at the strides of dimensions of size 1.
+            Ok(self.view_as(contiguous(self.sizes())?))
+        } else {
+            self.copied(py)
+        }
+    }
+
+    /// A row-major copy.
+    fn copied(&self, py: Python<'_>) -> PyResult<Self> {
+        let layout = contiguous(self.sizes())?;
+        let source = [Some(self.strided())];
+        if layout.numel() > 0 && Contiguous.outline(&source, &[], false).is_ok() {
+            return Self::written(py, self.dtype, layout, |exec, target| {
+                let copied = Contiguous.forward(exec, &source, target, &layout, &[]);
+                debug_assert!(copied.is_ok(), "what is outlined is copied");
+            });
+        }
+        let result = Self::allocate(self.dtype, layout, false)?;
+        let (to, from) = (layout.strides(), self.layout.strides());
+        // SAFETY: both layouts lie in their storages, one of which is new.
+        unsafe { copy(result.data, self.data, self.sizes(), to, from, self.dtype.size()) };
+        Ok(result)
+    }
+
+    /// This, or a row-major copy with elements of another type.
+    fn cast(&self, py: Python<'_>, dtype: DType) -> PyResult<Self> {
+        if dtype == self.dtype {
+            return Ok(self.clone());
+        }
+        let source = self.contiguous(py)?;
+        let layout = contiguous(self.sizes())?;
+        Self::written(py, dtype, layout, |exec, target| {
+            cast::cast(exec, source.elements(), target);
+        })
+    }
+
+    /// The addresses of the elements, without those between them.
+    fn span(&self) -> std::ops::Range<usize> {
+        let start = self.data as usize;
+        start..start + Self::extent(&self.layout) * self.dtype.size()
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let (a, b) = (self.span(), other.span());
+        a.start < b.end && b.start < a.end
+    }
+
+    /// Writes the elements of another one, of the same sizes, in their place.
+    fn assign(&self, py: Python<'_>, source: &Self) -> PyResult<()> {
+        self.check_writable()?;
+        let mut source = source.cast(py, self.dtype)?;
+        if self.overlaps(&source) {
+            source = source.copied(py)?;
+        }
+        debug_assert_eq!(self.sizes(), source.sizes(), "of the same sizes");
+        let (size, sizes) = (self.dtype.size(), self.sizes());
+        let (to, from) = (self.layout.strides(), source.layout.strides());
+        // SAFETY: both layouts lie in their storages, which do not overlap here.
+        unsafe { copy(self.data, source.data, sizes, to, from, size) };
+        Ok(())
+    }
+
+    /// Checks memory of another library, whose layout is not ours to choose.
+    fn check_foreign(function: &str, layout: &Layout, data: *const u8, dtype: DType) -> PyResult<()> {
+        if layout.strides().iter().any(|&stride| stride < 0) {
+            return Err(PyValueError::new_err(format!(
+                "{function}: negative strides are not taken; pass a copy, such as array.copy()"
+            )));
+        }
+        if !(data as usize).is_multiple_of(dtype.size()) && layout.numel() > 0 {
+            return Err(PyValueError::new_err(format!(
+                "{function}: the memory is not aligned to its elements; pass a copy, such as array.copy()"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Copies elements of `size` bytes from one layout of `sizes` to another.
+///
+/// # Safety
+/// Both layouts are valid for reads, the first for writes as well, and do not overlap.
+unsafe fn copy(to: *mut u8, from: *const u8, sizes: &[i64], to_strides: &[i64], from_strides: &[i64], size: usize) {
+    // SAFETY: the caller's; elements of such sizes are aligned to them.
+    unsafe {
+        match size {
+            1 => copy_words::<u8>(to.cast(), from.cast(), sizes, to_strides, from_strides),
+            2 => copy_words::<u16>(to.cast(), from.cast(), sizes, to_strides, from_strides),
+            4 => copy_words::<u32>(to.cast(), from.cast(), sizes, to_strides, from_strides),
+            _ => copy_words::<u64>(to.cast(), from.cast(), sizes, to_strides, from_strides),
+        }
+    }
+}
+
+/// # Safety
+/// As of [`copy`].
+unsafe fn copy_words<W: Copy>(to: *mut W, from: *const W, sizes: &[i64], to_strides: &[i64], from_strides: &[i64]) {
+    let Some((&count, inner)) = sizes.split_first() else {
+        // SAFETY: a single element, of the caller's layouts.
+        unsafe { to.write(from.read()) };
+        return;
+    };
+    let (to_step, from_step) = (to_strides[0] as isize, from_strides[0] as isize);
+    if inner.is_empty() && (to_step, from_step) == (1, 1) {
+        // SAFETY: a row of elements side by side.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, count as usize) };
+        return;
+    }
+    for index in 0..count as isize {
+        // SAFETY: within the caller's layouts.
+        unsafe {
+            let (to, from) = (to.offset(index * to_step), from.offset(index * from_step));
+            if inner.is_empty() {
+                to.write(from.read());
+            } else {
+                copy_words(to, from, inner, &to_strides[1..], &from_strides[1..]);
+            }
+        }
+    }
+}
+
+/// A shape as Python writes it.
+fn shape(sizes: &[i64]) -> String {
+    let sizes: Vec<String> = sizes.iter().map(i64::to_string).collect();
+    format!("[{}]", sizes.join(", "))
+}
+
+fn too_large(sizes: &[i64]) -> PyErr {
+    PyOverflowError::new_err(format!(
+        "the shape {} has more elements than memory can hold",
+        shape(sizes)
+    ))
+}
+
+/// The row-major layout of these sizes.
+fn contiguous(sizes: &[i64]) -> PyResult<Layout> {
+    if sizes.len() > MAX_DIMS {
+        return Err(PyValueError::new_err(format!(
+            "a tensor has at most {MAX_DIMS} dimensions, not {}",
+            sizes.len()
+        )));
+    }
+    if let Some(size) = sizes.iter().find(|&&size| size < 0) {
+        return Err(PyValueError::new_err(format!(
+            "a size is 0 or more, not {size}: the shape {}",
+            shape(sizes)
+        )));
+    }
+    Layout::contiguous(sizes).ok_or_else(|| too_large(sizes))
+}
+
+/// A shape given as a sequence of integers, as several integers, or as one.
+fn sizes_of(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Vec<i64>> {
+    let one = |size: &Bound<'_, PyAny>| match size.extract::<i64>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(size.py()) => Err(PyOverflowError::new_err(format!(
+            "{name}: the size {size} does not fit 64 bits"
+        ))),
+        other => other,
+    };
+    if let Ok(size) = one(given) {
+        return Ok(vec![size]);
+    }
+    let not_sizes = || PyTypeError::new_err(format!("{name} must be integers, not {given}"));
+    let Ok(each) = given.try_iter() else {
+        return one(given).map(|size| vec![size]).map_err(|error| {
+            if error.is_instance_of::<PyOverflowError>(given.py()) {
+                error
+            } else {
+                not_sizes()
+            }
+        });
+    };
+    each.map(|size| {
+        let size = size?;
+        one(&size).map_err(|error| {
+            if error.is_instance_of::<PyOverflowError>(given.py()) {
+                error
+            } else {
+                not_sizes()
+            }
+        })
+    })
+    .collect()
+}

@@ -1,0 +1,304 @@
+//! Functions that the catalogue has no row for, as stock torch's own are at the roof.
+
+use pyo3::{
+    exceptions::{PyIndexError, PyTypeError, PyValueError},
+    prelude::*,
+};
+use rusttorch_core::{
+    dtype::DType,
+    kernel::Geometry,
+    ops::{
+        arithmetic::{Number, compare::Comparison},
+        matmul::matmul::{Product, matmul},
+        reduction::sum::{mean, sum, sum_dtype},
+    },
+};
+
+use super::{
+    Tensor,
+    arithmetic::{Binary, Operand, binary},
+    contiguous, create, shape,
+    shape::{broadcast, wrap},
+    sizes_of,
+};
+
+/// Such a function.
+#[derive(Clone, Copy)]
+pub(super) enum Native {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Compare(Comparison),
+    Sum,
+    Mean,
+    Matmul,
+    Transpose,
+    Reshape,
+}
+
+impl Native {
+    /// By torch's name.
+    pub(super) fn find(name: &str) -> Option<Self> {
+        Some(match name {
+            "add" => Self::Add,
+            "sub" => Self::Sub,
+            "mul" => Self::Mul,
+            "div" => Self::Div,
+            "eq" => Self::Compare(Comparison::Equal),
+            "ne" => Self::Compare(Comparison::NotEqual),
+            "lt" => Self::Compare(Comparison::Less),
+            "le" => Self::Compare(Comparison::LessEqual),
+            "gt" => Self::Compare(Comparison::Greater),
+            "ge" => Self::Compare(Comparison::GreaterEqual),
+            "sum" => Self::Sum,
+            "mean" => Self::Mean,
+            "matmul" => Self::Matmul,
+            "transpose" => Self::Transpose,
+            "reshape" => Self::Reshape,
+            _ => return None,
+        })
+    }
+
+    /// With the arguments in the order of the signature, `None` for those that are missing.
+    pub(super) fn call(self, py: Python<'_>, name: &str, given: &[Option<Bound<'_, PyAny>>]) -> PyResult<Tensor> {
+        let required = |index: usize| {
+            let found = given.get(index).and_then(Option::as_ref);
+            found.ok_or_else(|| PyTypeError::new_err(format!("{name}: an argument is missing")))
+        };
+        let optional = |index: usize| {
+            given
+                .get(index)
+                .and_then(Option::as_ref)
+                .filter(|object| !object.is_none())
+        };
+        let operand = |index| {
+            let object = required(index)?;
+            Operand::of(object)?.ok_or_else(|| {
+                PyTypeError::new_err(format!(
+                    "{name}: expected a tensor or a number, not {}",
+                    object.get_type()
+                ))
+            })
+        };
+        let tensor = |index| match operand(index)? {
+            Operand::Theirs(tensor) => Ok(tensor.clone()),
+            Operand::Made(tensor) => Ok(*tensor),
+            Operand::Number(..) => Err(PyTypeError::new_err(format!("{name}: expected a tensor, not a number"))),
+        };
+        match self {
+            Self::Add | Self::Sub => {
+                let mut alpha = optional(2).map_or(Ok(Number::Whole(1)), |alpha| create::number("alpha", alpha))?;
+                if matches!(self, Self::Sub) {
+                    alpha = match alpha {
+                        Number::Whole(alpha) => Number::Whole(alpha.wrapping_neg()),
+                        Number::Real(alpha) => Number::Real(-alpha),
+                    };
+                }
+                binary(py, Binary::Add(alpha), operand(0)?, operand(1)?)
+            }
+            Self::Mul => binary(py, Binary::Mul, operand(0)?, operand(1)?),
+            Self::Div => binary(py, Binary::Div, operand(0)?, operand(1)?),
+            Self::Compare(comparison) => binary(py, Binary::Compare(comparison), operand(0)?, operand(1)?),
+            Self::Sum | Self::Mean => {
+                let mut input = tensor(0)?;
+                if let Some(dtype) = optional(3) {
+                    input = input.cast(py, super::dtype::parse(dtype)?)?;
+                }
+                let dims = optional(1).map(|dims| sizes_of("dim", dims)).transpose()?;
+                let keepdim = optional(2).map_or(Ok(false), Bound::is_truthy)?;
+                input.reduce(py, name, dims.as_deref(), keepdim, matches!(self, Self::Mean))
+            }
+            Self::Matmul => tensor(0)?.matmul(py, &tensor(1)?),
+            Self::Transpose => {
+                let dim = |index| {
+                    let object: &Bound<'_, PyAny> = required(index)?;
+                    object.extract::<i64>().map_err(|_| {
+                        PyTypeError::new_err(format!("{name}: a dim is an integer, not {}", object.get_type()))
+                    })
+                };
+                tensor(0)?.transpose(dim(1)?, dim(2)?)
+            }
+            Self::Reshape => tensor(0)?.reshape(py, &sizes_of("shape", required(1)?)?),
+        }
+    }
+}
+
+impl Tensor {
+    /// The sums or means over dimensions, or all elements.
+    pub(super) fn reduce(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        dims: Option<&[i64]>,
+        keepdim: bool,
+        is_mean: bool,
+    ) -> PyResult<Self> {
+        let ndim = self.sizes().len();
+        let mut reduced = vec![false; ndim];
+        match dims {
+            Some(dims) if !dims.is_empty() => {
+                for &dim in dims {
+                    let at = wrap(dim, ndim)?;
+                    if at < ndim && std::mem::replace(&mut reduced[at], true) {
+                        return Err(PyValueError::new_err(format!("{name}: dim {dim} is given twice")));
+                    }
+                }
+            }
+            _ => reduced.fill(true),
+        }
+        if is_mean && !self.dtype().is_float() {
+            return Err(needs_floats(name, self.dtype()));
+        }
+        let of = |reduced: &[bool], keep: bool| -> Vec<i64> {
+            let each = self.sizes().iter().zip(reduced);
+            each.filter_map(|(&size, &reduced)| match (reduced, keep) {
+                (false, _) => Some(size),
+                (true, true) => Some(1),
+                (true, false) => None,
+            })
+            .collect()
+        };
+        // One run of neighbours is one dimension; others are moved to the end.
+        let first = reduced.iter().position(|&reduced| reduced).unwrap_or(ndim);
+        let last = reduced
+            .iter()
+            .rposition(|&reduced| reduced)
+            .map_or(first, |last| last + 1);
+        let together = reduced[first..last].iter().all(|&reduced| reduced);
+        let product = |sizes: &[i64]| sizes.iter().product::<i64>() as usize;
+        let (source, geometry) = if together {
+            let geometry = Geometry {
+                outer: product(&self.sizes()[..first]),
+                dim: product(&self.sizes()[first..last]),
+                inner: product(&self.sizes()[last..]),
+            };
+            (self.contiguous(py)?, geometry)
+        } else {
+            let kept = (0..ndim).filter(|&dim| !reduced[dim]);
+            let order: Vec<i64> = kept
+                .chain((0..ndim).filter(|&dim| reduced[dim]))
+                .map(|dim| dim as i64)
+                .collect();
+            let outer = product(&of(&reduced, false));
+            let dim = product(
+                &(0..ndim)
+                    .filter(|&dim| reduced[dim])
+                    .map(|dim| self.sizes()[dim])
+                    .collect::<Vec<_>>(),
+            );
+            (self.permute(&order)?.contiguous(py)?, Geometry { outer, dim, inner: 1 })
+        };
+        let layout = contiguous(&of(&reduced, keepdim))?;
+        Self::written(py, sum_dtype(self.dtype()), layout, |exec, target| {
+            if is_mean {
+                mean(exec, source.elements(), target, geometry);
+            } else {
+                sum(exec, source.elements(), target, geometry);
+            }
+        })
+    }
+
+    /// As `torch.matmul`: of vectors, matrices, and many of these, which are broadcast.
+    pub(super) fn matmul(&self, py: Python<'_>, other: &Self) -> PyResult<Self> {
+        let (left, right) = (self.sizes().len(), other.sizes().len());
+        if left == 0 || right == 0 {
+            return Err(PyValueError::new_err(
+                "matmul: both tensors need a dimension at least; of numbers, use mul",
+            ));
+        }
+        for tensor in [self, other] {
+            if !tensor.dtype().is_float() {
+                return Err(needs_floats("matmul", tensor.dtype()));
+            }
+        }
+        if self.dtype() != other.dtype() {
+            return Err(PyTypeError::new_err(format!(
+                "matmul: the dtypes differ: {} and {}; convert one with tensor.to",
+                self.dtype().name(),
+                other.dtype().name()
+            )));
+        }
+        let a = if left == 1 { self.unsqueeze(0)? } else { self.clone() };
+        let b = if right == 1 { other.unsqueeze(1)? } else { other.clone() };
+        let (a_outer, a_sizes) = a.sizes().split_at(a.sizes().len() - 2);
+        let (b_outer, b_sizes) = b.sizes().split_at(b.sizes().len() - 2);
+        if a_sizes[1] != b_sizes[0] {
+            return Err(PyValueError::new_err(format!(
+                "matmul: the shapes {} and {} do not fit: {} columns and {} rows",
+                shape(self.sizes()),
+                shape(other.sizes()),
+                a_sizes[1],
+                b_sizes[0]
+            )));
+        }
+        let outer = broadcast(a_outer, b_outer)?;
+        // A matrix that lies column by column is read where it lies.
+        let read = |tensor: &Self| -> PyResult<(Self, bool)> {
+            let ndim = tensor.sizes().len();
+            let turned = tensor.transpose(ndim as i64 - 2, ndim as i64 - 1)?;
+            if !tensor.layout().is_contiguous() && turned.layout().is_contiguous() {
+                Ok((turned, true))
+            } else {
+                Ok((tensor.contiguous(py)?, false))
+            }
+        };
+        let ((first, a_turned), (second, b_turned)) = (read(&a)?, read(&b)?);
+        let product = Product {
+            rows: a_sizes[0] as usize,
+            terms: a_sizes[1] as usize,
+            columns: b_sizes[1] as usize,
+            transposed: [a_turned, b_turned],
+        };
+        let pairs = pairs(&outer, [a_outer, b_outer]);
+        let mut sizes = outer;
+        if left > 1 {
+            sizes.push(a_sizes[0]);
+        }
+        if right > 1 {
+            sizes.push(b_sizes[1]);
+        }
+        Self::written(py, self.dtype(), contiguous(&sizes)?, |exec, target| {
+            matmul(exec, product, first.elements(), second.elements(), target, &pairs);
+        })
+    }
+}
+
+/// Which matrix of either side each one of the result is made of.
+fn pairs(outer: &[i64], sides: [&[i64]; 2]) -> Vec<(usize, usize)> {
+    let count = outer.iter().product::<i64>();
+    let place = |index: i64, sizes: &[i64]| {
+        let (mut rest, mut place, mut step) = (index, 0, 1);
+        for (back, &size) in (1..).zip(outer.iter().rev()) {
+            let at = rest % size;
+            rest /= size;
+            if let Some(dim) = sizes.len().checked_sub(back) {
+                if sizes[dim] != 1 {
+                    place += at * step;
+                }
+                step *= sizes[dim];
+            }
+        }
+        place as usize
+    };
+    (0..count)
+        .map(|index| (place(index, sides[0]), place(index, sides[1])))
+        .collect()
+}
+
+/// The error where there are no floating-point numbers.
+pub(super) fn needs_floats(name: &str, dtype: DType) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{name}: expected floating-point numbers, not {0}; convert first: input.to(\"float32\")",
+        dtype.name()
+    ))
+}
+
+/// The error of a kernel that refuses elements or sizes.
+pub(super) fn refused(name: &str, reason: &str) -> PyErr {
+    if reason.contains("out of range") {
+        PyIndexError::new_err(format!("{name}: {reason}"))
+    } else {
+        PyValueError::new_err(format!("{name}: {reason}"))
+    }
+}
