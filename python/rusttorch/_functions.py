@@ -76,7 +76,7 @@ def find(name: str) -> Any | None:
     dims = [p.default for p in entrance.parameters if p.role == "dim"]
     pack = None
     if isinstance(row, Along) and row.pack:
-        pack = namedtuple(row.pack, ("values", "indices"), module="rusttorch")
+        pack = namedtuple(row.pack, row.names, module="rusttorch")
     function = _rusttorch.Function(
         row.name,
         row.kernel or row.name,

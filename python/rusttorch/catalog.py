@@ -324,6 +324,8 @@ class Along(Op):
 
     ``pack``
         the name in ``torch.return_types`` of what several results are; a tuple where there is none.
+    ``names``
+        of these results.
     ``saves``
         as of `Op`; or the ``"indices"``, which are the last result; or ``"nothing"`` where no result has a gradient, or that is stock torch's.
     ``backward``
@@ -341,6 +343,7 @@ class Along(Op):
 
     saves: Literal["input", "both", "indices", "nothing"]  # type: ignore[assignment]
     pack: str = ""
+    names: tuple[str, str] = ("values", "indices")
     shape: Literal["reduce", "rows", "first"] = "reduce"  # type: ignore[assignment]
     dim: int | None = None
     overload: str = ""
@@ -969,6 +972,7 @@ ROWS: tuple[Op, ...] = (
         calls=("torch.aminmax(x, dim=-1).min", "torch.aminmax(x, dim=0, keepdim=True).max"),
         numbers={"keepdim": 0.0},
         pack="aminmax",
+        names=("min", "max"),
         saves="nothing",
         backward=None,
         node="",
