@@ -6,8 +6,11 @@ use pyo3::{exceptions::PyMemoryError, prelude::*};
 
 use super::dlpack::Managed;
 
-/// Bytes that memory of our own is aligned to: a cache line, and the widest register.
+/// Bytes that memory of our own is aligned to: a cache line, and the widest register. Of a few elements it is what the
+/// allocator does by itself, which is faster.
 const ALIGNMENT: usize = 64;
+const SMALL: usize = 1024;
+const SMALL_ALIGNMENT: usize = 16;
 
 /// Who frees the memory.
 enum Owner {
@@ -43,7 +46,8 @@ impl Storage {
             owner: Owner::Us(None),
         };
         if bytes > 0 {
-            let layout = alloc::Layout::from_size_align(bytes, ALIGNMENT).map_err(|_| failed())?;
+            let alignment = if bytes < SMALL { SMALL_ALIGNMENT } else { ALIGNMENT };
+            let layout = alloc::Layout::from_size_align(bytes, alignment).map_err(|_| failed())?;
             // SAFETY: the size is not 0.
             let data = unsafe {
                 if zeroed {

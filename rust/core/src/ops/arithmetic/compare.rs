@@ -134,13 +134,14 @@ mod tests {
         *,
     };
 
+    type Holds = fn(f64, f64) -> bool;
+
     #[test]
     fn comparisons_hold_as_of_numbers() {
         let mut floats: Vec<f32> = (0..700).map(|i| (i % 7) as f32 - 3.0).collect();
         floats[20] = f32::NAN;
         let numbers: Vec<i64> = (0..700).map(|i| i % 7 - 3).collect();
-        #[allow(clippy::type_complexity)] // a table
-        let cases: [(Comparison, fn(f64, f64) -> bool); 6] = [
+        let cases: [(Comparison, Holds); 6] = [
             (Comparison::Equal, |a, b| a == b),
             (Comparison::NotEqual, |a, b| a != b),
             (Comparison::Less, |a, b| a < b),

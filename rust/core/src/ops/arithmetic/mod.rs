@@ -151,6 +151,9 @@ trait Item: Compared + Typed + Send + 'static {
 
     /// `dst[i] = f(a[i], b[i])`.
     fn zip<S: Simd, F: Function>(simd: S, f: F, a: Run<Self>, b: Run<Self>, dst: &mut [MaybeUninit<Self>]);
+
+    /// `buf[i] = f(buf[i], b)`.
+    fn change<S: Simd, F: Function>(simd: S, f: F, buf: &mut [Self], b: Self::As);
 }
 
 /// The elements of a row: side by side, or one for all.
@@ -173,12 +176,26 @@ macro_rules! items {
             fn zip<S: Simd, F: Function>(simd: S, f: F, a: Run<Self>, b: Run<Self>, dst: &mut [MaybeUninit<Self>]) {
                 items!(@zip $kind simd f a b dst)
             }
+
+            #[inline(always)]
+            fn change<S: Simd, F: Function>(simd: S, f: F, buf: &mut [Self], b: Self::As) {
+                items!(@change $kind simd f buf b)
+            }
         })*
     };
     (@real reals) => { true };
     (@real wholes) => { false };
     (@number reals $element:ident $number:ident) => { Float::of($number.real()) };
     (@number wholes $element:ident $number:ident) => { $number.whole() as $element };
+    (@change reals $simd:ident $f:ident $buf:ident $b:ident) => {
+        Self::map_inplace($simd, $buf, #[inline(always)] |a| $f.reals(a, $b))
+    };
+    (@change wholes $simd:ident $f:ident $buf:ident $b:ident) => {{
+        let _ = $simd;
+        for x in $buf {
+            *x = $f.wholes(*x, $b);
+        }
+    }};
     (@zip reals $simd:ident $f:ident $a:ident $b:ident $dst:ident) => {
         match ($a, $b) {
             (Run::Each(a), Run::Each(b)) => Self::zip_map($simd, a, b, $dst, #[inline(always)] |a, b| $f.reals(a, b)),
@@ -218,6 +235,13 @@ impl Item for Bool {
     #[inline(always)]
     fn number_of(number: Number) -> u8 {
         u8::from(number.real() != 0.0)
+    }
+
+    #[inline(always)]
+    fn change<S: Simd, F: Function>(_: S, f: F, buf: &mut [Self], b: u8) {
+        for x in buf {
+            *x = Self(u8::from(f.truths(x.0 != 0, b != 0)));
+        }
     }
 
     #[inline(always)]
@@ -377,6 +401,10 @@ impl<T: Item, F: Function> Program for Update<'_, T, F> {
         let (mut own, mut tile) = ([T::ANY; TILE], [T::ANY; TILE]);
         self.walk.each(start..start + self.buf.len(), |run, [at]| {
             let buf = &mut self.buf[run.start - start..run.end - start];
+            if let Source::Number(b) = self.other {
+                T::change(simd, self.function, buf, b);
+                return;
+            }
             let mut done = 0;
             for buf in buf.chunks_mut(TILE) {
                 let own = &mut own[..buf.len()];
@@ -444,20 +472,19 @@ pub(super) mod test {
     ) where
         for<'a> &'a [T]: Into<crate::dtype::View<'a>>,
     {
-        #[allow(clippy::type_complexity)] // a table
-        let cases: [(&[i64], &[i64], &[i64], &[i64], &[i64]); 8] = [
-            (&[], &[], &[], &[], &[]),
-            (&[70], &[70], &[1], &[70], &[1]),
-            (&[3, 5], &[3, 5], &[5, 1], &[5], &[1]),
-            (&[3, 5], &[3, 1], &[1, 1], &[1, 5], &[5, 1]),
-            (&[4, 6], &[4, 6], &[1, 4], &[4, 6], &[6, 1]),
-            (&[2, 3, 4], &[2, 3, 4], &[12, 4, 1], &[3, 1], &[2, 1]),
-            (&[2, 300], &[300], &[2], &[2, 300], &[300, 1]),
-            (&[2, 0, 4], &[2, 0, 4], &[0, 4, 1], &[4], &[1]),
+        let cases: [[&[i64]; 5]; 8] = [
+            [&[], &[], &[], &[], &[]],
+            [&[70], &[70], &[1], &[70], &[1]],
+            [&[3, 5], &[3, 5], &[5, 1], &[5], &[1]],
+            [&[3, 5], &[3, 1], &[1, 1], &[1, 5], &[5, 1]],
+            [&[4, 6], &[4, 6], &[1, 4], &[4, 6], &[6, 1]],
+            [&[2, 3, 4], &[2, 3, 4], &[12, 4, 1], &[3, 1], &[2, 1]],
+            [&[2, 300], &[300], &[2], &[2, 300], &[300, 1]],
+            [&[2, 0, 4], &[2, 0, 4], &[0, 4, 1], &[4], &[1]],
         ];
         for isa in Isa::available() {
             let exec = Exec::new(isa, &Halves);
-            for (sizes, a_sizes, a_strides, b_sizes, b_strides) in cases {
+            for [sizes, a_sizes, a_strides, b_sizes, b_strides] in cases {
                 let (a, b) = (
                     Layout::new(a_sizes, a_strides).unwrap(),
                     Layout::new(b_sizes, b_strides).unwrap(),
@@ -497,17 +524,17 @@ pub(super) mod test {
     ) where
         for<'a> &'a [T]: Into<crate::dtype::View<'a>>,
     {
-        let cases: [(&[i64], &[i64], &[i64]); 6] = [
-            (&[], &[], &[]),
-            (&[600], &[600], &[1]),
-            (&[3, 5], &[5], &[1]),
-            (&[3, 5], &[3, 1], &[1, 1]),
-            (&[2, 300], &[2, 300], &[1, 2]),
-            (&[2, 0], &[1], &[1]),
+        let cases: [[&[i64]; 3]; 6] = [
+            [&[], &[], &[]],
+            [&[600], &[600], &[1]],
+            [&[3, 5], &[5], &[1]],
+            [&[3, 5], &[3, 1], &[1, 1]],
+            [&[2, 300], &[2, 300], &[1, 2]],
+            [&[2, 0], &[1], &[1]],
         ];
         for isa in Isa::available() {
             let exec = Exec::new(isa, &Halves);
-            for (sizes, its, strides) in cases {
+            for [sizes, its, strides] in cases {
                 let layout = Layout::new(its, strides).unwrap();
                 let tensor = Side::Tensor(Strided {
                     layout: &layout,

@@ -11,7 +11,6 @@ use crate::{
     float::Float,
     isa::{Program, Simd},
     kernel::{Exec, Geometry, each_type},
-    math::row_exp::RowExp,
 };
 
 /// Elements of a row that are summed up by themselves.
@@ -48,23 +47,29 @@ impl Total for i64 {
 /// An element that is summed up.
 trait Term: Copy + Send + Sync {
     type Total: Total;
+    /// What it is read as.
+    type Lane: Copy + Default;
 
-    /// Widens `src` into the beginning of `tile`.
-    fn widen<'a, S: Simd>(simd: S, src: &[Self], tile: &'a mut [Self::Total; TILE]) -> &'a [Self::Total];
+    /// `src` as that: itself, or widened into the beginning of `tile`.
+    fn lanes<'a, S: Simd>(simd: S, src: &'a [Self], tile: &'a mut [Self::Lane; TILE]) -> &'a [Self::Lane];
+    /// What it adds.
+    fn total(lane: Self::Lane) -> Self::Total;
 }
 
 macro_rules! real_terms {
     ($($float:ty),*) => {
         $(impl Term for $float {
             type Total = f64;
+            type Lane = <Self as Element>::Lane;
 
             #[inline(always)]
-            fn widen<'a, S: Simd>(simd: S, src: &[Self], tile: &'a mut [f64; TILE]) -> &'a [f64] {
-                let mut lanes = [<Self as Element>::Lane::ZERO; TILE];
-                for (wide, &x) in tile.iter_mut().zip(Self::lanes(simd, src, &mut lanes)) {
-                    *wide = x.into();
-                }
-                &tile[..src.len()]
+            fn lanes<'a, S: Simd>(simd: S, src: &'a [Self], tile: &'a mut [Self::Lane; TILE]) -> &'a [Self::Lane] {
+                Element::lanes(simd, src, tile)
+            }
+
+            #[inline(always)]
+            fn total(lane: Self::Lane) -> f64 {
+                lane.into()
             }
         })*
     };
@@ -75,13 +80,16 @@ macro_rules! whole_terms {
     ($($integer:ty: $x:ident => $whole:expr;)*) => {
         $(impl Term for $integer {
             type Total = i64;
+            type Lane = Self;
 
             #[inline(always)]
-            fn widen<'a, S: Simd>(_: S, src: &[Self], tile: &'a mut [i64; TILE]) -> &'a [i64] {
-                for (wide, &$x) in tile.iter_mut().zip(src) {
-                    *wide = $whole;
-                }
-                &tile[..src.len()]
+            fn lanes<'a, S: Simd>(_: S, src: &'a [Self], _: &'a mut [Self; TILE]) -> &'a [Self] {
+                src
+            }
+
+            #[inline(always)]
+            fn total($x: Self) -> i64 {
+                $whole
             }
         })*
     };
@@ -124,17 +132,17 @@ impl<T: Term> Program for Part<'_, T> {
 
 #[inline(always)]
 fn row<T: Term, S: Simd>(simd: S, src: &[T]) -> T::Total {
-    let mut tile = [T::Total::default(); TILE];
+    let mut tile = [T::Lane::default(); TILE];
     let mut sums = [T::Total::default(); SUMS];
     for src in src.chunks(TILE) {
-        let (wholes, rest) = T::widen(simd, src, &mut tile).as_chunks::<SUMS>();
+        let (wholes, rest) = T::lanes(simd, src, &mut tile).as_chunks::<SUMS>();
         for values in wholes {
             for (sum, &x) in sums.iter_mut().zip(values) {
-                *sum = sum.plus(x);
+                *sum = sum.plus(T::total(x));
             }
         }
         for (sum, &x) in sums.iter_mut().zip(rest) {
-            *sum = sum.plus(x);
+            *sum = sum.plus(T::total(x));
         }
     }
     fold(&mut sums, T::Total::plus)
@@ -143,13 +151,13 @@ fn row<T: Term, S: Simd>(simd: S, src: &[T]) -> T::Total {
 /// The sums of the columns from `start` on.
 #[inline(always)]
 fn columns<T: Term, S: Simd>(simd: S, src: &[T], inner: usize, start: usize, sums: &mut [T::Total]) {
-    let mut tile = [T::Total::default(); TILE];
+    let mut tile = [T::Lane::default(); TILE];
     let mut found = [T::Total::default(); STRIP];
     let found = &mut found[..sums.len()];
     for row in src.chunks_exact(inner) {
-        let values = T::widen(simd, &row[start..start + found.len()], &mut tile);
+        let values = T::lanes(simd, &row[start..start + found.len()], &mut tile);
         for (sum, &x) in found.iter_mut().zip(values) {
-            *sum = sum.plus(x);
+            *sum = sum.plus(T::total(x));
         }
     }
     sums.copy_from_slice(found);
