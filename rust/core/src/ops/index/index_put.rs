@@ -93,7 +93,7 @@ impl IndexKernel for IndexPut {
         if !inplace {
             return Err("in place only");
         }
-        if input.layout.numel() == 0 {
+        if input.layout.numel() == 0 || mask.layout.numel() == 0 {
             return Err("no elements");
         }
         let dtype = input.elements.dtype();

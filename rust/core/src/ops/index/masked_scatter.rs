@@ -37,6 +37,9 @@ impl IndexKernel for MaskedScatter {
         truths(&mask)?;
         shared(input.layout, mask.layout)?;
         let dtype = input.row_major()?.dtype();
+        if input.layout.numel() == 0 || mask.layout.numel() == 0 {
+            return Err("no elements");
+        }
         if source.row_major()?.dtype() != dtype {
             return Err("tensors of several types");
         }
