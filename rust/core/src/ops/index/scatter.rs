@@ -16,10 +16,10 @@ use crate::{
     parallel::Shared,
 };
 
-/// Rows whose indices are gone through together where those of one row are far from another, the most bytes that these rows
-/// may have, and how many of their elements there may be for an index.
-const STRIP: usize = 32;
+/// Bytes of rows that are gone through together where the indices of one row are far from another; a multiple of so many rows,
+/// and so many of their elements for an index at most.
 const CACHED: usize = 1 << 19;
+const STRIP: usize = 32;
 const SPARSE: usize = 4;
 
 /// What comes in the place of elements.
@@ -246,9 +246,10 @@ impl<T: Copy + Send + Sync, U: Update<T>, const WRAPS: bool> Program for Rows<'_
                     }
                 } else {
                     let plain = [next, index_next] == [1, 1];
-                    if plain && plan.size * STRIP * size_of::<T>() <= CACHED && plan.size <= SPARSE * plan.len {
-                        for first in (0..rows).step_by(STRIP) {
-                            good &= self.strip(starts, first..rows.min(first + STRIP), &mut strip);
+                    let width = CACHED / (plan.size * size_of::<T>()) / STRIP * STRIP;
+                    if plain && width > 0 && plan.size <= SPARSE * plan.len {
+                        for first in (0..rows).step_by(width) {
+                            good &= self.strip(starts, first..rows.min(first + width), &mut strip);
                         }
                     } else {
                         for k in 0..plan.len {

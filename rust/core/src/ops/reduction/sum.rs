@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use super::{
     blocks::Blocks,
-    lanes::{RowElement, fold},
+    lanes::{self, First, RowElement, fold},
 };
 use crate::{
     dtype::{Bool, DType, Element, TILE, Target, View},
@@ -20,12 +20,13 @@ const ELEMENTS: usize = 1 << 16;
 const ROWS: (usize, usize) = (64, 512);
 /// Columns that are summed up together.
 const STRIP: usize = 256;
-/// Partial sums of a row.
+/// Partial sums of a row of integers.
 const SUMS: usize = 32;
 /// Floating-point instructions of one element, for the choice of threads: half as many numbers fill a register.
 const FLOPS: usize = 2;
 
-/// What sums are taken in: floating-point numbers in double precision, integers in 64 bits, where they wrap around.
+/// What sums are taken in: floating-point numbers in double precision, but for those of up to [`TILE`] in a row, and integers
+/// in 64 bits, where they wrap around.
 trait Total: Copy + Default + Send + Sync {
     fn plus(self, other: Self) -> Self;
 }
@@ -54,6 +55,8 @@ trait Term: Copy + Send + Sync {
     fn lanes<'a, S: Simd>(simd: S, src: &'a [Self], tile: &'a mut [Self::Lane; TILE]) -> &'a [Self::Lane];
     /// What it adds.
     fn total(lane: Self::Lane) -> Self::Total;
+    /// What up to [`TILE`] of them add.
+    fn totals<S: Simd>(simd: S, lanes: &[Self::Lane]) -> Self::Total;
 }
 
 macro_rules! real_terms {
@@ -70,6 +73,11 @@ macro_rules! real_terms {
             #[inline(always)]
             fn total(lane: Self::Lane) -> f64 {
                 lane.into()
+            }
+
+            #[inline(always)]
+            fn totals<S: Simd>(simd: S, lanes: &[Self::Lane]) -> f64 {
+                lanes::sum(simd, lanes, lanes, &First).into()
             }
         })*
     };
@@ -90,6 +98,21 @@ macro_rules! whole_terms {
             #[inline(always)]
             fn total($x: Self) -> i64 {
                 $whole
+            }
+
+            #[inline(always)]
+            fn totals<S: Simd>(_: S, lanes: &[Self]) -> i64 {
+                let mut sums = [0_i64; SUMS];
+                let (wholes, rest) = lanes.as_chunks::<SUMS>();
+                for values in wholes {
+                    for (sum, &x) in sums.iter_mut().zip(values) {
+                        *sum = sum.wrapping_add(Self::total(x));
+                    }
+                }
+                for (sum, &x) in sums.iter_mut().zip(rest) {
+                    *sum = sum.wrapping_add(Self::total(x));
+                }
+                fold(&mut sums, i64::wrapping_add)
             }
         })*
     };
@@ -133,19 +156,11 @@ impl<T: Term> Program for Part<'_, T> {
 #[inline(always)]
 fn row<T: Term, S: Simd>(simd: S, src: &[T]) -> T::Total {
     let mut tile = [T::Lane::default(); TILE];
-    let mut sums = [T::Total::default(); SUMS];
+    let mut all = T::Total::default();
     for src in src.chunks(TILE) {
-        let (wholes, rest) = T::lanes(simd, src, &mut tile).as_chunks::<SUMS>();
-        for values in wholes {
-            for (sum, &x) in sums.iter_mut().zip(values) {
-                *sum = sum.plus(T::total(x));
-            }
-        }
-        for (sum, &x) in sums.iter_mut().zip(rest) {
-            *sum = sum.plus(T::total(x));
-        }
+        all = all.plus(T::totals(simd, T::lanes(simd, src, &mut tile)));
     }
-    fold(&mut sums, T::Total::plus)
+    all
 }
 
 /// The sums of the columns from `start` on.
@@ -214,7 +229,8 @@ pub fn sum_dtype(dtype: DType) -> DType {
 }
 
 /// Writes the sums along the geometry's dimension, `outer` times `inner` of them, to all of `dst`, of the type that
-/// [`sum_dtype`] says. They are taken in double precision, or in 64 bits, in an order that depends on the geometry alone.
+/// [`sum_dtype`] says. They are taken in double precision, those of a few hundred elements in a row in their own,
+/// or in 64 bits, in an order that depends on the geometry alone.
 ///
 /// ```
 /// use rusttorch_core::{isa::Isa, kernel::{Exec, Geometry}, ops::reduction::sum::sum, parallel::Serial};
