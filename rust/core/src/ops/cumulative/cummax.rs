@@ -26,6 +26,9 @@ impl Cumulative<false> {
 
 /// Elements of a row that are compared together with the extreme so far.
 const LANES: usize = 32;
+/// Elements of a row below which stock torch is faster, if there are more such rows than these.
+const SHORT: usize = 256;
+const ROWS: usize = 8;
 
 impl<const GREATEST: bool> AlongKernel for Cumulative<GREATEST> {
     fn name(&self) -> &'static str {
@@ -47,6 +50,14 @@ impl<const GREATEST: bool> AlongKernel for Cumulative<GREATEST> {
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
         if geometry.is_empty() || i32::try_from(geometry.dim).is_err() {
             Err("no elements, or rows too long for places of 32 bits")
+        } else {
+            Ok(())
+        }
+    }
+
+    fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        if geometry.inner == 1 && geometry.dim < SHORT && geometry.outer > ROWS {
+            Err("many short rows")
         } else {
             Ok(())
         }

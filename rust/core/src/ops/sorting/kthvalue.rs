@@ -10,6 +10,10 @@ use crate::{
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot, every_type},
 };
 
+/// Elements of a row up to which stock torch is faster, if there are more such rows than these.
+const SHORT: usize = 128;
+const ROWS: usize = 16;
+
 /// The place of the element of a rank: among several that are equal, it is the one that stock torch's moves end with.
 fn place<T: Keyed>(line: &Line<T>, rank: usize) -> usize {
     let found = line.find(rank);
@@ -53,6 +57,9 @@ impl AlongKernel for Kthvalue {
     }
 
     fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
+        if geometry.dim <= SHORT && geometry.outer * geometry.inner > ROWS {
+            return Err("many short rows");
+        }
         pays(geometry)
     }
 

@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// Elements of a row up to which stock torch is faster, if there are more such rows than these.
-const SHORT: usize = 32;
-const ROWS: usize = 32;
+const SHORT: usize = 128;
+const ROWS: usize = 8;
 
 /// The place of the last one of the most frequent elements, the least such, as stock torch's sorting orders equal ones.
 fn place<T: Keyed>(line: &Line<T>) -> usize {
