@@ -132,6 +132,9 @@ pub trait Program {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
+/// Whether there are kernels without vectors.
+const BASELINE: bool = cfg!(any(feature = "baseline", not(target_arch = "x86_64")));
+
 /// An instruction set that this machine has.
 #[derive(Clone, Copy, Debug)]
 pub enum Isa {
@@ -167,7 +170,7 @@ impl Isa {
         if let (Self::Avx512(_), Some(isa)) = (all[0], Avx2::try_new()) {
             all.push(Self::Avx2(isa));
         }
-        if !matches!(all[0], Self::Baseline(_)) {
+        if BASELINE && !matches!(all[0], Self::Baseline(_)) {
             all.push(Self::Baseline(Baseline));
         }
         all
@@ -187,6 +190,11 @@ impl Isa {
     /// The instruction set of that name, if this machine has it.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::available().into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// Whether there are kernels for it: without the feature `baseline` there are none for CPUs of x86-64 without AVX2.
+    pub fn has_kernels(self) -> bool {
+        BASELINE || !matches!(self, Self::Baseline(_))
     }
 
     /// Whether a fused multiply-add is one instruction here: without it the kernels are correct but slow.
@@ -220,10 +228,19 @@ impl Isa {
     }
 
     /// Runs a program compiled for this instruction set.
+    ///
+    /// # Panics
+    /// Where there [are none](Self::has_kernels).
     #[inline(always)]
     pub fn run<P: Program>(self, program: P) -> P::Output {
         match self {
-            Self::Baseline(simd) => program.run(simd),
+            Self::Baseline(simd) => {
+                if BASELINE {
+                    program.run(simd)
+                } else {
+                    panic!("the CPU has no AVX2, and the feature `baseline` is off")
+                }
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(simd) => simd.vectorize(Call { program, simd }),
             #[cfg(target_arch = "x86_64")]

@@ -306,7 +306,7 @@ fn open(capsule: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let data = tensor.data.cast::<u8>().wrapping_add(tensor.byte_offset as usize);
     Tensor::check_foreign("from_dlpack", &layout, data, dtype)?;
     Ok(Tensor::new(
-        Storage::of_managed(data, readonly, managed),
+        Storage::of_managed(data, readonly, managed)?,
         data,
         dtype,
         layout,

@@ -153,7 +153,7 @@ pub(super) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     let layout = layout
         .ok_or_else(|| PyValueError::new_err("from_numpy: an array of more than 12 dimensions; reshape it first"))?;
     Tensor::check_foreign("from_numpy", &layout, data, dtype)?;
-    let storage = Storage::of_object(data, readonly, array.clone().unbind());
+    let storage = Storage::of_object(data, readonly, array.clone().unbind())?;
     Ok(Tensor::new(storage, data, dtype, layout))
 }
 
@@ -225,7 +225,7 @@ pub(super) fn from_torch(tensor: &Bound<'_, PyAny>) -> PyResult<Tensor> {
         ));
     }
     Tensor::check_foreign("from_torch", &layout, data, dtype)?;
-    let storage = Storage::of_object(data, false, tensor.clone().unbind());
+    let storage = Storage::of_object(data, false, tensor.clone().unbind())?;
     Ok(Tensor::new(storage, data, dtype, layout))
 }
 

@@ -1,8 +1,16 @@
 //! Memory of tensors: of our own, or another's that is kept alive.
 
-use std::{alloc, ptr::NonNull, sync::Arc};
+use std::{
+    alloc,
+    ptr::NonNull,
+    sync::{Arc, OnceLock},
+};
 
-use pyo3::{exceptions::PyMemoryError, prelude::*};
+use pyo3::{
+    exceptions::{PyMemoryError, PyRuntimeError},
+    prelude::*,
+};
+use rusttorch_core::isa::Isa;
 
 use super::dlpack::Managed;
 
@@ -36,9 +44,22 @@ unsafe impl Send for Storage {}
 // SAFETY: as above.
 unsafe impl Sync for Storage {}
 
+/// Tensors that nothing could be done with are not made.
+fn check_cpu() -> PyResult<()> {
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    if *USABLE.get_or_init(|| Isa::detect().has_kernels()) {
+        Ok(())
+    } else {
+        Err(PyRuntimeError::new_err(
+            "explicit tensors need a CPU with AVX2 or AVX-512",
+        ))
+    }
+}
+
 impl Storage {
     /// New memory: zeros if it is `zeroed`, else to be written before it is read.
     pub(crate) fn new(bytes: usize, zeroed: bool) -> PyResult<Arc<Self>> {
+        check_cpu()?;
         let failed = || PyMemoryError::new_err(format!("no memory for {bytes} bytes"));
         let mut storage = Self {
             data: NonNull::<u64>::dangling().cast(),
@@ -63,21 +84,22 @@ impl Storage {
     }
 
     /// Memory of `object`, which lives as long.
-    pub(crate) fn of_object(data: *mut u8, readonly: bool, object: Py<PyAny>) -> Arc<Self> {
+    pub(crate) fn of_object(data: *mut u8, readonly: bool, object: Py<PyAny>) -> PyResult<Arc<Self>> {
         Self::of(data, readonly, Owner::Object(object))
     }
 
     /// Memory that was exported.
-    pub(crate) fn of_managed(data: *mut u8, readonly: bool, managed: Managed) -> Arc<Self> {
+    pub(crate) fn of_managed(data: *mut u8, readonly: bool, managed: Managed) -> PyResult<Arc<Self>> {
         Self::of(data, readonly, Owner::Managed(managed))
     }
 
-    fn of(data: *mut u8, readonly: bool, owner: Owner) -> Arc<Self> {
-        Arc::new(Self {
+    fn of(data: *mut u8, readonly: bool, owner: Owner) -> PyResult<Arc<Self>> {
+        check_cpu()?;
+        Ok(Arc::new(Self {
             data: NonNull::new(data).unwrap_or(NonNull::<u64>::dangling().cast()),
             readonly,
             owner,
-        })
+        }))
     }
 
     /// Whether it is another library's.
