@@ -14,7 +14,7 @@ use crate::{
 
 /// Elements of a row up to which stock torch is faster, if there are more such rows than these.
 const SHORT: usize = 128;
-const ROWS: usize = 8;
+const ROWS: usize = 32;
 
 /// The place of the last one of the most frequent elements, the least such, as stock torch's sorting orders equal ones.
 fn place<T: Keyed>(line: &Line<T>) -> usize {

@@ -38,7 +38,7 @@ const FEW: usize = 64;
 const SPARE: u32 = 3;
 /// Elements of a row up to which stock torch is as fast, if there are more such rows than these.
 const SHORT: usize = 256;
-const ROWS: usize = 8;
+const ROWS: usize = 128;
 /// The most that are asked for without a heap.
 const MOST: usize = 16_384;
 
