@@ -40,8 +40,9 @@ CUMULATIVE = ("cumsum", "cummax", "cummin")
 #: Operations that give elements by their rank or number: elements of the shortest rows of which they take any number,
 #: and how many shorter ones they take.
 RANKED = {
-    **dict.fromkeys(("kthvalue", "median", "nanmedian", "quantile", "nanquantile"), (9, 64)),
-    "mode": (33, 32),
+    **dict.fromkeys(("median", "nanmedian", "quantile", "nanquantile"), (9, 64)),
+    "kthvalue": (129, 16),
+    "mode": (129, 32),
 }
 
 #: The most dimensions that kernels take.
@@ -365,13 +366,15 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
     inner = math.prod(sizes[call.dim % len(sizes) + 1 :])
     if op.name == "topk":
         size = sizes[dict(call.arguments).get("dim", -1)]
-        return size > 16 or x.numel() // size <= 32
+        return size > 256 or x.numel() // size <= 128
     if op.name == "mode" and mode == "training" and x.isnan().any():
         return False  # refused at the sight of it
     if op.name in RANKED:
         size = sizes[dict(call.arguments).get("dim", -1)]
         least, rows = RANKED[op.name]
         return size >= least or x.numel() // size <= rows
+    if op.name in ("cummax", "cummin"):
+        return inner > 1 or sizes[call.dim] >= 256 or x.numel() // sizes[call.dim] <= 8
     if op.name in (*SORTED, *CUMULATIVE):
         return True
     if op.name in BY_FORMULA:
