@@ -117,9 +117,10 @@ def test_values_and_gradients(backend: str) -> None:
             x = expected.detach().clone().requires_grad_()
             rusttorch.report(reset=True)
             compiled(x).backward()
+            ran = [name for name in CATALOG if calls(name)]
             torch.testing.assert_close(x.grad, expected.grad)
     if backend == "aot_eager":
-        assert all(calls(name) == 0 for name in CATALOG), "compiled code runs stock lowerings"
+        assert not ran, "compiled code runs stock lowerings"
 
 
 def test_compiled_before_and_after_the_patch() -> None:
@@ -248,8 +249,9 @@ def test_inductor() -> None:
         x = torch.randn(16, 32)
         expected = f(x)
         rusttorch.patch(min_numel=0)
-        torch.testing.assert_close(torch.compile(f, fullgraph=True)(x), expected)
+        result = torch.compile(f, fullgraph=True)(x)
         print(sum(row["calls"] for row in rusttorch.report().as_dict()["ops"].values()))
+        torch.testing.assert_close(result, expected)
     """
     assert output(code, timeout=280) == "0"
 
