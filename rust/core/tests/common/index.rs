@@ -301,6 +301,14 @@ fn operands(kernel: &str, input: &[i64], u: &mut Unstructured) -> Result<Operand
         }
         "histc" => (vec![first], vec![count as f64, 0.0, f64::from(u.arbitrary::<u8>()?)]),
         "contiguous" => (vec![first], vec![]),
+        "cdist" => {
+            let mut others = input.to_vec();
+            if let Some(rows) = others.iter_mut().rev().nth(1) {
+                *rows = count % 20;
+            }
+            let norm = *u.choose(&[1.0, 2.0, f64::INFINITY, 3.0])?;
+            (vec![first, Some((others, elements))], vec![norm, 0.0])
+        }
         // Whatever another may take: a tensor to be compared with; indices and a source; a mask and one.
         _ => {
             let source = |sizes| Some((sizes, elements));

@@ -239,6 +239,7 @@ fn sizes(tensors: &[Option<Strided>]) -> Result<([i64; 4], Layout), &'static str
     x1.row_major()?;
     x2.row_major()?;
     match (x1.sizes(), x2.sizes()) {
+        _ if [x1, x2].iter().any(|x| x.layout.numel() == 0) => Err("no elements"),
         ([batch @ .., rows, len], [others @ .., columns, its]) if batch == others && len == its => {
             let result = Layout::contiguous(&[batch, &[*rows, *columns]].concat()).ok_or("too many elements")?;
             Ok(([batch.iter().product(), *rows, *columns, *len], result))
