@@ -53,6 +53,15 @@ def values(row: Index, text: str, x: torch.Tensor) -> torch.Tensor:
     return eval(text, scope)
 
 
+def agrees(row: Index, text: str, x: torch.Tensor, mine: torch.Tensor, stock: torch.Tensor) -> bool:
+    """Whether a result has stock torch's bits, or is no further from the one of doubles."""
+    if row.exactness == "bits":
+        return cases.same_results(mine, stock)
+    exact = values(row, text, x.double())
+    errors = [(result.double() - exact).abs().max() for result in (mine, stock)]
+    return not list(cases.form_faults(mine, stock)) and bool(errors[0] <= errors[1] + 1e-6 * exact.abs().max())
+
+
 @typed_calls
 def test_results_are_stock_torchs(row: Index, text: str, dtype: str) -> None:
     for shape in SHAPES:
@@ -64,7 +73,7 @@ def test_results_are_stock_torchs(row: Index, text: str, dtype: str) -> None:
             numbers = dtype == "bool" and row.numbers.keys() & row.operands and text.endswith((", 0)", ", 1)"))
             ordered = row.name == "contiguous" and x.t().is_contiguous()
             assert runs() == (0 if numbers or ordered else 1), (shape, declined(row.name))
-        assert cases.same_results(mine, stock), shape
+        assert agrees(row, text, x, mine, stock), shape
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -76,7 +85,8 @@ def test_large_ones_on_any_number_of_threads(threads: int) -> None:
             x = drawn((700, 601), torch.float32)
             stock = values(row, text, x)
             with cases.accelerated(row):  # type: ignore[arg-type]
-                assert cases.same_results(values(row, text, x), stock), text
+                mine = values(row, text, x)
+            assert agrees(row, text, x, mine, stock), text
     finally:
         torch.set_num_threads(before)
 

@@ -71,7 +71,7 @@ def test_rows_of_nan_alone(name: str) -> None:
 
 
 def test_calls_are_taken() -> None:
-    x = torch.randint(0, 9, (40, 50))
+    x = torch.randint(0, 9, (140, 150))
     rusttorch.report(reset=True)
     with rusttorch.patch(["kthvalue", *MEDIANS], min_numel=0):
         torch.kthvalue(x, 3)

@@ -43,14 +43,15 @@ enum Work {
 
 impl Work {
     fn find(name: &str) -> Option<Self> {
-        ops::find(name)
-            .map(Self::Plain)
+        // Comparisons of one's own promote types, which those of the catalogue do not.
+        Native::find(name)
+            .map(Self::Native)
+            .or_else(|| ops::find(name).map(Self::Plain))
             .or_else(|| ops::find_along(name).map(Self::Along))
             .or_else(|| ops::find_nary(name).map(Self::Nary))
             .or_else(|| ops::find_index(name).map(Self::Index))
             .or_else(|| ops::find_select(name).map(Self::Select))
             .or_else(|| ops::find_random(name).map(Self::Random))
-            .or_else(|| Native::find(name).map(Self::Native))
     }
 }
 
