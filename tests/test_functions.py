@@ -106,7 +106,9 @@ def test_calls_of_the_catalogue(name: str, text: str, world: str) -> None:
             continue
         for sizes in ((6, 8), (4, 40), (128, 96)):
             x = values(row, *sizes, dtype=getattr(torch, dtype))
-            expected = evaluate(row, text, x, "torch")
+            # What is subtracted from sums of squares in a product of matrices loses too many digits to compare with.
+            whole = "compute_mode='donot_use_mm_for_euclid_dist'"
+            expected = evaluate(row, text.replace("cdist(y, z)", f"cdist(y, z, {whole})"), x, "torch")
             found = evaluate(row, text, x, world)
             assert isinstance(found, Tensor if world == "ours" else np.ndarray)
             places = PRODUCTS if getattr(row, "multiplies", False) else PLACES
