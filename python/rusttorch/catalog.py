@@ -1741,7 +1741,6 @@ INDEX_ROWS: tuple[Index, ...] = (
         "isnan",
         ("torch.isnan(input)", "Tensor.isnan(self)"),
         operands=(),
-        fixed=(0.0,),
         calls=("torch.isnan(x)",),
         passes=1.0,
         beside=1.0,

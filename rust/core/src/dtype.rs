@@ -682,7 +682,7 @@ compared!(
     f32, 0.0; f32, INFINITY, x => x,
     f64, 0.0; f64, INFINITY, x => x,
     bf16, bf16::ZERO; f32, INFINITY, x => f32::from_bits(u32::from(x.to_bits()) << 16),
-    f16, f16::ZERO; f32, INFINITY, x => x.to_f32(),
+    f16, f16::ZERO; f32, INFINITY, x => widened(x),
     i64, 0; i64, MAX, x => x,
     i32, 0; i32, MAX, x => x,
     i16, 0; i16, MAX, x => x,
@@ -690,6 +690,22 @@ compared!(
     u8, 0; u8, MAX, x => x,
     Bool, Bool(0); u8, MAX, x => x.0,
 );
+
+/// The same number, by what vectorizes on every CPU and never makes a subnormal, which a CPU may be set to take for 0.
+#[inline(always)]
+fn widened(x: f16) -> f32 {
+    const LEAST: f32 = f32::from_bits(113 << 23); // 2^-14, the least number of full precision
+    let bits = u32::from(x.to_bits());
+    let (exponent, magnitude) = (bits & 0x7c00, (bits & 0x7fff) << 13);
+    let normal = f32::from_bits(magnitude + (112 << 23));
+    let subnormal = f32::from_bits(magnitude + (113 << 23)) - LEAST;
+    let size = match exponent {
+        0 => subnormal,
+        0x7c00 => f32::from_bits(magnitude | 0x7f80_0000),
+        _ => normal,
+    };
+    f32::from_bits(size.to_bits() | (bits & 0x8000) << 16)
+}
 
 /// A slice as integers of the same width and alignment.
 fn as_bits<T, B>(slice: &[T]) -> &[B] {
@@ -812,6 +828,18 @@ impl DType {
 mod tests {
     use super::*;
     use crate::isa::Baseline;
+
+    #[test]
+    fn every_half_is_compared_as_the_same_single() {
+        for bits in 0..=u16::MAX {
+            let x = f16::from_bits(bits);
+            let (found, expected) = (x.number(), x.to_f32());
+            assert!(
+                found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()),
+                "{bits:x}"
+            );
+        }
+    }
 
     #[test]
     fn bf16_rounds_as_the_half_crate() {

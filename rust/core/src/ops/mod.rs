@@ -30,12 +30,7 @@ use crate::{
 };
 use cumulative::cummax::Cumulative;
 use elementwise::Elementwise;
-use index::{
-    compare::{self, Compare},
-    gather::Gather,
-    scatter::Scatter,
-    searchsorted::Searchsorted,
-};
+use index::{compare::Compare, gather::Gather, scatter::Scatter, searchsorted::Searchsorted};
 use loss::pointwise::Pointwise;
 use random::Random;
 use reduction::{
@@ -119,13 +114,13 @@ pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &Scatter::INDEX_ADD,
     &Scatter::INDEX_COPY,
     &Scatter::INDEX_FILL,
-    &Compare::<compare::Eq>::NEW,
-    &Compare::<compare::Ne>::NEW,
-    &Compare::<compare::Lt>::NEW,
-    &Compare::<compare::Le>::NEW,
-    &Compare::<compare::Gt>::NEW,
-    &Compare::<compare::Ge>::NEW,
-    &Compare::<compare::Isnan>::NEW,
+    &Compare::EQ,
+    &Compare::NE,
+    &Compare::LT,
+    &Compare::LE,
+    &Compare::GT,
+    &Compare::GE,
+    &Compare::ISNAN,
     &distance::cdist::Cdist,
     &index::contiguous::Contiguous,
     &Searchsorted::SEARCHSORTED,

@@ -4,10 +4,13 @@ use core::mem::MaybeUninit;
 
 use super::{Item, Rows, Run, Side, run};
 use crate::{
-    dtype::{Bool, DType},
+    dtype::{Bool, Compared, DType},
     isa::Simd,
     kernel::Exec,
 };
+
+/// Elements that are compared together: a loop of a length that is known is one of registers.
+const TOGETHER: usize = 64;
 
 /// Which comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,28 +59,52 @@ impl<C: Test> Tested<C> {
 }
 
 impl<T: Item, C: Test> Rows<T, Bool> for Tested<C> {
-    const COMPUTES: bool = false;
+    const COMPUTES: bool = true;
 
     #[inline(always)]
     fn row<S: Simd>(self, _: S, a: Run<T>, b: Run<T>, dst: &mut [MaybeUninit<Bool>]) {
         match (a, b) {
             (Run::Each(a), Run::Each(b)) => {
-                for ((dst, a), b) in dst.iter_mut().zip(a).zip(b) {
+                let (whole, rest) = dst.as_chunks_mut::<TOGETHER>();
+                let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<TOGETHER>(), b.as_chunks::<TOGETHER>());
+                for ((dst, a), b) in whole.iter_mut().zip(a).zip(b) {
+                    for ((dst, a), b) in dst.iter_mut().zip(a).zip(b) {
+                        dst.write(self.truth(a.number(), b.number()));
+                    }
+                }
+                for ((dst, a), b) in rest.iter_mut().zip(a_rest).zip(b_rest) {
                     dst.write(self.truth(a.number(), b.number()));
                 }
             }
-            (Run::Each(a), Run::One(b)) => {
-                for (dst, a) in dst.iter_mut().zip(a) {
-                    dst.write(self.truth(a.number(), b));
-                }
-            }
-            (Run::One(a), Run::Each(b)) => {
-                for (dst, b) in dst.iter_mut().zip(b) {
-                    dst.write(self.truth(a, b.number()));
-                }
-            }
+            (Run::Each(a), Run::One(b)) => each(
+                a,
+                dst,
+                #[inline(always)]
+                |a: T::As| self.truth(a, b),
+            ),
+            (Run::One(a), Run::Each(b)) => each(
+                b,
+                dst,
+                #[inline(always)]
+                |b: T::As| self.truth(a, b),
+            ),
             (Run::One(a), Run::One(b)) => dst.fill(MaybeUninit::new(self.truth(a, b))),
         }
+    }
+}
+
+/// Writes the truth of each number.
+#[inline(always)]
+fn each<T: Compared>(src: &[T], dst: &mut [MaybeUninit<Bool>], truth: impl Fn(T::As) -> Bool) {
+    let (whole, rest) = dst.as_chunks_mut::<TOGETHER>();
+    let (chunks, src_rest) = src.as_chunks::<TOGETHER>();
+    for (dst, src) in whole.iter_mut().zip(chunks) {
+        for (dst, x) in dst.iter_mut().zip(src) {
+            dst.write(truth(x.number()));
+        }
+    }
+    for (dst, x) in rest.iter_mut().zip(src_rest) {
+        dst.write(truth(x.number()));
     }
 }
 
