@@ -90,11 +90,6 @@ def find(name: str) -> Any | None:
     return function
 
 
-def method(name: str) -> Any | None:
-    """The function of that name if a tensor is its first argument."""
-    return find(name)
-
-
 def _document(row: Row, entrance: Entrance) -> str:
     written = []
     starred = False

@@ -198,17 +198,6 @@ impl dyn SelectKernel {
     }
 }
 
-/// Elements between the first and the last one of a tensor, both included.
-fn extent(layout: &Layout) -> Option<usize> {
-    if layout.numel() == 0 {
-        return Some(0);
-    }
-    let steps = layout.sizes().iter().zip(layout.strides());
-    let mut last = steps.map(|(&size, &stride)| (size - 1).checked_mul(stride).filter(|&step| step >= 0));
-    last.try_fold(1_i64, |all, step| all.checked_add(step?))
-        .map(|all| all as usize)
-}
-
 impl dyn IndexKernel {
     /// The result, and its layout.
     ///
@@ -237,7 +226,7 @@ impl dyn IndexKernel {
         numbers: &[f64],
     ) -> Result<(Vec<T>, Layout), &'static str> {
         for tensor in tensors.iter().flatten() {
-            check(extent(tensor.layout) == Some(tensor.elements.len()), LENGTHS)?;
+            check(tensor.layout.extent() == Some(tensor.elements.len()), LENGTHS)?;
         }
         check(self.chooses(tensors).is_none(), "as many elements as a mask chooses")?;
         let (dtype, layout) = self.outline(tensors, numbers, false)?;

@@ -67,6 +67,18 @@ impl Layout {
         Some(layout)
     }
 
+    /// Elements from the first to the last one in memory, those between included; `None` where a stride is negative or there
+    /// are too many.
+    pub fn extent(&self) -> Option<usize> {
+        if self.numel() == 0 {
+            return Some(0);
+        }
+        let steps = self.sizes().iter().zip(self.strides());
+        let mut last = steps.map(|(&size, &stride)| (size - 1).checked_mul(stride).filter(|&step| step >= 0));
+        last.try_fold(1_i64, |all, step| all.checked_add(step?))
+            .map(|all| all as usize)
+    }
+
     /// Size of each dimension.
     pub fn sizes(&self) -> &[i64] {
         &self.sizes[..self.ndim]

@@ -45,8 +45,8 @@ impl Given {
     }
 }
 
-/// What a parameter means.
-enum Role {
+/// What a parameter means: see the catalogue.
+pub(crate) enum Role {
     Input,
     Dim,
     /// The type of the result: `None`, or the input's.
@@ -73,10 +73,51 @@ enum Role {
     Choice(usize, Vec<String>),
     /// As above: how many sizes there are, which are the input's last ones.
     Sizes(usize),
-    /// A further tensor, or `None`.
-    Operand,
+    /// The further tensor at this index, or `None`.
+    Operand(usize),
     /// The same, or a number, which is the kernel's at this index, that of the tensor.
     Either(usize),
+}
+
+impl Role {
+    /// By its name in the catalogue.
+    pub(crate) fn parse(name: &str, index: usize, choices: Vec<String>) -> PyResult<Self> {
+        Ok(match name {
+            "input" => Self::Input,
+            "dim" => Self::Dim,
+            "dtype" => Self::Dtype,
+            "inplace" => Self::Inplace,
+            "absent" => Self::Absent,
+            "ignored" => Self::Ignored,
+            "true" => Self::True,
+            "false" => Self::False,
+            "number" if choices.is_empty() => Self::Number(index),
+            "number" => Self::Choice(index, choices),
+            "integer" => Self::Integer(index),
+            "flag" => Self::Flag(index),
+            "overload" => Self::Overload(index),
+            "optional" => Self::Optional(index),
+            "sizes" => Self::Sizes(index),
+            "operand" | "constant" => Self::Operand(index),
+            "operand or number" | "constant or number" => Self::Either(index),
+            other => return Err(PyValueError::new_err(format!("role {other:?} unknown"))),
+        })
+    }
+
+    /// The index of the kernel's number that it is.
+    fn number(&self) -> Option<usize> {
+        match *self {
+            Self::Overload(index)
+            | Self::Number(index)
+            | Self::Integer(index)
+            | Self::Flag(index)
+            | Self::Optional(index)
+            | Self::Choice(index, _)
+            | Self::Sizes(index)
+            | Self::Either(index) => Some(index),
+            _ => None,
+        }
+    }
 }
 
 struct Parameter {
@@ -152,44 +193,17 @@ impl Signature {
         for parameter in parameters.try_iter()? {
             let (name, role, index, required, keyword_only, choices): (String, String, usize, bool, bool, Vec<String>) =
                 parameter?.extract()?;
-            let role = match role.as_str() {
-                "input" => Role::Input,
-                "dim" => Role::Dim,
-                "dtype" => Role::Dtype,
-                "inplace" => Role::Inplace,
-                "absent" => Role::Absent,
-                "ignored" => Role::Ignored,
-                "true" => Role::True,
-                "false" => Role::False,
-                "number" | "integer" | "flag" | "overload" | "optional" | "sizes" | "operand or number"
-                | "constant or number"
-                    if index >= numbers.len() =>
-                {
-                    return Err(PyValueError::new_err("no such number"));
-                }
-                "number" if choices.is_empty() => Role::Number(index),
-                "number" => Role::Choice(index, choices),
-                "integer" => Role::Integer(index),
-                "flag" => Role::Flag(index),
-                "overload" => {
-                    signature.overload = Some(signature.parameters.len());
-                    Role::Overload(index)
-                }
-                "optional" => Role::Optional(index),
-                "sizes" => {
-                    signature.sizes = Some(signature.parameters.len());
-                    Role::Sizes(index)
-                }
-                "operand" | "constant" => {
-                    operands.push((index, (signature.parameters.len(), role == "constant")));
-                    Role::Operand
-                }
-                "operand or number" | "constant or number" => {
-                    operands.push((index, (signature.parameters.len(), role.starts_with("constant"))));
-                    Role::Either(index)
-                }
-                _ => return Err(PyValueError::new_err(format!("role {role:?} unknown"))),
-            };
+            let (at, constant) = (signature.parameters.len(), role.starts_with("constant"));
+            let role = Role::parse(&role, index, choices)?;
+            if role.number().is_some_and(|index| index >= numbers.len()) {
+                return Err(PyValueError::new_err("no such number"));
+            }
+            match role {
+                Role::Overload(_) => signature.overload = Some(at),
+                Role::Sizes(_) => signature.sizes = Some(at),
+                Role::Operand(index) | Role::Either(index) => operands.push((index, (at, constant))),
+                _ => {}
+            }
             let name = PyString::intern(name_py(parameters), &name).unbind();
             signature.parameters.push(Parameter {
                 name,
@@ -336,7 +350,7 @@ fn name_py<'py>(object: &Bound<'py, PyAny>) -> Python<'py> {
 fn set(bound: &mut Arguments, role: &Role, value: &Bound<'_, PyAny>) -> Result<(), Decline> {
     match role {
         Role::Input => bound.input = value.as_ptr(),
-        Role::Ignored | Role::Operand => {}
+        Role::Ignored | Role::Operand(_) => {}
         Role::Either(index) if value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>() => {
             bound.numbers[*index] = number(value)?;
         }

@@ -111,9 +111,8 @@ pub(crate) struct Indexed {
 }
 
 /// Elements from the first to the last one in memory.
-fn extent(layout: &Layout) -> usize {
-    let last = layout.sizes().iter().zip(layout.strides());
-    1 + last.map(|(&size, &stride)| (size - 1) * stride).sum::<i64>() as usize
+fn extent(view: &TensorView) -> usize {
+    view.layout.extent().unwrap_or_default() // what lies in memory has one
 }
 
 /// # Safety
@@ -122,7 +121,7 @@ unsafe fn strided(view: &TensorView) -> Strided<'_> {
     Strided {
         layout: &view.layout,
         // SAFETY: the tensor's memory holds what its strides reach; the rest is the caller's.
-        elements: unsafe { View::from_raw(view.dtype, view.data, extent(&view.layout)) },
+        elements: unsafe { View::from_raw(view.dtype, view.data, extent(view)) },
     }
 }
 
@@ -244,7 +243,7 @@ impl Indexed {
     pub(crate) fn is_apart(&self) -> bool {
         let span = |view: &TensorView| {
             let start = view.data as usize;
-            start..start + extent(&view.layout) * view.dtype.size()
+            start..start + extent(view) * view.dtype.size()
         };
         let mut spans = self.tensors.iter().flatten().map(span);
         let Some(its) = spans.next() else { return false };

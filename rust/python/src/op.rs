@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// Elements from which a kernel runs without the GIL: before, giving it up costs more than others gain.
-const RELEASE_GIL: usize = 32_768;
+pub(crate) const RELEASE_GIL: usize = 32_768;
 
 /// Elements from which a kernel's time is taken: before, the clock would cost as much as the kernel.
 const TIMED: usize = 4096;

@@ -88,6 +88,14 @@ pub(super) fn is_numpy(object: &Bound<'_, PyAny>) -> bool {
         .is_some_and(|class| object.is_instance(&class).unwrap_or(false))
 }
 
+/// The tensor that it is, or that shares the memory of the array that it is; none of other objects.
+pub(super) fn tensor_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+    if let Ok(tensor) = object.cast::<Tensor>() {
+        return Ok(Some(tensor.get().clone()));
+    }
+    is_numpy(object).then(|| from_numpy(object)).transpose()
+}
+
 /// Whether it is a tensor of torch.
 pub(super) fn is_torch(object: &Bound<'_, PyAny>) -> bool {
     let py = object.py();

@@ -19,8 +19,10 @@ use rusttorch_core::{
     random::Source,
 };
 
+use crate::bind::Role;
+
 use super::{
-    Tensor, contiguous, create, exchange,
+    Tensor, contiguous, create, detached, exchange,
     native::{Native, needs_floats, refused},
     random::with_generator,
     shape,
@@ -53,25 +55,6 @@ impl Work {
             .or_else(|| ops::find_select(name).map(Self::Select))
             .or_else(|| ops::find_random(name).map(Self::Random))
     }
-}
-
-/// What a parameter means: see the catalogue.
-enum Role {
-    Input,
-    Dim,
-    Dtype,
-    Inplace,
-    Absent,
-    Ignored,
-    Must(bool),
-    Number(usize),
-    Integer(usize),
-    Flag(usize),
-    Optional(usize),
-    Choice(usize, Vec<String>),
-    Sizes(usize),
-    Operand(usize),
-    Either(usize),
 }
 
 struct Parameter {
@@ -147,25 +130,7 @@ impl Function {
         for parameter in parameters.try_iter()? {
             let (name, role, index, required, keyword_only, choices): (String, String, usize, bool, bool, Vec<String>) =
                 parameter?.extract()?;
-            let role = match role.as_str() {
-                "input" => Role::Input,
-                "dim" => Role::Dim,
-                "dtype" => Role::Dtype,
-                "inplace" => Role::Inplace,
-                "absent" => Role::Absent,
-                "ignored" => Role::Ignored,
-                "true" => Role::Must(true),
-                "false" => Role::Must(false),
-                "number" if choices.is_empty() => Role::Number(index),
-                "number" => Role::Choice(index, choices),
-                "integer" => Role::Integer(index),
-                "flag" | "overload" => Role::Flag(index),
-                "optional" => Role::Optional(index),
-                "sizes" => Role::Sizes(index),
-                "operand" | "constant" => Role::Operand(1 + index),
-                "operand or number" | "constant or number" => Role::Either(1 + index),
-                other => return Err(PyValueError::new_err(format!("role {other:?} unknown"))),
-            };
+            let role = Role::parse(&role, index, choices)?;
             read.push(Parameter {
                 name,
                 role,
@@ -177,7 +142,7 @@ impl Function {
             return Err(PyValueError::new_err("too many parameters"));
         }
         let operands = read.iter().map(|parameter| match parameter.role {
-            Role::Operand(index) | Role::Either(index) => 1 + index,
+            Role::Operand(index) | Role::Either(index) => 2 + index,
             _ => 1,
         });
         let operands = operands.max().unwrap_or(1);
@@ -391,7 +356,7 @@ impl Function {
             .position(|parameter| matches!(parameter.role, Role::Input));
         let input = at.and_then(|at| given[at].clone());
         let input = input.ok_or_else(|| PyTypeError::new_err(format!("{}: no input", self.name)))?;
-        self.tensor("input", &input)?.assign(py, result)?;
+        needed(&self.name, "input", &input)?.assign(py, result)?;
         Ok(input)
     }
 
@@ -402,20 +367,6 @@ impl Function {
         Err(PyTypeError::new_err(format!(
             "{}: {name}= is for torch's tensors alone; leave it out",
             self.name
-        )))
-    }
-
-    fn tensor(&self, parameter: &str, object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-        if let Ok(tensor) = object.cast::<Tensor>() {
-            return Ok(tensor.get().clone());
-        }
-        if exchange::is_numpy(object) {
-            return exchange::from_numpy(object);
-        }
-        Err(PyTypeError::new_err(format!(
-            "{}: {parameter} must be a tensor, not {}",
-            self.name,
-            object.get_type()
         )))
     }
 
@@ -438,16 +389,16 @@ impl Function {
                 PyTypeError::new_err(format!("{}: {name} must be {expected}, not {object}", self.name))
             };
             match &parameter.role {
-                Role::Input => call.tensors[0] = Some(self.tensor(name, object)?),
+                Role::Input => call.tensors[0] = Some(needed(&self.name, name, object)?),
                 Role::Operand(_) if object.is_none() => {}
-                Role::Operand(index) => call.tensors[*index] = Some(self.tensor(name, object)?),
+                Role::Operand(index) => call.tensors[1 + *index] = Some(needed(&self.name, name, object)?),
                 Role::Either(index) => {
-                    if object.is_instance_of::<Tensor>() || exchange::is_numpy(object) {
-                        call.tensors[*index] = Some(self.tensor(name, object)?);
+                    if let Some(tensor) = exchange::tensor_of(object)? {
+                        call.tensors[1 + *index] = Some(tensor);
                     } else {
                         let number = create::number(name, object)?;
-                        call.scalars[*index] = Some(number);
-                        call.numbers[*index - 1] = number.real();
+                        call.scalars[1 + *index] = Some(number);
+                        call.numbers[*index] = number.real();
                     }
                 }
                 Role::Dim if object.is_none() => {}
@@ -457,8 +408,8 @@ impl Function {
                 Role::Inplace => call.inplace = object.is_truthy()?,
                 Role::Absent => self.check_absent(name, object)?,
                 Role::Ignored => {}
-                Role::Must(value) => {
-                    if object.is_truthy()? != *value {
+                Role::True | Role::False => {
+                    if object.is_truthy()? != matches!(parameter.role, Role::True) {
                         return Err(PyValueError::new_err(format!(
                             "{}: {name}={object} is for torch's tensors alone",
                             self.name
@@ -472,7 +423,7 @@ impl Function {
                 Role::Integer(index) => {
                     call.numbers[*index] = object.extract::<i64>().map_err(|_| wrong("an integer"))? as f64;
                 }
-                Role::Flag(index) => {
+                Role::Flag(index) | Role::Overload(index) => {
                     if !object.is_none() {
                         if !object.is_instance_of::<PyBool>() {
                             return Err(wrong("True or False"));
@@ -694,8 +645,9 @@ impl Function {
                     (_, values) => Slot::Values(values),
                 });
             }
-            let run = || kernel.forward(&exec(), source.elements(), slots, geometry, numbers);
-            let outcome = py.detach(run);
+            let outcome = detached(py, geometry.len(), || {
+                kernel.forward(&exec(), source.elements(), slots, geometry, numbers)
+            });
             outcome.map_err(|reason| refused(&self.name, reason))?;
         }
         for (index, made) in made.iter_mut().enumerate() {
@@ -890,6 +842,16 @@ impl Function {
     }
 }
 
+/// The tensor, or the array, that a parameter of a function is.
+fn needed(function: &str, parameter: &str, object: &Bound<'_, PyAny>) -> PyResult<Tensor> {
+    exchange::tensor_of(object)?.ok_or_else(|| {
+        PyTypeError::new_err(format!(
+            "{function}: {parameter} must be a tensor, not {}",
+            object.get_type()
+        ))
+    })
+}
+
 /// A row-major tensor as kernels take it.
 fn operand(tensor: &Tensor) -> Operand<'_> {
     Operand {
@@ -921,16 +883,7 @@ pub(crate) fn optimizer_step(
         if index >= 2 && !kept[index - 2] {
             continue;
         }
-        let tensor = if let Ok(tensor) = object.cast::<Tensor>() {
-            tensor.get().clone()
-        } else if exchange::is_numpy(object) {
-            exchange::from_numpy(object)?
-        } else {
-            return Err(PyTypeError::new_err(format!(
-                "{kernel}: {name} must be a tensor, not {}",
-                object.get_type()
-            )));
-        };
+        let tensor = needed(kernel, name, object)?;
         if index != 1 {
             tensor.check_writable()?;
         }

@@ -6,12 +6,14 @@ use pyo3::{
     types::{PyEllipsis, PySlice, PyTuple},
 };
 use rusttorch_core::{
+    chosen::Chosen,
     dtype::{DType, View},
+    kernel::{IndexKernel, SelectKernel, Slot},
     layout::Layout,
-    ops::arithmetic::Number,
+    ops::{arithmetic::Number, index::index_select::Index, select::masked_select::MaskedSelect},
 };
 
-use super::{Tensor, contiguous, create::number, exchange, shape};
+use super::{Tensor, contiguous, create::number, exchange::tensor_of, exec, shape};
 
 impl Tensor {
     /// The view that integers, slices, `None` and `...` choose.
@@ -83,7 +85,7 @@ impl Tensor {
 
     /// `tensor[index]`.
     pub(super) fn get(&self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<Self> {
-        if let Some(chosen) = chooser(index)? {
+        if let Some(chosen) = tensor_of(index)? {
             return self.choose(py, &chosen);
         }
         if let Ok(items) = index.cast::<PyTuple>() {
@@ -97,7 +99,7 @@ impl Tensor {
     /// `tensor[index] = value`.
     pub(super) fn set(&self, py: Python<'_>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         self.check_writable()?;
-        if let Some(mask) = chooser(index)? {
+        if let Some(mask) = tensor_of(index)? {
             if mask.dtype() != DType::Bool || mask.sizes() != self.sizes() {
                 return Err(PyIndexError::new_err(
                     "only a mask of the tensor's own shape assigns; assign to slices one by one",
@@ -124,7 +126,7 @@ impl Tensor {
         let source = self.contiguous(py)?;
         let by = by.contiguous(py)?;
         if by.dtype() == DType::Bool {
-            return source.masked(&by);
+            return source.masked(py, &by);
         }
         if !matches!(by.dtype(), DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8) {
             return Err(PyIndexError::new_err(format!(
@@ -146,21 +148,21 @@ impl Tensor {
                 "index {index} is out of range for dimension 0 of size {size}"
             )));
         }
-        let row = self.sizes()[1..].iter().product::<i64>() as usize * self.dtype().size();
         let sizes: Vec<i64> = by.sizes().iter().chain(&self.sizes()[1..]).copied().collect();
-        let result = Self::allocate(self.dtype(), contiguous(&sizes)?, false)?;
-        for (place, &index) in indices.iter().enumerate() {
-            let from = (if index < 0 { index + size } else { index }) as usize;
-            // SAFETY: the index was seen to be in range; the result is new, and has a row for each.
-            unsafe {
-                std::ptr::copy_nonoverlapping(source.data().add(from * row), result.data().add(place * row), row);
+        let layout = contiguous(&sizes)?;
+        let tensors = [Some(source.strided()), Some(by.strided())];
+        let mut outcome = Ok(());
+        let result = Self::written(py, self.dtype(), layout, |exec, target| {
+            if layout.numel() > 0 {
+                outcome = Index.forward(exec, &tensors, target, &layout, &[]);
             }
-        }
+        })?;
+        outcome.map_err(PyIndexError::new_err)?;
         Ok(result)
     }
 
     /// The elements, of a row-major tensor, where a mask of the first dimensions, row-major as well, is true.
-    fn masked(&self, mask: &Self) -> PyResult<Self> {
+    fn masked(&self, py: Python<'_>, mask: &Self) -> PyResult<Self> {
         if !self.sizes().starts_with(mask.sizes()) {
             return Err(PyIndexError::new_err(format!(
                 "a mask of shape {} is none of a tensor of shape {}",
@@ -168,26 +170,14 @@ impl Tensor {
                 shape(self.sizes())
             )));
         }
-        let inner = &self.sizes()[mask.sizes().len()..];
-        let row = inner.iter().product::<i64>() as usize * self.dtype().size();
-        let View::Bool(truths) = mask.elements() else {
-            return Err(PyIndexError::new_err("a mask is of bool"));
-        };
-        let count = truths.iter().filter(|truth| truth.0 != 0).count();
-        let sizes: Vec<i64> = std::iter::once(count as i64).chain(inner.iter().copied()).collect();
-        let result = Self::allocate(self.dtype(), contiguous(&sizes)?, false)?;
-        let places = (0..)
-            .zip(truths)
-            .filter(|(_, truth)| truth.0 != 0)
-            .map(|(place, _)| place);
-        for (to, from) in places.take(count).enumerate() {
-            let from: usize = from;
-            // SAFETY: the mask has as many elements as there are rows; the result is new, and has a row for each true one.
-            unsafe {
-                std::ptr::copy_nonoverlapping(self.data().add(from * row), result.data().add(to * row), row);
+        let chosen = Chosen::count(&exec(), mask.elements());
+        let sizes = [&[chosen.total() as i64], &self.sizes()[mask.sizes().len()..]].concat();
+        let layout = contiguous(&sizes)?;
+        Self::written(py, self.dtype(), layout, |exec, target| {
+            if layout.numel() > 0 {
+                MaskedSelect.write(exec, self.elements(), &chosen, Slot::Values(target), self.sizes());
             }
-        }
-        Ok(result)
+        })
     }
 }
 
@@ -195,20 +185,9 @@ fn is_ellipsis(item: &Bound<'_, PyAny>) -> bool {
     item.is_instance_of::<PyEllipsis>()
 }
 
-/// A tensor, an array or a list that chooses elements.
-fn chooser(index: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
-    if let Ok(tensor) = index.cast::<Tensor>() {
-        return Ok(Some(tensor.get().clone()));
-    }
-    if exchange::is_numpy(index) {
-        return exchange::from_numpy(index).map(Some);
-    }
-    Ok(None)
-}
-
 /// What is assigned: a tensor, an array, or a number.
 fn value_of(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    if let Some(tensor) = chooser(value)? {
+    if let Some(tensor) = tensor_of(value)? {
         return Ok(tensor);
     }
     let number = number("value", value)?;

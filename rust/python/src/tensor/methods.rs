@@ -425,7 +425,7 @@ impl Tensor {
     fn __getattr__<'py>(slf: &Bound<'py, Self>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         if !name.starts_with('_') {
-            let found = py.import("rusttorch._functions")?.getattr("method")?.call1((name,))?;
+            let found = py.import("rusttorch._functions")?.getattr("find")?.call1((name,))?;
             if !found.is_none() {
                 return py.import("types")?.getattr("MethodType")?.call1((found, slf));
             }
@@ -484,7 +484,7 @@ impl Tensor {
         if modulo.is_some_and(|modulo| !modulo.is_none()) || exponent.is_instance_of::<Self>() {
             return Ok(PyNotImplemented::get(py).to_owned().into_any());
         }
-        let pow = py.import("rusttorch._functions")?.getattr("method")?.call1(("pow",))?;
+        let pow = py.import("rusttorch._functions")?.getattr("find")?.call1(("pow",))?;
         pow.call1((slf, exponent))
     }
 

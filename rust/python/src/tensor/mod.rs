@@ -28,11 +28,15 @@ use rusttorch_core::{
     ops::{cast, index::contiguous::Contiguous},
 };
 
+use crate::op::RELEASE_GIL;
+
 use storage::Storage;
 use team::exec;
 
-/// Elements from which on other Python threads may run meanwhile.
-const RELEASE_GIL: usize = 32_768;
+/// Works on so many elements, without the GIL where these are many.
+fn detached<R: Send>(py: Python<'_>, numel: usize, work: impl FnOnce() -> R + Send) -> R {
+    if numel < RELEASE_GIL { work() } else { py.detach(work) }
+}
 
 /// A tensor on the CPU.
 ///
@@ -87,11 +91,7 @@ impl Tensor {
         let len = layout.numel();
         // SAFETY: new memory of that size, which nobody else has.
         let target = unsafe { Target::from_raw(dtype, tensor.data, len) };
-        if len < RELEASE_GIL {
-            write(&exec(), target);
-        } else {
-            py.detach(|| write(&exec(), target));
-        }
+        detached(py, len, || write(&exec(), target));
         Ok(tensor)
     }
 
@@ -120,12 +120,8 @@ impl Tensor {
     }
 
     /// Elements from the first to the last one in memory.
-    fn extent(layout: &Layout) -> usize {
-        if layout.numel() == 0 {
-            return 0;
-        }
-        let steps = layout.sizes().iter().zip(layout.strides());
-        1 + steps.map(|(&size, &stride)| (size - 1) * stride).sum::<i64>() as usize
+    fn extent(&self) -> usize {
+        self.layout.extent().unwrap_or_default() // what lies in memory has one
     }
 
     /// As kernels take it.
@@ -134,7 +130,7 @@ impl Tensor {
             layout: &self.layout,
             // SAFETY: the storage holds what the layout reaches, and lives as long as this. Races with other threads of
             // Python are the program's, as those of NumPy's arrays are.
-            elements: unsafe { View::from_raw(self.dtype, self.data, Self::extent(&self.layout)) },
+            elements: unsafe { View::from_raw(self.dtype, self.data, self.extent()) },
         }
     }
 
@@ -160,11 +156,7 @@ impl Tensor {
     /// Lets `change` change the elements of a row-major one, without the GIL where there is much to do.
     fn change(&self, py: Python<'_>, change: impl FnOnce(&Exec, ViewMut) + Send) -> PyResult<()> {
         let elements = self.elements_mut()?;
-        if self.numel() < RELEASE_GIL {
-            change(&exec(), elements);
-        } else {
-            py.detach(|| change(&exec(), elements));
-        }
+        detached(py, self.numel(), || change(&exec(), elements));
         Ok(())
     }
 
@@ -229,7 +221,7 @@ impl Tensor {
     /// The addresses of the elements, without those between them.
     fn span(&self) -> std::ops::Range<usize> {
         let start = self.data as usize;
-        start..start + Self::extent(&self.layout) * self.dtype.size()
+        start..start + self.extent() * self.dtype.size()
     }
 
     fn overlaps(&self, other: &Self) -> bool {
