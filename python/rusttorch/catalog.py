@@ -1722,6 +1722,11 @@ _SORTABLE = tuple(dtype for dtype in DTYPES if dtype != "bool")
 
 
 
+def _changes(name: str, rest: str, more: str = "") -> tuple[str, ...]:
+    """``torch.name(input, rest)``, which may take more, and the methods that make a new tensor and change the input."""
+    return f"torch.{name}(input, {rest}{more})", f"Tensor.{name}(self, {rest})", f"Tensor.{name}_(self, {rest})"
+
+
 def _comparison(name: str) -> Index:
     return Index(
         name,
@@ -1764,7 +1769,7 @@ INDEX_ROWS: tuple[Index, ...] = (
     ),
     Index(
         "masked_fill",
-        ("torch.masked_fill(input, mask, value)", "Tensor.masked_fill(self, mask, value)", "Tensor.masked_fill_(self, mask, value)"),
+        _changes("masked_fill", "mask, value"),
         operands=("value", "mask"),
         constants=("value",),
         numbers={"value": 0.0},
@@ -1778,8 +1783,7 @@ INDEX_ROWS: tuple[Index, ...] = (
     ),
     Index(
         "masked_scatter",
-        ("torch.masked_scatter(input, mask, source)", "Tensor.masked_scatter(self, mask, source)",
-         "Tensor.masked_scatter_(self, mask, source)"),
+        _changes("masked_scatter", "mask, source"),
         operands=("mask", "source"),
         calls=("x.masked_scatter(m, y)", "x.masked_scatter(m[:, :1].contiguous().expand_as(x), y)"),
         passes=3.0,
@@ -1863,8 +1867,7 @@ INDEX_ROWS: tuple[Index, ...] = (
     ),
     Index(
         "scatter",
-        tuple(f"{path}, dim, index, src=None, *, value=None)"
-              for path in ("torch.scatter(input", "Tensor.scatter(self", "Tensor.scatter_(self")),
+        _changes("scatter", "dim, index, src=None, *, value=None"),
         operands=("index", "src"),
         numbers={"dim": 0.0, "src": math.nan, "value": math.nan},
         integers=("dim",),
@@ -1880,8 +1883,7 @@ INDEX_ROWS: tuple[Index, ...] = (
     ),
     Index(
         "scatter_add",
-        ("torch.scatter_add(input, dim, index, src, *, out=None)", "Tensor.scatter_add(self, dim, index, src)",
-         "Tensor.scatter_add_(self, dim, index, src)"),
+        _changes("scatter_add", "dim, index, src", ", *, out=None"),
         operands=("index", "src"),
         numbers={"dim": 0.0},
         integers=("dim",),
@@ -1897,8 +1899,7 @@ INDEX_ROWS: tuple[Index, ...] = (
     ),
     Index(
         "scatter_reduce",
-        tuple(f"{path}, dim, index, src, reduce, *, include_self=True)"
-              for path in ("torch.scatter_reduce(input", "Tensor.scatter_reduce(self", "Tensor.scatter_reduce_(self")),
+        _changes("scatter_reduce", "dim, index, src, reduce, *, include_self=True"),
         operands=("index", "src"),
         numbers={"dim": 0.0, "reduce": 0.0, "include_self": 1.0},
         integers=("dim",),
@@ -1912,8 +1913,7 @@ INDEX_ROWS: tuple[Index, ...] = (
     ),
     Index(
         "index_add",
-        ("torch.index_add(input, dim, index, source, *, alpha=1, out=None)", "Tensor.index_add(self, dim, index, source, *, alpha=1)",
-         "Tensor.index_add_(self, dim, index, source, *, alpha=1)"),
+        _changes("index_add", "dim, index, source, *, alpha=1", ", out=None"),
         operands=("index", "source"),
         numbers={"dim": 0.0, "alpha": 1.0},
         integers=("dim",),
@@ -1927,8 +1927,7 @@ INDEX_ROWS: tuple[Index, ...] = (
     ),
     Index(
         "index_copy",
-        ("torch.index_copy(input, dim, index, source, *, out=None)", "Tensor.index_copy(self, dim, index, source)",
-         "Tensor.index_copy_(self, dim, index, source)"),
+        _changes("index_copy", "dim, index, source", ", *, out=None"),
         operands=("index", "source"),
         numbers={"dim": 0.0},
         integers=("dim",),
@@ -1941,8 +1940,7 @@ INDEX_ROWS: tuple[Index, ...] = (
     ),
     Index(
         "index_fill",
-        ("torch.index_fill(input, dim, index, value)", "Tensor.index_fill(self, dim, index, value)",
-         "Tensor.index_fill_(self, dim, index, value)"),
+        _changes("index_fill", "dim, index, value"),
         operands=("index", "value"),
         constants=("value",),
         numbers={"dim": 0.0, "value": math.nan},

@@ -142,12 +142,12 @@ impl Tensor {
     /// Random numbers from 0 to 1, or of the normal distribution.
     pub(super) fn random(
         py: Python<'_>,
-        name: &str,
         sizes: &[i64],
         dtype: DType,
         seed: Option<i64>,
         is_normal: bool,
     ) -> PyResult<Self> {
+        let name = if is_normal { "randn" } else { "rand" };
         if !dtype.is_float() {
             return Err(PyTypeError::new_err(format!(
                 "{name}: dtype must be of floating-point numbers, not {}",

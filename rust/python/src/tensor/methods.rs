@@ -134,14 +134,7 @@ impl Tensor {
         dtype: Option<&Bound<'_, PyAny>>,
         seed: Option<i64>,
     ) -> PyResult<Self> {
-        Self::random(
-            py,
-            "rand",
-            &sizes("shape", shape)?,
-            dtype_or(dtype, DType::F32)?,
-            seed,
-            false,
-        )
+        Self::random(py, &sizes("shape", shape)?, dtype_or(dtype, DType::F32)?, seed, false)
     }
 
     /// Random numbers of the normal distribution, with mean 0 and variance 1: of `seed`, or of what `rusttorch.manual_seed`
@@ -154,14 +147,7 @@ impl Tensor {
         dtype: Option<&Bound<'_, PyAny>>,
         seed: Option<i64>,
     ) -> PyResult<Self> {
-        Self::random(
-            py,
-            "randn",
-            &sizes("shape", shape)?,
-            dtype_or(dtype, DType::F32)?,
-            seed,
-            true,
-        )
+        Self::random(py, &sizes("shape", shape)?, dtype_or(dtype, DType::F32)?, seed, true)
     }
 
     /// The memory of a NumPy array, without a copy: changes of one show in the other.
