@@ -1,6 +1,9 @@
 //! Element types, and slices whose type is known at run time only.
 
-use core::mem::MaybeUninit;
+use core::{
+    mem::MaybeUninit,
+    ops::{Add, Div, Mul},
+};
 
 use half::{bf16, f16};
 
@@ -646,6 +649,44 @@ macro_rules! views {
 views!(
     F32(f32), F64(f64), Bf16(bf16), F16(f16), I64(i64), I32(i32), I16(i16), I8(i8), U8(u8), Bool(Bool);
     F32, F64, Bf16, F16
+);
+
+/// Numbers that are added, multiplied and divided in their own type, as torch has it: integers wrap around, and quotients of
+/// integers are cut off.
+pub(crate) trait Arithmetic: Copy + Default + PartialEq + Send + Sync + 'static {
+    fn plus(self, other: Self) -> Self;
+    fn times(self, other: Self) -> Self;
+    fn over(self, other: Self) -> Self;
+}
+
+macro_rules! arithmetic {
+    ($($number:ty: $plus:path, $times:path, $over:path;)*) => {
+        $(impl Arithmetic for $number {
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                $plus(self, other)
+            }
+
+            #[inline(always)]
+            fn times(self, other: Self) -> Self {
+                $times(self, other)
+            }
+
+            #[inline(always)]
+            fn over(self, other: Self) -> Self {
+                $over(self, other)
+            }
+        })*
+    };
+}
+arithmetic!(
+    f32: Add::add, Mul::mul, Div::div;
+    f64: Add::add, Mul::mul, Div::div;
+    i64: i64::wrapping_add, i64::wrapping_mul, i64::wrapping_div;
+    i32: i32::wrapping_add, i32::wrapping_mul, i32::wrapping_div;
+    i16: i16::wrapping_add, i16::wrapping_mul, i16::wrapping_div;
+    i8: i8::wrapping_add, i8::wrapping_mul, i8::wrapping_div;
+    u8: u8::wrapping_add, u8::wrapping_mul, u8::wrapping_div;
 );
 
 /// Elements that are compared as numbers of a type that has an order.

@@ -23,7 +23,7 @@ impl Function for Add {
 
     #[inline(always)]
     fn wholes<I: Integer>(self, a: I, b: I) -> I {
-        a.add(b.mul(I::of(self.alpha.whole())))
+        a.plus(b.times(I::of(self.alpha.whole())))
     }
 
     #[inline(always)]

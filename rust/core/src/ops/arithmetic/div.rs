@@ -21,7 +21,7 @@ impl Function for Div {
 
     #[inline(always)]
     fn wholes<I: Integer>(self, a: I, b: I) -> I {
-        a.div(b)
+        if b == I::default() { b } else { a.over(b) }
     }
 
     #[inline(always)]

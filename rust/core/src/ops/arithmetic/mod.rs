@@ -32,7 +32,7 @@ use half::{bf16, f16};
 
 use super::index::Walk;
 use crate::{
-    dtype::{Bool, Compared, Element, Target, Typed, ViewMut, as_uninit},
+    dtype::{Arithmetic, Bool, Compared, Element, Target, Typed, ViewMut, as_uninit},
     float::Float,
     isa::{Baseline, Program, Simd},
     kernel::{Exec, Strided},
@@ -109,12 +109,9 @@ trait Function: Copy + Send + Sync + 'static {
     fn truths(self, a: bool, b: bool) -> bool;
 }
 
-/// An integer that wraps around.
-trait Integer: Copy {
+/// An integer.
+trait Integer: Arithmetic {
     fn of(x: i64) -> Self;
-    fn add(self, other: Self) -> Self;
-    fn mul(self, other: Self) -> Self;
-    fn div(self, other: Self) -> Self;
 }
 
 macro_rules! integers {
@@ -123,18 +120,6 @@ macro_rules! integers {
             #[inline(always)]
             fn of(x: i64) -> Self {
                 x as Self
-            }
-            #[inline(always)]
-            fn add(self, other: Self) -> Self {
-                self.wrapping_add(other)
-            }
-            #[inline(always)]
-            fn mul(self, other: Self) -> Self {
-                self.wrapping_mul(other)
-            }
-            #[inline(always)]
-            fn div(self, other: Self) -> Self {
-                if other == 0 { 0 } else { self.wrapping_div(other) }
             }
         })*
     };

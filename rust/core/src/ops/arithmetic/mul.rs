@@ -21,7 +21,7 @@ impl Function for Mul {
 
     #[inline(always)]
     fn wholes<I: Integer>(self, a: I, b: I) -> I {
-        a.mul(b)
+        a.times(b)
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use super::{COLUMNS, Output, Results, Scan, scan};
 use crate::{
-    dtype::{DType, Element, Target, View},
+    dtype::{Arithmetic, DType, Element, Target, View},
     isa::Simd,
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot},
     parallel::Shared,
@@ -73,10 +73,9 @@ impl AlongKernel for Cumsum {
 
 /// What is summed up, and in what.
 trait Term: Copy + Default + Send + Sync + 'static {
-    type Sum: Copy + Send + Sync + 'static;
+    type Sum: Arithmetic;
     const ZERO: Self::Sum;
     fn widen(self) -> Self::Sum;
-    fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     fn rounded(sum: Self::Sum) -> Self;
 }
 
@@ -89,11 +88,6 @@ macro_rules! floats {
             #[inline(always)]
             fn widen(self) -> f64 {
                 Element::lane(self).into()
-            }
-
-            #[inline(always)]
-            fn add(a: f64, b: f64) -> f64 {
-                a + b
             }
 
             #[inline(always)]
@@ -112,11 +106,6 @@ impl Term for i64 {
     #[inline(always)]
     fn widen(self) -> Self {
         self
-    }
-
-    #[inline(always)]
-    fn add(a: Self, b: Self) -> Self {
-        a.wrapping_add(b)
     }
 
     #[inline(always)]
@@ -141,18 +130,18 @@ fn sums<T: Term>(src: &[T; LANES]) -> [T::Sum; LANES] {
         *wide = x.widen();
     }
     let [a, b, c, d, e, f, g, h] = wide;
-    let (ab, cd, ef, gh) = (T::add(a, b), T::add(c, d), T::add(e, f), T::add(g, h));
-    let (half, rest) = (T::add(ab, cd), T::add(ef, gh));
-    let more = T::add(half, ef);
+    let (ab, cd, ef, gh) = (a.plus(b), c.plus(d), e.plus(f), g.plus(h));
+    let (half, rest) = (ab.plus(cd), ef.plus(gh));
+    let more = half.plus(ef);
     [
         a,
         ab,
-        T::add(ab, c),
+        ab.plus(c),
         half,
-        T::add(half, e),
+        half.plus(e),
         more,
-        T::add(more, g),
-        T::add(half, rest),
+        more.plus(g),
+        half.plus(rest),
     ]
 }
 
@@ -171,12 +160,12 @@ impl<T: Term> Scan for Sum<T> {
             let Results { values, .. } = unsafe { output.part(start + at, columns.len()) };
             if let (Some(src), Some(values)) = (src.first_chunk::<COLUMNS>(), values.first_chunk_mut::<COLUMNS>()) {
                 for ((sum, x), value) in sums.iter_mut().zip(src).zip(values) {
-                    *sum = T::add(*sum, x.widen());
+                    *sum = sum.plus(x.widen());
                     value.write(T::rounded(*sum));
                 }
             } else {
                 for ((sum, x), value) in sums.iter_mut().zip(src).zip(values) {
-                    *sum = T::add(*sum, x.widen());
+                    *sum = sum.plus(x.widen());
                     value.write(T::rounded(*sum));
                 }
             }
@@ -189,16 +178,16 @@ impl<T: Term> Scan for Sum<T> {
         let mut totals = [T::ZERO; LANES];
         for chunk in chunks {
             for (total, x) in totals.iter_mut().zip(chunk) {
-                *total = T::add(*total, x.widen());
+                *total = total.plus(x.widen());
             }
         }
-        let all = totals.into_iter().fold(T::ZERO, T::add);
-        rest.iter().fold(all, |all, x| T::add(all, x.widen()))
+        let all = totals.into_iter().fold(T::ZERO, Arithmetic::plus);
+        rest.iter().fold(all, |all, x| all.plus(x.widen()))
     }
 
     #[inline(always)]
     fn join(self, before: T::Sum, after: T::Sum) -> T::Sum {
-        T::add(before, after)
+        before.plus(after)
     }
 
     #[inline(always)]
@@ -209,12 +198,12 @@ impl<T: Term> Scan for Sum<T> {
             let sums = sums::<T>(chunk);
             let dst: &mut [_; LANES] = dst;
             for (dst, &sum) in dst.iter_mut().zip(&sums) {
-                dst.write(T::rounded(T::add(state, sum)));
+                dst.write(T::rounded(state.plus(sum)));
             }
-            state = T::add(state, sums[LANES - 1]);
+            state = state.plus(sums[LANES - 1]);
         }
         for (dst, x) in last.iter_mut().zip(rest) {
-            state = T::add(state, x.widen());
+            state = state.plus(x.widen());
             dst.write(T::rounded(state));
         }
     }

@@ -3,13 +3,13 @@
 use core::{
     iter::repeat,
     marker::PhantomData,
-    ops::{Add, Div, Mul, Range},
+    ops::Range,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use super::{OUT_OF_RANGE, WAITS, Walk, Width, copied, indices, place, tensor, wrapped};
 use crate::{
-    dtype::{BitsMut, DType, Target, Typed, View, ViewMut, Word, each_width},
+    dtype::{Arithmetic, BitsMut, DType, Target, Typed, View, ViewMut, Word, each_width},
     isa::{Program, Simd},
     kernel::{Exec, IndexKernel, Strided},
     layout::{Layout, MAX_DIMS},
@@ -125,55 +125,31 @@ impl<T> Update<T> for Put {
     }
 }
 
-/// Numbers that are added and multiplied as in torch.
-trait Number: Typed + Copy + Default + PartialOrd + Send + Sync + 'static {
+/// Numbers that are reduced.
+trait Number: Arithmetic + Typed + PartialOrd {
     const ONE: Self;
     const LEAST: Self;
     const GREATEST: Self;
-    fn plus(self, other: Self) -> Self;
-    fn times(self, other: Self) -> Self;
-    fn over(self, other: Self) -> Self;
 }
 
-macro_rules! number {
-    ($($number:ty: $one:expr, $least:expr, $greatest:expr, $plus:path, $times:path, $over:path;)*) => {
+macro_rules! numbers {
+    ($($number:ident: $one:expr, $least:ident, $greatest:ident;)*) => {
         $(impl Number for $number {
             const ONE: Self = $one;
-            const LEAST: Self = $least;
-            const GREATEST: Self = $greatest;
-
-            #[inline(always)]
-            fn plus(self, other: Self) -> Self {
-                $plus(self, other)
-            }
-
-            #[inline(always)]
-            fn times(self, other: Self) -> Self {
-                $times(self, other)
-            }
-
-            #[inline(always)]
-            fn over(self, other: Self) -> Self {
-                $over(self, other)
-            }
+            const LEAST: Self = $number::$least;
+            const GREATEST: Self = $number::$greatest;
         })*
     };
 }
-
-macro_rules! floats {
-    ($($float:ident),*) => {
-        number!($($float: 1.0, $float::NEG_INFINITY, $float::INFINITY, Add::add, Mul::mul, Div::div;)*);
-    };
-}
-
-macro_rules! integers {
-    ($($integer:ident),*) => {
-        number!($($integer: 1, $integer::MIN, $integer::MAX, $integer::wrapping_add, $integer::wrapping_mul, $integer::wrapping_div;)*);
-    };
-}
-
-floats!(f32, f64);
-integers!(i64, i32, i16, i8, u8);
+numbers!(
+    f32: 1.0, NEG_INFINITY, INFINITY;
+    f64: 1.0, NEG_INFINITY, INFINITY;
+    i64: 1, MIN, MAX;
+    i32: 1, MIN, MAX;
+    i16: 1, MIN, MAX;
+    i8: 1, MIN, MAX;
+    u8: 1, MIN, MAX;
+);
 
 impl<T: Number> Update<T> for Sum {
     #[inline(always)]

@@ -7,7 +7,7 @@ use super::{
     lanes::{self, First, RowElement, fold},
 };
 use crate::{
-    dtype::{Bool, DType, Element, TILE, Target, View},
+    dtype::{Arithmetic, Bool, DType, Element, TILE, Target, View},
     float::Float,
     isa::{Program, Simd},
     kernel::{Exec, Geometry, each_type},
@@ -25,29 +25,11 @@ const SUMS: usize = 32;
 /// Floating-point instructions of one element, for the choice of threads: half as many numbers fill a register.
 const FLOPS: usize = 2;
 
-/// What sums are taken in: floating-point numbers in double precision, but for those of up to [`TILE`] in a row, and integers
-/// in 64 bits, where they wrap around.
-trait Total: Copy + Default + Send + Sync {
-    fn plus(self, other: Self) -> Self;
-}
-
-impl Total for f64 {
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        self + other
-    }
-}
-
-impl Total for i64 {
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        self.wrapping_add(other)
-    }
-}
-
 /// An element that is summed up.
 trait Term: Copy + Send + Sync {
-    type Total: Total;
+    /// What sums are taken in: floating-point numbers in double precision, but for those of up to [`TILE`] in a row, and
+    /// integers in 64 bits, where they wrap around.
+    type Total: Arithmetic;
     /// What it is read as.
     type Lane: Copy + Default;
 
@@ -198,7 +180,7 @@ fn totals<T: Term>(exec: &Exec, src: &[T], geometry: Geometry) -> Vec<T::Total> 
             sums,
         });
     };
-    blocks.find(team, grain, &of, &T::Total::plus)
+    blocks.find(team, grain, &of, &Arithmetic::plus)
 }
 
 fn reals<T: RowElement + Term<Total = f64>>(
