@@ -112,6 +112,16 @@ impl Geometry {
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
+
+    /// # Errors
+    /// Where there are more than `most` rows, which are of up to `short` elements.
+    pub(crate) fn has_no_more_short_rows(self, short: usize, most: usize) -> Result<(), &'static str> {
+        if self.dim <= short && self.outer * self.inner > most {
+            Err("many short rows")
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// How the result's shape follows from the input's.

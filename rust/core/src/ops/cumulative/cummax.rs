@@ -26,8 +26,8 @@ impl Cumulative<false> {
 
 /// Elements of a row that are compared together with the extreme so far.
 const LANES: usize = 32;
-/// Elements of a row below which stock torch is faster, if there are more such rows than these.
-const SHORT: usize = 256;
+/// Elements of a row up to which stock torch is faster, if there are more such rows than these.
+const SHORT: usize = 255;
 const ROWS: usize = 8;
 
 impl<const GREATEST: bool> AlongKernel for Cumulative<GREATEST> {
@@ -56,8 +56,8 @@ impl<const GREATEST: bool> AlongKernel for Cumulative<GREATEST> {
     }
 
     fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        if geometry.inner == 1 && geometry.dim < SHORT && geometry.outer > ROWS {
-            Err("many short rows")
+        if geometry.inner == 1 {
+            geometry.has_no_more_short_rows(SHORT, ROWS)
         } else {
             Ok(())
         }

@@ -2,7 +2,7 @@
 
 use super::{
     key::Keyed,
-    order::{Line, Output, accepts, along, pays},
+    order::{Line, Output, accepts, along},
     quick_select::quick_select,
 };
 use crate::{
@@ -57,10 +57,7 @@ impl AlongKernel for Kthvalue {
     }
 
     fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        if geometry.dim <= SHORT && geometry.outer * geometry.inner > ROWS {
-            return Err("many short rows");
-        }
-        pays(geometry)
+        geometry.has_no_more_short_rows(SHORT, ROWS)
     }
 
     fn forward(

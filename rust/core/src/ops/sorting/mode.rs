@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::{
     key::Keyed,
     libstdcxx::sorted_at,
-    order::{Line, Output, accepts, along, pays},
+    order::{Line, Output, accepts, along},
 };
 use crate::{
     dtype::{DType, Target, View},
@@ -61,11 +61,7 @@ impl AlongKernel for Mode {
     }
 
     fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        pays(geometry)?;
-        if geometry.dim <= SHORT && geometry.outer * geometry.inner > ROWS {
-            return Err("many short rows");
-        }
-        Ok(())
+        geometry.has_no_more_short_rows(SHORT, ROWS)
     }
 
     fn forward(

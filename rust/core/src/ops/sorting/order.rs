@@ -701,11 +701,7 @@ pub(super) fn accepts(geometry: Geometry) -> Result<(), &'static str> {
 
 /// Why a geometry is better left to stock torch.
 pub(super) fn pays(geometry: Geometry) -> Result<(), &'static str> {
-    if geometry.dim <= TINY && geometry.outer * geometry.inner > ROWS {
-        Err("many short rows")
-    } else {
-        Ok(())
-    }
+    geometry.has_no_more_short_rows(TINY, ROWS)
 }
 
 #[cfg(test)]

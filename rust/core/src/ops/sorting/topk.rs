@@ -474,9 +474,7 @@ impl AlongKernel for Topk {
     }
 
     fn pays(&self, geometry: Geometry, numbers: &[f64]) -> Result<(), &'static str> {
-        if geometry.dim <= SHORT && geometry.outer * geometry.inner > ROWS {
-            return Err("many short rows");
-        }
+        geometry.has_no_more_short_rows(SHORT, ROWS)?;
         let k = numbers[0] as usize;
         if k > MOST && !keeps_heap(k, geometry.dim) {
             return Err("as many as are better sorted");
