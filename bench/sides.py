@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import rusttorch
 from rusttorch.patching import built
@@ -13,8 +14,19 @@ stock: Side = nullcontext
 
 
 def kernels(op: str | None, min_numel: int | None) -> Side:
-    """The kernels alone, without the memory policy: of one op or of all; ``None`` for the shipped thresholds."""
-    return lambda: rusttorch.patch(op, min_numel=min_numel, memory=False)
+    """The kernels alone, without the memory policy: of one op or of all; ``None`` for the shipped thresholds.
+
+    At any size, shapes that do not pay stay stock torch's: the thresholds do not depend on them.
+    """
+
+    @contextmanager
+    def patched() -> Iterator[rusttorch.Handle]:
+        with rusttorch.patch(op, min_numel=min_numel, memory=False) as handle:
+            for name in handle.ops:
+                built()[name].native.set_weighs(True)
+            yield handle
+
+    return patched
 
 
 def taken(op: str) -> int:

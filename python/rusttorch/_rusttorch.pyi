@@ -33,6 +33,8 @@ class Op:
         means never."""
     def set_fast(self, fast: bool) -> None:
         """Whether random numbers come of a key that each call draws from torch's generator, two words of it."""
+    def set_weighs(self, weighs: bool) -> None:
+        """Whether calls that the kernel accepts, but that do not pay by their shape or numbers, are stock torch's."""
     def allow_autocast(self, dtype: str) -> None:
         """Stock torch's autocast leaves inputs of this dtype, and their gradients, alone."""
     def set_probe(self, probe: Callable[[], object]) -> None:

@@ -256,6 +256,7 @@ def _refresh() -> None:
                     never = (mode, dtype) in operation.missing
                     never |= rng == "torch" and (mode, dtype) in operation.different
                     operation.native.set_window(mode, dtype, None if never else low, high, kind)
+            operation.native.set_weighs(handle.min_numel is None)
             operation.min_numel = handle.min_numel
         if operation.rng != rng:
             operation.native.set_fast(rng == "fast")
@@ -408,7 +409,7 @@ def patch(
     """Replaces functions of torch by accelerated ones, at once and for the whole process.
 
     ``ops`` names operations of the catalogue (``None``: all), ``exclude`` some to leave out. ``min_numel`` replaces the
-    measured thresholds by one number of elements for all. ``memory`` is as in `accelerate`, off here. ``rng`` says
+    measured thresholds, those of shapes included, by one number of elements for all. ``memory`` is as in `accelerate`, off here. ``rng`` says
     where ops with random numbers have them from: ``"torch"``, the same as stock torch's for a seed, or ``"fast"``,
     others, of a key that a call draws from torch's generator. Of nested patches the innermost decides.
 

@@ -384,6 +384,14 @@ pub trait IndexKernel: Sync {
         inplace: bool,
     ) -> Result<(DType, Layout), &'static str>;
 
+    /// Whether there is something to gain over stock torch, of what `outline` takes.
+    ///
+    /// # Errors
+    /// The reason why not.
+    fn pays(&self, _tensors: &[Option<Strided>], _numbers: &[f64]) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     /// Writes all of `result`, which is of the outline's type and `layout`.
     ///
     /// # Errors

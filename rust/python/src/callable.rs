@@ -802,6 +802,9 @@ impl Data {
             self.op.takes_input(mode, input.dtype, &input.layout)?;
         }
         let outline = operands.outline(numbers)?;
+        if self.op.weighs() {
+            operands.pays()?;
+        }
         operands.inspect(runtime, numbers)?;
         if !really {
             return Ok(py.None());
@@ -919,6 +922,9 @@ impl Data {
             return select::forward(py, runtime, &self.op, select, &input, Some(&mask), &[]);
         }
         let indexed = Indexed::read(runtime, kernel, input, others, numbers, inplace, state.profiled)?;
+        if self.op.weighs() {
+            indexed.pays(numbers)?;
+        }
         let mut mode = passed.mode;
         for (other, constant) in others.iter().zip(self.signature.constants()) {
             let Some(tensor) = other.tensor() else { continue };

@@ -206,6 +206,15 @@ impl Indexed {
         }
     }
 
+    /// Whether there is something to gain over stock torch.
+    pub(crate) fn pays(&self, numbers: &[f64]) -> Result<(), Decline> {
+        // SAFETY: as in `read`.
+        let tensors = unsafe { self.strided() };
+        self.kernel
+            .pays(&tensors[..self.count], numbers)
+            .map_err(|_| Decline::Kernel)
+    }
+
     /// The number of elements that a call is counted by: the result's, where these are more than the input's.
     fn numel(&self) -> usize {
         let input = self.tensors.iter().flatten().next();

@@ -173,10 +173,14 @@ impl Operands {
         // SAFETY: the caller of the operation holds the tensors, and the GIL. Races with other threads of Python are the
         // program's, as in stock torch.
         let operands = unsafe { self.operands() };
-        let outline = self.kernel.outline(&operands, numbers);
-        outline
-            .and_then(|outline| self.kernel.pays(&operands).map(|()| outline))
-            .map_err(|_| Decline::Kernel)
+        self.kernel.outline(&operands, numbers).map_err(|_| Decline::Kernel)
+    }
+
+    /// Whether there is something to gain over stock torch.
+    pub(crate) fn pays(&self) -> Result<(), Decline> {
+        // SAFETY: as in `outline`.
+        let operands = unsafe { self.operands() };
+        self.kernel.pays(&operands).map_err(|_| Decline::Kernel)
     }
 
     /// Lets the kernel look at the elements.

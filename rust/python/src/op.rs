@@ -225,17 +225,23 @@ impl Work {
 
     fn accepts(self, geometry: Geometry, numbers: &[f64]) -> Result<(), Decline> {
         match self {
-            Self::Plain(kernel) => kernel
-                .accepts(geometry, numbers)
-                .and_then(|()| kernel.pays(geometry, numbers)),
-            Self::Along(kernel) => kernel
-                .accepts(geometry, numbers)
-                .and_then(|()| kernel.pays(geometry, numbers)),
+            Self::Plain(kernel) => kernel.accepts(geometry, numbers),
+            Self::Along(kernel) => kernel.accepts(geometry, numbers),
             Self::Random(kernel) => kernel.accepts(numbers),
             Self::Select(_) => Ok(()),
             Self::Unique | Self::Multinomial | Self::Index(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => {
                 Err("no operation on one tensor")
             }
+        }
+        .map_err(|_| Decline::Kernel)
+    }
+
+    /// Whether there is something to gain over stock torch, of what it accepts.
+    fn pays(self, geometry: Geometry, numbers: &[f64]) -> Result<(), Decline> {
+        match self {
+            Self::Plain(kernel) => kernel.pays(geometry, numbers),
+            Self::Along(kernel) => kernel.pays(geometry, numbers),
+            _ => Ok(()),
         }
         .map_err(|_| Decline::Kernel)
     }
@@ -271,6 +277,8 @@ pub(crate) struct OpState {
     probe: Mutex<Option<Py<PyAny>>>,
     /// Whether random numbers come of a key that is drawn for each call, rather than one by one of torch's generator.
     fast: AtomicBool,
+    /// Whether calls that a kernel accepts but that do not pay are stock torch's.
+    weighs: AtomicBool,
     calls: AtomicU64,
     elements: AtomicU64,
     nanoseconds: AtomicU64,
@@ -482,7 +490,7 @@ impl OpState {
             let dim = layout.wrap_dim(dim.ok_or(Decline::Dim)?).ok_or(Decline::Dim)?;
             if shape == Shape::Glu && !layout.is_contiguous() {
                 let (geometry, result) = layout.halved(dim).ok_or(Decline::Kernel)?;
-                self.kernel.accepts(geometry, numbers)?;
+                self.accepts(geometry, numbers)?;
                 return Ok(Plan {
                     geometry,
                     result,
@@ -493,7 +501,7 @@ impl OpState {
                 && kernel.keeps_strides()
             {
                 let geometry = layout.dense_along(dim).ok_or(Decline::Layout)?;
-                self.kernel.accepts(geometry, numbers)?;
+                self.accepts(geometry, numbers)?;
                 return Ok(Plan {
                     geometry,
                     result: *layout,
@@ -527,7 +535,7 @@ impl OpState {
                 whole: false,
             }
         };
-        self.kernel.accepts(plan.geometry, numbers)?;
+        self.accepts(plan.geometry, numbers)?;
         Ok(plan)
     }
 
@@ -537,7 +545,7 @@ impl OpState {
             return Err(Decline::Layout);
         }
         let geometry = Geometry::flat(layout.numel());
-        self.kernel.accepts(geometry, numbers)?;
+        self.accepts(geometry, numbers)?;
         let dims = if keeps_dim(numbers) { layout.sizes().len() } else { 0 };
         Ok(Plan {
             geometry,
@@ -546,12 +554,25 @@ impl OpState {
         })
     }
 
+    /// Whether calls that do not pay are stock torch's.
+    pub(crate) fn weighs(&self) -> bool {
+        self.weighs.load(Relaxed)
+    }
+
+    fn accepts(&self, geometry: Geometry, numbers: &[f64]) -> Result<(), Decline> {
+        self.kernel.accepts(geometry, numbers)?;
+        if self.weighs() {
+            self.kernel.pays(geometry, numbers)?;
+        }
+        Ok(())
+    }
+
     /// Whether the numbers are ones that no stock function looks at twice.
     pub(crate) fn accepts_numbers(&self, numbers: &[f64]) -> bool {
         self.nary_kernel().is_some()
             || self.index_kernel().is_some()
             || self.kernel.shape() != Shape::Pointwise
-            || self.kernel.accepts(Geometry::flat(1), numbers).is_ok()
+            || self.accepts(Geometry::flat(1), numbers).is_ok()
     }
 
     /// Runs `work` over `numel` elements, without the GIL where that pays, and counts it.
@@ -1000,6 +1021,7 @@ impl Op {
             autocast: std::array::from_fn(|_| AtomicBool::new(false)),
             probe: Mutex::new(None),
             fast: AtomicBool::new(false),
+            weighs: AtomicBool::new(true),
             calls: AtomicU64::new(0),
             elements: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
@@ -1061,6 +1083,11 @@ impl Op {
     /// equal stock torch's.
     fn set_fast(&self, fast: bool) {
         self.0.fast.store(fast, Relaxed);
+    }
+
+    /// Sets whether calls that a kernel accepts, but that do not pay by their shape or numbers, are stock torch's.
+    fn set_weighs(&self, weighs: bool) {
+        self.0.weighs.store(weighs, Relaxed);
     }
 
     /// Says that stock torch's autocast leaves inputs of a dtype, and their gradients, alone.

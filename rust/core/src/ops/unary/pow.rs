@@ -9,8 +9,8 @@ use crate::{
 
 /// `x` to the power `exponent` (2). Saves its input.
 ///
-/// Squares and cubes are products, as in torch; its other special exponents (1, -1, -2 and the square roots) do not pay, and
-/// those that are 0 or infinite in single precision are declined.
+/// Squares and cubes are products, as in torch, and its other special exponents (1, -1, -2 and the square roots) quotients and
+/// roots, which do not pay; those that are 0 or infinite in single precision are declined.
 pub struct Pow;
 
 /// Runs `$call` with the function that serves the exponent.
@@ -23,6 +23,26 @@ macro_rules! by_exponent {
             }
             3.0 => {
                 let $function = Cube;
+                $call
+            }
+            1.0 => {
+                let $function = Halves::<2>;
+                $call
+            }
+            0.5 => {
+                let $function = Halves::<1>;
+                $call
+            }
+            -0.5 => {
+                let $function = Halves::<-1>;
+                $call
+            }
+            -1.0 => {
+                let $function = Halves::<-2>;
+                $call
+            }
+            -2.0 => {
+                let $function = Halves::<-4>;
                 $call
             }
             exponent => {
@@ -115,6 +135,42 @@ impl Function for Cube {
     #[inline(always)]
     fn backward<F: Float>(self, grad: F, x: F) -> F {
         grad * (F::of(3.0) * (x * x))
+    }
+}
+
+/// An exponent of that many halves, of those for which there are quotients and roots.
+#[derive(Clone, Copy)]
+struct Halves<const COUNT: i8>;
+
+impl<const COUNT: i8> Function for Halves<COUNT> {
+    const NAME: &'static str = "pow";
+    const FLOPS: usize = 12;
+
+    fn new(_: &[f64]) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    fn forward<F: Float>(self, x: F) -> F {
+        match COUNT {
+            2 => x,
+            1 => x.sqrt(),
+            -1 => F::of(1.0) / x.sqrt(),
+            -2 => F::of(1.0) / x,
+            _ => F::of(1.0) / (x * x),
+        }
+    }
+
+    #[inline(always)]
+    fn backward<F: Float>(self, grad: F, x: F) -> F {
+        let exponent = F::of(f64::from(COUNT) / 2.0);
+        grad * match COUNT {
+            2 => exponent,
+            1 => exponent * (F::of(1.0) / x.sqrt()),
+            -1 => exponent * x.powf(F::of(-1.5)),
+            -2 => exponent * (F::of(1.0) / (x * x)),
+            _ => exponent * x.powf(F::of(-3.0)),
+        }
     }
 }
 
