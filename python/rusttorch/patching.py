@@ -409,9 +409,10 @@ def patch(
     """Replaces functions of torch by accelerated ones, at once and for the whole process.
 
     ``ops`` names operations of the catalogue (``None``: all), ``exclude`` some to leave out. ``min_numel`` replaces the
-    measured thresholds, those of shapes included, by one number of elements for all. ``memory`` is as in `accelerate`, off here. ``rng`` says
-    where ops with random numbers have them from: ``"torch"``, the same as stock torch's for a seed, or ``"fast"``,
-    others, of a key that a call draws from torch's generator. Of nested patches the innermost decides.
+    measured thresholds, those of shapes included, by one number of elements for all. ``memory`` is as in `accelerate`,
+    off here. ``rng`` says where ops with random numbers have them from: ``"torch"``, the same as stock torch's for a
+    seed, or ``"fast"``, others, of a key that a call draws from torch's generator. Of nested patches the innermost
+    decides.
 
     Returns a handle: a context manager, a decorator, and ``undo()``. Raises ``ValueError`` for a name that is not in
     the catalogue, or another ``rng``. Where nothing can be accelerated it warns, and torch stays as it is.
