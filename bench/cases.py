@@ -75,7 +75,7 @@ class Case:
     @property
     def flops(self) -> int:
         """Floating-point instructions, one value each; backward counts as much as forward, of a product twice."""
-        if isinstance(self.row, Nary) and self.row.multiplies:
+        if isinstance(self.row, (Nary, Index)) and self.row.multiplies:
             return self.row.flops * self.shape[-1] * self.size * (3 if self.mode == "training" else 1)
         return self.row.flops * self.size * (2 if self.mode == "training" else 1)
 

@@ -653,9 +653,6 @@ def test_rows_of_permuted_inputs(name: str, order: tuple[int, ...], dim: int) ->
     rusttorch.report(reset=True)
     stock, ours = both(run)
     assert without_bits(stock) == without_bits(ours)
-    if name == "log_softmax" and dim != -1:
-        assert calls(name) == 0, "columns of so few elements are stock torch's"
-        return
     backward = 0 if name == "logsumexp" else 2
     assert declined(name) == {} and calls(name) >= 2 + backward, "forward, and backward of a row-major gradient"
 

@@ -197,8 +197,8 @@ def _make_index(op: Index, native: Any) -> Callable[..., Any]:
 
     def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
         gradients = formula(grad, ctx.saved_tensors, ctx.sizes, *ctx.numbers)
-        wanted = ctx.needs_input_grad
-        return tuple(gradient if want else None for gradient, want in zip(gradients, wanted, strict=True))
+        pairs = zip(gradients, ctx.needs_input_grad, strict=True)
+        return tuple((gradient() if callable(gradient) else gradient) if want else None for gradient, want in pairs)
 
     names, unchanged = tuple(op.saves.values()), 1 + len(op.operands)
     apply = _function(op, forward, backward, names, unchanged=unchanged)

@@ -418,7 +418,9 @@ class Index(Row):
         the index of each tensor that the gradient needs, and what stock torch's node calls it if that is a tensor there.
     ``backward``
         stock torch's formula, differentiable: the gradients of the tensors from ``(grad, saved, sizes, *numbers)``, the tensors
-        that were saved and the input's sizes.
+        that were saved and the input's sizes; or functions of nothing that make them, called where one is wanted.
+    ``multiplies``
+        whether each of the input's elements is multiplied by as many as there are in a row.
     ``calls``
         representative calls, over a two-dimensional ``x`` and what ``given`` names, for tests and benches.
     ``passes``, ``beside``
@@ -443,6 +445,7 @@ class Index(Row):
     saves: dict[int, str] = field(default_factory=dict)
     backward: Callable[..., tuple[Any, ...]] | None = None
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    multiplies: bool = False
     exactness: Literal["bits", "ulp"] = "bits"
     dtypes: tuple[str, ...] = DTYPES
 
@@ -1713,6 +1716,43 @@ def _index_fill_backward(grad: Any, saved: Any, sizes: Any, dim: float, value: f
     return grad.index_fill(int(dim), saved[0], 0), None, None
 
 
+def _mm_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
+    a, b = saved
+    return lambda: grad.mm(b.t()), lambda: a.t().mm(grad)
+
+
+def _bmm_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
+    a, b = saved
+    return lambda: grad.bmm(b.transpose(1, 2)), lambda: a.transpose(1, 2).bmm(grad)
+
+
+def _mv_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
+    a, vec = saved
+    return lambda: grad.outer(vec), lambda: a.t().mv(grad)
+
+
+def _added_backward(
+    product: Callable[..., tuple[Any, ...]], grad: Any, saved: Any, sizes: Any, beta: float, alpha: float
+) -> tuple[Any, ...]:
+    """Of ``beta`` times what is added, and ``alpha`` times a product."""
+    scaled = [lambda make=make: make() if alpha == 1 else make() * alpha for make in product(grad, saved, sizes)]
+    return lambda: (grad if beta == 1 else grad * beta).sum_to_size(sizes), *scaled
+
+
+def _addmm_backward(*arguments: Any) -> tuple[Any, ...]:
+    return _added_backward(_mm_backward, *arguments)
+
+
+def _baddbmm_backward(*arguments: Any) -> tuple[Any, ...]:
+    return _added_backward(_bmm_backward, *arguments)
+
+
+#: A matrix with a row for each column of ``x``.
+_FACTOR = "torch.linspace(1.0, 99.0, x.shape[1] ** 2).cos().to(x.dtype).view(x.shape[1], -1)"
+#: What products of matrices have in common.
+_PRODUCT: dict[str, Any] = {"passes": 3.0, "multiplies": True, "dtypes": FLOATS, "exactness": "ulp"}
+
+
 #: Of `Index.given`: indices of rows and columns, out of order and some of them again.
 _ROW_INDEX = "torch.arange(x.shape[0] * 3 // 2 + 1) * 7 % x.shape[0]"
 _COLUMN_INDEX = "(torch.arange(x.numel()) * 7 % x.shape[1]).view_as(x)"
@@ -1975,6 +2015,75 @@ INDEX_ROWS: tuple[Index, ...] = (
         given={"y": "x[:64, :64].contiguous()", "z": "x[:, :64].contiguous()"},
         dtypes=("float32", "float64"),
         exactness="ulp",
+    ),
+    Index(
+        "matmul",
+        ("torch.matmul(input, other, *, out=None)", "Tensor.matmul(self, other)", "Tensor.__matmul__(self, other)"),
+        operands=("other",),
+        calls=("torch.matmul(x, w)", "x @ x.t()"),
+        given={"w": _FACTOR},
+        node="MmBackward0",
+        saves={0: "self", 1: "mat2"},
+        backward=_mm_backward,
+        **_PRODUCT,
+    ),
+    Index(
+        "mm",
+        ("torch.mm(input, mat2, *, out=None)", "Tensor.mm(self, mat2)"),
+        operands=("mat2",),
+        calls=("torch.mm(x, w)", "torch.mm(x, x.t())"),
+        given={"w": _FACTOR},
+        node="MmBackward0",
+        saves={0: "self", 1: "mat2"},
+        backward=_mm_backward,
+        **_PRODUCT,
+    ),
+    Index(
+        "bmm",
+        ("torch.bmm(input, mat2, *, out=None)", "Tensor.bmm(self, mat2)"),
+        operands=("mat2",),
+        calls=("torch.bmm(y, y.transpose(1, 2))", "torch.bmm(y, z)"),
+        given={"y": "x.view(math.gcd(x.shape[0], 2), -1, x.shape[1])", "z": f"{_FACTOR}.expand(math.gcd(x.shape[0], 2), -1, -1)"},
+        node="BmmBackward0",
+        saves={0: "self", 1: "mat2"},
+        backward=_bmm_backward,
+        **_PRODUCT,
+    ),
+    Index(
+        "mv",
+        ("torch.mv(input, vec, *, out=None)", "Tensor.mv(self, vec)"),
+        operands=("vec",),
+        calls=("torch.mv(x, v)", "torch.mv(x.t(), x[:, 0])"),
+        given={"v": "x[0]"},
+        node="MvBackward0",
+        saves={0: "self", 1: "vec"},
+        backward=_mv_backward,
+        **{**_PRODUCT, "passes": 1.0, "multiplies": False},
+    ),
+    Index(
+        "addmm",
+        ("torch.addmm(input, mat1, mat2, *, beta=1, alpha=1, out=None)", "Tensor.addmm(self, mat1, mat2, *, beta=1, alpha=1)"),
+        operands=("mat1", "mat2"),
+        numbers={"beta": 1.0, "alpha": 1.0},
+        calls=("torch.addmm(b, x, w)", "torch.addmm(y, x, w, beta=0.5, alpha=2)"),
+        given={"w": _FACTOR, "b": "x[0]", "y": "x.flip(1)"},
+        node="AddmmBackward0",
+        saves={1: "mat1", 2: "mat2"},
+        backward=_addmm_backward,
+        **_PRODUCT,
+    ),
+    Index(
+        "baddbmm",
+        ("torch.baddbmm(input, batch1, batch2, *, beta=1, alpha=1, out=None)",
+         "Tensor.baddbmm(self, batch1, batch2, *, beta=1, alpha=1)"),
+        operands=("batch1", "batch2"),
+        numbers={"beta": 1.0, "alpha": 1.0},
+        calls=("torch.baddbmm(b, y, z)", "torch.baddbmm(y, y, z, beta=0, alpha=0.5)"),
+        given={"y": "x.view(math.gcd(x.shape[0], 2), -1, x.shape[1])", "z": f"{_FACTOR}.expand(math.gcd(x.shape[0], 2), -1, -1)", "b": "x[:1, None]"},
+        node="BaddbmmBackward0",
+        saves={1: "batch1", 2: "batch2"},
+        backward=_baddbmm_backward,
+        **_PRODUCT,
     ),
     Index(
         "searchsorted",

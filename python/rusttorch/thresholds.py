@@ -56,8 +56,9 @@ def windows(
     index; low ``None`` means never.
     """
     shipped = table(vendor, isa).get(op.sized[kind], {})
-    # Stock torch multiplies by the CPU's own instructions at the hardware's limit.
-    stocks = _rusttorch.multiplied(isa) if isinstance(op, Nary) and op.multiplies else []
+    # Stock torch multiplies by the CPU's own instructions at the hardware's limit; of few rows of single precision the
+    # kernel knows better.
+    stocks = _rusttorch.multiplied(isa) if isinstance(op, (Nary, Index)) and op.multiplies else []
     result: dict[tuple[str, str], tuple[int | None, int | None]] = {}
     for mode in MODES:
         for dtype in op.dtypes:
@@ -67,7 +68,7 @@ def windows(
             if min_numel is not None:
                 result[mode, dtype] = (min_numel, None)
                 continue
-            if dtype in stocks:
+            if dtype in stocks and (mode, dtype) != ("forward", "float32"):
                 result[mode, dtype] = (None, None)
                 continue
             # An optimizer's step saves reading and writing, and comparing costs the same, whatever the numbers are.

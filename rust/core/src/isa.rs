@@ -11,6 +11,7 @@ use core::arch::x86_64::{
 };
 
 use core::mem::MaybeUninit;
+use std::sync::OnceLock;
 
 use half::f16;
 
@@ -202,29 +203,16 @@ impl Isa {
         !matches!(self, Self::Baseline(_)) || cfg!(target_arch = "aarch64")
     }
 
-    /// The element types that it multiplies by instructions of their own.
-    pub fn multiplied(self) -> Vec<DType> {
-        #[cfg(target_arch = "x86_64")]
-        let (bf16, f16) = match self {
-            Self::Avx512(_) => (
-                is_x86_feature_detected!("avx512bf16"),
-                is_x86_feature_detected!("avx512fp16"),
-            ),
-            _ => (false, false),
-        };
-        #[cfg(not(target_arch = "x86_64"))]
-        let (bf16, f16) = (false, false);
-        let known = [
-            (DType::F32, true),
-            (DType::F64, true),
-            (DType::Bf16, bf16),
-            (DType::F16, f16),
-        ];
-        known
-            .into_iter()
-            .filter(|(_, multiplies)| *multiplies)
-            .map(|(dtype, _)| dtype)
-            .collect()
+    /// Whether it multiplies numbers of a type by instructions of their own.
+    pub fn multiplies(self, dtype: DType) -> bool {
+        match (self, dtype) {
+            (_, DType::F32 | DType::F64) => true,
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx512(_), DType::Bf16) => is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx512(_), DType::F16) => is_x86_feature_detected!("avx512fp16"),
+            _ => false,
+        }
     }
 
     /// Runs a program compiled for this instruction set.
@@ -267,18 +255,22 @@ impl<P: Program, S: Simd> pulp::NullaryFnOnce for Call<P, S> {
 
 /// Whose the CPU is, `"amd"`, `"intel"` or another: the name that it gives itself, which libraries choose their code by.
 pub fn vendor() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        // SAFETY: every CPU of this architecture has the instruction, for which newer compilers ask for no `unsafe`.
-        #[allow(unused_unsafe)]
-        let leaf = unsafe { __cpuid(0) };
-        match [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() {
-            b"AuthenticAMD" => return "amd",
-            b"GenuineIntel" => return "intel",
-            _ => {}
+    // A virtual machine's host answers the question, which takes long.
+    static FOUND: OnceLock<&str> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            // SAFETY: every CPU of this architecture has the instruction, for which newer compilers ask for no `unsafe`.
+            #[allow(unused_unsafe)]
+            let leaf = unsafe { __cpuid(0) };
+            match [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() {
+                b"AuthenticAMD" => return "amd",
+                b"GenuineIntel" => return "intel",
+                _ => {}
+            }
         }
-    }
-    "other"
+        "other"
+    })
 }
 
 impl Simd for Baseline {

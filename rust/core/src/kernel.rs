@@ -357,6 +357,11 @@ pub trait IndexKernel: Sync {
         true
     }
 
+    /// Whether the gradient of a call with such tensors is the kernel's row's, rather than one of its own.
+    fn is_recorded(&self, _tensors: &[Option<Strided>]) -> bool {
+        true
+    }
+
     /// Whether it changes the order in memory, and leaves row-major inputs alone.
     fn reorders(&self) -> bool {
         false
@@ -388,7 +393,7 @@ pub trait IndexKernel: Sync {
     ///
     /// # Errors
     /// The reason why not.
-    fn pays(&self, _tensors: &[Option<Strided>], _numbers: &[f64]) -> Result<(), &'static str> {
+    fn pays(&self, _isa: Isa, _tensors: &[Option<Strided>], _numbers: &[f64]) -> Result<(), &'static str> {
         Ok(())
     }
 
@@ -565,7 +570,7 @@ pub trait NaryKernel: Sync {
     ///
     /// # Errors
     /// The reason why not.
-    fn pays(&self, _operands: &[Option<Operand>]) -> Result<(), &'static str> {
+    fn pays(&self, _isa: Isa, _operands: &[Option<Operand>]) -> Result<(), &'static str> {
         Ok(())
     }
 

@@ -803,7 +803,7 @@ impl Data {
         }
         let outline = operands.outline(numbers)?;
         if self.op.weighs() {
-            operands.pays()?;
+            operands.pays(runtime)?;
         }
         operands.inspect(runtime, numbers)?;
         if !really {
@@ -923,7 +923,7 @@ impl Data {
         }
         let indexed = Indexed::read(runtime, kernel, input, others, numbers, inplace, state.profiled)?;
         if self.op.weighs() {
-            indexed.pays(numbers)?;
+            indexed.pays(runtime, numbers)?;
         }
         let mut mode = passed.mode;
         for (other, constant) in others.iter().zip(self.signature.constants()) {
@@ -940,6 +940,9 @@ impl Data {
             }
             mode = Mode::Training;
             self.op.takes(mode, Some(dtype), numel)?;
+        }
+        if mode == Mode::Training && !indexed.is_recorded() {
+            return Err(Decline::Training.into());
         }
         if inplace {
             if !indexed.is_apart() {

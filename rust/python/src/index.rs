@@ -207,12 +207,19 @@ impl Indexed {
     }
 
     /// Whether there is something to gain over stock torch.
-    pub(crate) fn pays(&self, numbers: &[f64]) -> Result<(), Decline> {
+    pub(crate) fn pays(&self, runtime: &Runtime, numbers: &[f64]) -> Result<(), Decline> {
         // SAFETY: as in `read`.
         let tensors = unsafe { self.strided() };
         self.kernel
-            .pays(&tensors[..self.count], numbers)
+            .pays(runtime.isa, &tensors[..self.count], numbers)
             .map_err(|_| Decline::Kernel)
+    }
+
+    /// Whether autograd may record it.
+    pub(crate) fn is_recorded(&self) -> bool {
+        // SAFETY: as in `read`.
+        let tensors = unsafe { self.strided() };
+        self.kernel.is_recorded(&tensors[..self.count])
     }
 
     /// The number of elements that a call is counted by: the result's, where these are more than the input's.

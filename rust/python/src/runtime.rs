@@ -93,8 +93,8 @@ pub(crate) fn available_isas() -> Vec<&'static str> {
 /// The element types that an instruction set of this machine multiplies by instructions of their own, by torch's names.
 #[pyfunction]
 pub(crate) fn multiplied(isa: &str) -> Vec<&'static str> {
-    let found = Isa::by_name(isa).map(Isa::multiplied).unwrap_or_default();
-    found.into_iter().map(DType::name).collect()
+    let multiplied = |dtype: &DType| Isa::by_name(isa).is_some_and(|isa| isa.multiplies(*dtype));
+    DType::ALL.into_iter().filter(multiplied).map(DType::name).collect()
 }
 
 /// Whether the allocator policy has something to act on.

@@ -127,6 +127,12 @@ pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &Searchsorted::BUCKETIZE,
     &index::isin::Isin,
     &index::histc::Histc,
+    &matmul::matmul::MATMUL,
+    &matmul::matmul::MM,
+    &matmul::matmul::BMM,
+    &matmul::matmul::MV,
+    &matmul::matmul::ADDMM,
+    &matmul::matmul::BADDBMM,
 ];
 
 /// Every kernel with random numbers.

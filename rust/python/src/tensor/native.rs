@@ -9,7 +9,10 @@ use rusttorch_core::{
     kernel::Geometry,
     ops::{
         arithmetic::{Number, compare::Comparison},
-        matmul::matmul::{Product, matmul},
+        matmul::{
+            Lie,
+            matmul::{Product, matmul},
+        },
         reduction::sum::{mean, sum, sum_dtype},
     },
 };
@@ -248,9 +251,12 @@ impl Tensor {
             rows: a_sizes[0] as usize,
             terms: a_sizes[1] as usize,
             columns: b_sizes[1] as usize,
-            transposed: [a_turned, b_turned],
+            lies: [lie(a_sizes, a_turned), lie(b_sizes, b_turned)],
         };
-        let pairs = pairs(&outer, [a_outer, b_outer]);
+        let pairs: Vec<_> = pairs(&outer, [a_outer, b_outer])
+            .into_iter()
+            .map(|(a, b)| (a * product.rows * product.terms, b * product.terms * product.columns))
+            .collect();
         let mut sizes = outer;
         if left > 1 {
             sizes.push(a_sizes[0]);
@@ -262,6 +268,12 @@ impl Tensor {
             matmul(exec, product, first.elements(), second.elements(), target, &pairs);
         })
     }
+}
+
+/// How a matrix of these sizes lies that has no gaps.
+fn lie(sizes: &[i64], transposed: bool) -> Lie {
+    let pitch = sizes[usize::from(!transposed)] as usize;
+    Lie { transposed, pitch }
 }
 
 /// Which matrix of either side each one of the result is made of.

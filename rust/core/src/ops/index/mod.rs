@@ -79,7 +79,7 @@ fn pick<W: Copy, const WRAPS: bool>(src: &[W], index: &[i64], dst: &mut [MaybeUn
 }
 
 /// The sizes that tensors are broadcast to.
-fn broadcast<const N: usize>(layouts: [&Layout; N]) -> Option<Layout> {
+pub(in crate::ops) fn broadcast<const N: usize>(layouts: [&Layout; N]) -> Option<Layout> {
     let (first, others) = layouts.split_first()?;
     if others.iter().all(|other| other.sizes() == first.sizes()) {
         return Some(**first);

@@ -2,9 +2,10 @@
 
 use core::mem::MaybeUninit;
 
-use super::{Matrix, gemm, sum_rows};
+use super::{Matrix, Sum, gemm, sum_rows};
 use crate::{
     dtype::{Target, Typed, View},
+    isa::Isa,
     kernel::{Exec, MAX_OPERANDS, NaryKernel, Operand, Outline, each_type},
     layout::Layout,
     ops::{numbers_of, reduction::lanes::RowElement},
@@ -15,9 +16,6 @@ use crate::{
 /// Operands: input of any number of rows of `k` elements, weight of `n` rows of `k` elements, bias of `n` (zeros). The
 /// result has rows of `n`. Nothing but the operands is kept.
 pub struct Linear;
-
-/// Elements of a matrix up to which torch's kernel is no faster for one row.
-const LARGE: i64 = 1 << 20;
 
 /// The slices and sizes of a call.
 struct Call<'a, T> {
@@ -53,7 +51,7 @@ fn forward<T: RowElement>(exec: &Exec, operands: &[Option<Operand>], dst: &mut [
         exec,
         Matrix::new(call.input, call.rows, call.terms),
         weight.t(),
-        call.bias,
+        call.bias.map(Sum::with_row),
         dst,
     );
 }
@@ -122,14 +120,14 @@ impl NaryKernel for Linear {
         })
     }
 
-    fn pays(&self, operands: &[Option<Operand>]) -> Result<(), &'static str> {
-        if let [Some(input), Some(weight), ..] = operands {
-            let elements = weight.sizes.iter().product::<i64>();
-            if input.sizes.iter().rev().skip(1).product::<i64>() == 1 && elements > LARGE {
-                return Err("one row and a large matrix");
-            }
-        }
-        Ok(())
+    fn pays(&self, isa: Isa, operands: &[Option<Operand>]) -> Result<(), &'static str> {
+        let [Some(input), Some(weight), ..] = operands else {
+            return Err("no input or no weight");
+        };
+        let dtype = input.floats().ok_or("no floating-point numbers")?.dtype();
+        let rows = input.sizes.iter().rev().skip(1).product::<i64>() as usize;
+        let (terms, columns) = (weight.sizes[1] as usize, weight.sizes[0] as usize);
+        super::pays(isa, dtype, [rows, terms, columns], true, true)
     }
 
     fn forward(&self, exec: &Exec, operands: &[Option<Operand>], result: Target, _: Option<Target>, _: &[f64]) {

@@ -1,10 +1,12 @@
 //! Matrix products: those of half precision are summed up in single precision, and rounded once.
 //!
-//! Two ways, by the count of rows: few rows read the other matrix once, where it lies (`few_rows`); many go through packed
-//! panels and a microkernel over a register tile, after Goto and van de Geijn, "Anatomy of High-Performance Matrix
-//! Multiplication" (2008). Either way an element's sum depends on the sizes alone, and not on the threads.
+//! Three ways, by the count of rows: few rows read the other matrix once, where it lies, as dot products of its columns if
+//! these lie so (`dot`), or as sums of its rows (`axpy`); many go through packed panels and a microkernel over a register
+//! tile, after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008). Either way an element's sum
+//! depends on the sizes alone, and not on the threads.
 
-mod few_rows;
+mod axpy;
+mod dot;
 pub mod linear;
 #[allow(clippy::module_inception)]
 pub mod matmul;
@@ -16,8 +18,9 @@ use core::{mem::MaybeUninit, ops::Range};
 use microkernel::{Accumulate, Registers};
 
 use crate::{
+    dtype::DType,
     float::Float,
-    isa::{Program, Simd},
+    isa::{self, Isa, Program, Simd},
     kernel::Exec,
     math::row_exp::RowExp,
     ops::reduction::lanes::{RowElement, Tile},
@@ -31,6 +34,8 @@ pub(in crate::ops) struct Matrix<'a, T> {
     rows: usize,
     columns: usize,
     transposed: bool,
+    /// How far apart rows begin, or columns if it is transposed.
+    pitch: usize,
 }
 
 // Not derived: it would ask for `T: Clone`.
@@ -54,16 +59,59 @@ impl<'a, T> Matrix<'a, T> {
             rows,
             columns,
             transposed: false,
+            pitch: columns,
         }
     }
 
-    /// The same as row-major, if its elements lie so: those of a single row or column do.
-    #[must_use]
-    pub(in crate::ops) fn as_row_major(self) -> Self {
+    /// A matrix that lies in the slice in such a way.
+    ///
+    /// # Panics
+    /// Where there are fewer elements.
+    fn lying(elements: &'a [T], rows: usize, columns: usize, lie: Lie) -> Self {
+        let (count, len) = if lie.transposed {
+            (columns, rows)
+        } else {
+            (rows, columns)
+        };
+        assert!(
+            count == 0 || elements.len() >= (count - 1) * lie.pitch + len,
+            "the elements of a matrix"
+        );
         Self {
-            transposed: self.transposed && self.rows > 1 && self.columns > 1,
-            ..self
+            elements,
+            rows,
+            columns,
+            transposed: lie.transposed,
+            pitch: lie.pitch,
         }
+    }
+
+    /// The same as row-major, if its elements lie so: those of a single column do, and of a single row without gaps.
+    #[must_use]
+    fn as_row_major(self) -> Self {
+        if !self.transposed {
+            self
+        } else if self.columns == 1 {
+            Self {
+                transposed: false,
+                pitch: 1,
+                ..self
+            }
+        } else if self.rows == 1 && self.pitch == 1 {
+            Self {
+                transposed: false,
+                pitch: self.columns,
+                ..self
+            }
+        } else {
+            self
+        }
+    }
+
+    /// Some elements of a row that lies one after the other, or of such a column.
+    #[inline(always)]
+    fn line(&self, index: usize, part: Range<usize>) -> &'a [T] {
+        &self.elements[index * self.pitch..][part]
     }
 
     /// Its transpose.
@@ -78,8 +126,112 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
+/// How a matrix lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lie {
+    /// Whether its columns lie one element after the other, rather than its rows.
+    pub transposed: bool,
+    /// How many elements apart these begin; 0 if all of them are the same.
+    pub pitch: usize,
+}
+
+/// What a product becomes a part of: `alpha` times it and `beta` times `c` are added up, without `c` where `beta` is 0.
+pub(in crate::ops) struct Sum<'a, T> {
+    c: &'a [T],
+    /// How far apart the rows and the columns of `c` are; 0 where one stands for all.
+    strides: [usize; 2],
+    alpha: f64,
+    beta: f64,
+}
+
+// Not derived: it would ask for `T: Clone`.
+impl<T> Clone for Sum<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Sum<'_, T> {}
+
+impl<'a, T: RowElement> Sum<'a, T> {
+    /// With a row that is added to each.
+    pub(in crate::ops) fn with_row(row: &'a [T]) -> Self {
+        Self {
+            c: row,
+            strides: [0, 1],
+            alpha: 1.0,
+            beta: 1.0,
+        }
+    }
+
+    /// For the product's transpose.
+    fn t(self) -> Self {
+        let [down, across] = self.strides;
+        Self {
+            strides: [across, down],
+            ..self
+        }
+    }
+
+    /// Makes it of some columns of a row of the product.
+    #[inline(always)]
+    fn apply(&self, row: usize, columns: Range<usize>, sums: &mut [T::Lane]) {
+        if self.alpha != 1.0 {
+            let alpha = T::Lane::of(self.alpha);
+            for sum in &mut *sums {
+                *sum = *sum * alpha;
+            }
+        }
+        if self.beta == 0.0 {
+            return;
+        }
+        let (beta, [down, across]) = (T::Lane::of(self.beta), self.strides);
+        let c = &self.c[row * down + columns.start * across..];
+        if across == 1 {
+            for (sum, c) in sums.iter_mut().zip(c) {
+                *sum += beta * c.lane();
+            }
+        } else {
+            for (index, sum) in sums.iter_mut().enumerate() {
+                *sum += beta * c[index * across].lane();
+            }
+        }
+    }
+}
+
 /// Rows up to which the other matrix is read where it lies.
 const FEW_ROWS: usize = 32;
+
+/// Elements of a matrix up to which torch's kernel for one row of halves is no faster.
+const LARGE: usize = 1 << 20;
+
+/// Whether there is something to gain over stock torch in the product of so many rows and a matrix, which is `shared` if
+/// there are no other pairs; `along` if the matrix lies by its columns. As measured.
+///
+/// # Errors
+/// The reason why not.
+fn pays(
+    isa: Isa,
+    dtype: DType,
+    [rows, terms, columns]: [usize; 3],
+    along: bool,
+    shared: bool,
+) -> Result<(), &'static str> {
+    let elements = terms * columns;
+    if isa.multiplies(dtype) {
+        // The libraries that stock torch calls are for many rows. They differ by the maker of the CPU.
+        let few =
+            (2..=8).contains(&rows) && elements >= 1 << 18 || (9..=FEW_ROWS).contains(&rows) && elements >= 1 << 23;
+        if dtype == DType::F32 && shared && few && isa::vendor() == "amd" {
+            return Ok(());
+        }
+        return Err("the CPU's own instructions are at the hardware's limit");
+    }
+    if rows == 1 && along && elements > LARGE {
+        return Err("one row and a large matrix");
+    }
+    Ok(())
+}
 /// Rows and columns of a tile of the result at most, and the terms of its sums that are packed at a time and summed up by
 /// themselves: a tile, and what is packed for it, stay in the second-level cache, strips of that in the first-level one,
 /// and errors stay small.
@@ -89,7 +241,7 @@ const TERMS: usize = 128;
 /// Tiles for each thread, so that all have about as much to do.
 const TILES: usize = 4;
 
-/// `dst = a * b + bias`, the bias being added to each row.
+/// `dst = a * b`, or the sum that it is a part of.
 ///
 /// # Panics
 /// Where the sizes do not match.
@@ -97,15 +249,19 @@ pub(in crate::ops) fn gemm<T: RowElement>(
     exec: &Exec,
     a: Matrix<T>,
     b: Matrix<T>,
-    bias: Option<&[T]>,
+    sum: Option<Sum<T>>,
     dst: &mut [MaybeUninit<T>],
 ) {
     assert!(
-        a.columns == b.rows && dst.len() == a.rows * b.columns && bias.is_none_or(|bias| bias.len() == b.columns),
+        a.columns == b.rows && dst.len() == a.rows * b.columns,
         "the sizes of matrices match"
     );
-    if a.rows <= FEW_ROWS && !a.transposed && b.transposed {
-        few_rows::gemm(exec, a, b, bias, dst);
+    if a.rows <= FEW_ROWS && !b.transposed {
+        axpy::gemm(exec, a, b, sum, dst);
+        return;
+    }
+    if a.rows <= FEW_ROWS && !a.transposed {
+        dot::gemm(exec, a, b, sum, dst);
         return;
     }
     let (rows, columns) = (a.rows, b.columns);
@@ -130,7 +286,7 @@ pub(in crate::ops) fn gemm<T: RowElement>(
             exec.isa.run(Panel {
                 a,
                 b,
-                bias,
+                sum,
                 rows: part(rows, down, tile % down),
                 columns: part(columns, across, tile / down),
                 dst: &dst,
@@ -146,7 +302,7 @@ const NARROWEST: usize = 48;
 struct Panel<'a, T> {
     a: Matrix<'a, T>,
     b: Matrix<'a, T>,
-    bias: Option<&'a [T]>,
+    sum: Option<Sum<'a, T>>,
     rows: Range<usize>,
     columns: Range<usize>,
     /// The whole of the result; the tile's part of it is its own.
@@ -214,8 +370,8 @@ impl<T: RowElement> Panel<'_, T> {
                 let start = (j * down + i / M) * M * WIDTH + i % M * WIDTH;
                 part.copy_from_slice(&sums[start..start + part.len()]);
             }
-            if let Some(bias) = self.bias {
-                add_bias(line, &bias[self.columns.clone()]);
+            if let Some(sum) = self.sum {
+                sum.apply(row, self.columns.clone(), line);
             }
             // SAFETY: tiles are disjoint, and so are the rows of one.
             let dst = unsafe {
@@ -227,18 +383,10 @@ impl<T: RowElement> Panel<'_, T> {
     }
 }
 
-/// Adds a row to another.
-#[inline(always)]
-fn add_bias<T: RowElement>(sums: &mut [T::Lane], bias: &[T]) {
-    for (sum, bias) in sums.iter_mut().zip(bias) {
-        *sum += bias.lane();
-    }
-}
-
 /// Writes the sums of the columns of a row-major matrix.
 pub(in crate::ops) fn sum_rows<T: RowElement>(exec: &Exec, matrix: Matrix<T>, dst: &mut [MaybeUninit<T>]) {
     assert!(
-        !matrix.transposed && dst.len() == matrix.columns,
+        !matrix.transposed && matrix.pitch == matrix.columns && dst.len() == matrix.columns,
         "a sum of each column"
     );
     let (team, grain) = exec.team(matrix.columns, matrix.rows * size_of::<T>(), matrix.rows);
@@ -303,7 +451,6 @@ mod tests {
     use super::*;
     use crate::{
         dtype::as_uninit,
-        isa::Isa,
         parallel::{Serial, Team, test::Halves},
     };
 
@@ -314,7 +461,13 @@ mod tests {
 
     fn product<T: RowElement>(isa: Isa, team: &dyn Team, [a, b]: [Matrix<T>; 2], bias: Option<&[T]>) -> Vec<T> {
         let mut dst = vec![T::rounded(T::Lane::ZERO); a.rows * b.columns];
-        gemm(&Exec::new(isa, team), a, b, bias, as_uninit(&mut dst));
+        gemm(
+            &Exec::new(isa, team),
+            a,
+            b,
+            bias.map(Sum::with_row),
+            as_uninit(&mut dst),
+        );
         dst
     }
 
@@ -324,12 +477,8 @@ mod tests {
         let lefts = [Matrix::new(&a, rows, terms), Matrix::new(&a, terms, rows).t()];
         let rights = [Matrix::new(&b, terms, columns), Matrix::new(&b, columns, terms).t()];
         let at = |matrix: &Matrix<T>, i: usize, j: usize| -> f64 {
-            let index = if matrix.transposed {
-                j * matrix.rows + i
-            } else {
-                i * matrix.columns + j
-            };
-            matrix.elements[index].lane().into()
+            let (line, at) = if matrix.transposed { (j, i) } else { (i, j) };
+            matrix.line(line, at..at + 1)[0].lane().into()
         };
         for (left, right, bias) in lefts
             .into_iter()

@@ -22,8 +22,7 @@ pub(super) fn strips<T: RowElement, S: Simd, const N: usize>(
     let terms = depth.len();
     if !matrix.transposed {
         for (k, row) in depth.enumerate() {
-            let start = row * matrix.columns;
-            let line = T::lanes(simd, &matrix.elements[start + columns.start..start + columns.end], line);
+            let line = T::lanes(simd, matrix.line(row, columns.clone()), line);
             for (strip, part) in line.chunks(N).enumerate() {
                 let at = (strip * terms + k) * N;
                 let packed = &mut dst[at..at + N];
@@ -41,8 +40,11 @@ pub(super) fn strips<T: RowElement, S: Simd, const N: usize>(
         for (start, packed) in depth.clone().step_by(BLOCK).zip(packed.chunks_mut(BLOCK * N)) {
             let rows = packed.len() / N;
             for (column, block) in block[..width].iter_mut().enumerate() {
-                let at = (first + column) * matrix.rows + start;
-                T::widen(simd, &matrix.elements[at..at + rows], &mut block[..rows]);
+                T::widen(
+                    simd,
+                    matrix.line(first + column, start..start + rows),
+                    &mut block[..rows],
+                );
             }
             for (row, packed) in packed.as_chunks_mut::<N>().0.iter_mut().enumerate() {
                 for (packed, block) in packed.iter_mut().zip(&block) {

@@ -4,7 +4,7 @@
 use core::{mem::MaybeUninit, ops::Range};
 
 use super::{
-    Matrix, add_bias,
+    Matrix, Sum,
     microkernel::{self, Accumulate, Registers},
 };
 use crate::{
@@ -38,14 +38,14 @@ pub(super) fn gemm<T: RowElement>(
     exec: &Exec,
     a: Matrix<T>,
     b: Matrix<T>,
-    bias: Option<&[T]>,
+    sum: Option<Sum<T>>,
     dst: &mut [MaybeUninit<T>],
 ) {
     let pitch = pitch(a.columns);
     let mut widened = vec![T::Lane::ZERO; a.rows.next_multiple_of(M) * pitch];
-    for (src, dst) in a.elements.chunks_exact(a.columns).zip(widened.chunks_exact_mut(pitch)) {
+    for (row, dst) in (0..a.rows).zip(widened.chunks_exact_mut(pitch)) {
         exec.isa.run(Widen {
-            src,
+            src: a.line(row, 0..a.columns),
             dst: &mut dst[..a.columns],
         });
     }
@@ -56,7 +56,7 @@ pub(super) fn gemm<T: RowElement>(
             a: &widened,
             rows: a.rows,
             b,
-            bias,
+            sum,
             columns,
             dst: &dst,
         });
@@ -85,7 +85,7 @@ struct Part<'a, T: RowElement> {
     rows: usize,
     /// The transpose of a row-major matrix.
     b: Matrix<'a, T>,
-    bias: Option<&'a [T]>,
+    sum: Option<Sum<'a, T>>,
     columns: Range<usize>,
     /// The whole of the result; these columns of it are theirs.
     dst: &'a Shared<'a, MaybeUninit<T>>,
@@ -119,10 +119,7 @@ impl<T: RowElement> Program for Part<'_, T> {
                     chunk * TERMS..terms.min((chunk + 1) * TERMS),
                 )
             };
-            let column = |index: usize, part: &Range<usize>| {
-                let start = (block.start + index) * terms;
-                &self.b.elements[start + part.start..start + part.end]
-            };
+            let column = |index: usize, part: &Range<usize>| self.b.line(block.start + index, part.clone());
             for index in 0..chunks * groups {
                 let (of, terms) = part(index);
                 let padded = terms.start..terms.end.next_multiple_of(PAD);
@@ -162,8 +159,8 @@ impl<T: RowElement> Program for Part<'_, T> {
                 }
             }
             for (row, sums) in sums.chunks_exact_mut(width).enumerate() {
-                if let Some(bias) = self.bias {
-                    add_bias(sums, &bias[block.clone()]);
+                if let Some(sum) = self.sum {
+                    sum.apply(row, block.clone(), sums);
                 }
                 let at = row * self.b.columns;
                 // SAFETY: a team's ranges of columns are disjoint, and so are blocks and rows of one.

@@ -1,0 +1,172 @@
+//! Products of few rows and a row-major matrix: each row of it, times an element of each of the few, is added to theirs, and
+//! is read once, where it lies.
+
+use core::{mem::MaybeUninit, ops::Range};
+
+use super::{Matrix, Sum};
+use crate::{
+    isa::{Program, Simd},
+    kernel::Exec,
+    math::row_exp::RowExp,
+    ops::reduction::lanes::{Register, RowElement, RowLane, Tile},
+    parallel::Shared,
+    vector::Vector,
+};
+
+/// Rows of the matrix that are added at a time, for which sums are read and written once.
+const DEPTH: usize = 4;
+/// Such rows that are summed up by themselves before their sum is added to the others', so that errors stay small.
+const TERMS: usize = 128;
+/// Columns that are worked on at a time: so many of the sums, of a few rows, stay in the first-level cache.
+const BLOCK: usize = 1024;
+/// Sums of a block at most.
+const SUMS: usize = 1 << 13;
+/// Columns are filled up to a multiple of that, which is a whole number of registers.
+const PAD: usize = 16;
+
+/// See [`gemm`](super::gemm).
+pub(super) fn gemm<T: RowElement>(
+    exec: &Exec,
+    a: Matrix<T>,
+    b: Matrix<T>,
+    sum: Option<Sum<T>>,
+    dst: &mut [MaybeUninit<T>],
+) {
+    let (rows, terms) = (a.rows, a.columns);
+    // By groups of terms, and for each by rows; beyond the last term there are zeros.
+    let mut factors = vec![[T::Lane::ZERO; DEPTH]; rows * terms.div_ceil(DEPTH)];
+    for row in 0..rows {
+        for term in 0..terms {
+            let (line, at) = if a.transposed { (term, row) } else { (row, term) };
+            factors[term / DEPTH * rows + row][term % DEPTH] = a.line(line, at..at + 1)[0].lane();
+        }
+    }
+    let dst = Shared::new(dst);
+    let (team, grain) = exec.team(b.columns, terms * size_of::<T>(), rows * terms);
+    team.run(b.columns, grain.max(PAD), &|columns| {
+        exec.isa.run(Part {
+            factors: &factors,
+            rows,
+            b,
+            sum,
+            columns,
+            dst: &dst,
+        });
+    });
+}
+
+/// Some columns of a product.
+struct Part<'a, T: RowElement> {
+    factors: &'a [[T::Lane; DEPTH]],
+    rows: usize,
+    b: Matrix<'a, T>,
+    sum: Option<Sum<'a, T>>,
+    columns: Range<usize>,
+    /// The whole of the result; these columns of it are theirs.
+    dst: &'a Shared<'a, MaybeUninit<T>>,
+}
+
+impl<T: RowElement> Program for Part<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let rows = self.rows;
+        let widest = BLOCK.min(SUMS / rows / PAD * PAD);
+        let pitch = widest.min(self.columns.len().next_multiple_of(PAD));
+        let mut tile = Tile::<T::Lane>::new((DEPTH + 2 * rows) * pitch);
+        let (widened, rest) = tile.get().split_at_mut(DEPTH * pitch);
+        let (sums, rest) = rest.split_at_mut(rows * pitch);
+        let part = &mut rest[..rows * pitch];
+        for first in self.columns.clone().step_by(widest) {
+            let block = first..self.columns.end.min(first + widest);
+            sums.fill(T::Lane::ZERO);
+            for (group, factors) in self.factors.chunks_exact(rows).enumerate() {
+                if group % (TERMS / DEPTH) == 0 {
+                    part.fill(T::Lane::ZERO);
+                }
+                self.widen(simd, group, &block, widened);
+                add::<T::Lane, S>(simd, factors, widened, part, pitch);
+                if (group + 1) % (TERMS / DEPTH) == 0 || group + 1 == self.factors.len() / rows {
+                    for (sum, part) in sums.iter_mut().zip(&*part) {
+                        *sum += *part;
+                    }
+                }
+            }
+            for (row, sums) in sums.chunks_exact_mut(pitch).enumerate() {
+                let sums = &mut sums[..block.len()];
+                if let Some(sum) = self.sum {
+                    sum.apply(row, block.clone(), sums);
+                }
+                let at = row * self.b.columns;
+                // SAFETY: a team's ranges of columns are disjoint, and so are blocks and rows of one.
+                let dst = unsafe { self.dst.piece(at + block.start..at + block.end) };
+                T::narrow(simd, sums, dst);
+            }
+        }
+    }
+}
+
+impl<T: RowElement> Part<'_, T> {
+    /// Widens a block of a group's rows, and asks memory for that of the next.
+    #[inline(always)]
+    fn widen<S: Simd>(&self, simd: S, group: usize, block: &Range<usize>, widened: &mut [T::Lane]) {
+        let pitch = widened.len() / DEPTH;
+        for (row, widened) in (group * DEPTH..).zip(widened.chunks_exact_mut(pitch)) {
+            if row < self.b.rows {
+                T::widen(simd, self.b.line(row, block.clone()), &mut widened[..block.len()]);
+            } else {
+                widened.fill(T::Lane::ZERO);
+            }
+            if row + DEPTH < self.b.rows {
+                simd.prefetch(self.b.line(row + DEPTH, block.clone()));
+            }
+        }
+    }
+}
+
+/// Adds to the sums of each row a group's rows, times its factors.
+#[inline(always)]
+fn add<F: RowLane, S: Simd>(simd: S, factors: &[[F; DEPTH]], widened: &[F], sums: &mut [F], pitch: usize) {
+    let mut pairs = factors.chunks_exact(2);
+    let mut lines = sums.chunks_exact_mut(2 * pitch);
+    for (factors, sums) in (&mut pairs).zip(&mut lines) {
+        add_to::<F, S, 2>(simd, [factors[0], factors[1]], widened, sums, pitch);
+    }
+    if let [factors] = pairs.remainder() {
+        add_to::<F, S, 1>(simd, [*factors], widened, lines.into_remainder(), pitch);
+    }
+}
+
+/// The same for so many rows.
+#[inline(always)]
+fn add_to<F: RowLane, S: Simd, const ROWS: usize>(
+    simd: S,
+    factors: [[F; DEPTH]; ROWS],
+    widened: &[F],
+    sums: &mut [F],
+    pitch: usize,
+) {
+    let lanes = Register::<F, S>::LANES;
+    let mut registers = [[Register::<F, S>::splat(simd, F::ZERO); DEPTH]; ROWS];
+    for (registers, factors) in registers.iter_mut().zip(&factors) {
+        for (register, &factor) in registers.iter_mut().zip(factors) {
+            *register = Register::<F, S>::splat(simd, factor);
+        }
+    }
+    for at in (0..pitch).step_by(lanes) {
+        let mut all = [Register::<F, S>::splat(simd, F::ZERO); ROWS];
+        for (row, sum) in all.iter_mut().enumerate() {
+            *sum = Register::<F, S>::load(simd, &sums[row * pitch + at..][..lanes]);
+        }
+        for term in 0..DEPTH {
+            let line = Register::<F, S>::load(simd, &widened[term * pitch + at..][..lanes]);
+            for row in 0..ROWS {
+                all[row] = line.mul_add(registers[row][term], all[row]);
+            }
+        }
+        for (row, sum) in all.iter().enumerate() {
+            sum.store(&mut sums[row * pitch + at..][..lanes]);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+"""Products of vectors, matrices and many of these: shapes, strides, what is added, and what is stock torch's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from support import calls, declined, outcome
+
+import rusttorch
+from rusttorch.catalog import EVERY
+from rusttorch.runtime import open_runtime
+
+PRODUCTS = ("matmul", "mm", "bmm", "mv", "addmm", "baddbmm")
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+of_each_type = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+Tensors = tuple[torch.Tensor, ...]
+
+
+def check(function: Callable[..., torch.Tensor], tensors: Tensors, name: str, runs: int = 1) -> None:
+    """A result of stock torch's form, which is no further from that of doubles; or stock torch's own."""
+    stock, exact = function(*tensors), function(*(tensor.double() for tensor in tensors))
+    with rusttorch.patch(PRODUCTS, min_numel=0):
+        before = calls(name)
+        mine = function(*tensors)
+        assert calls(name) - before == runs, declined(name)
+    assert (mine.dtype, mine.shape, mine.stride()) == (stock.dtype, stock.shape, stock.stride())
+    if exact.numel():
+        errors = [(result.double() - exact).abs().max() for result in (mine, stock)]
+        assert errors[0] <= errors[1] + 1e-6 * exact.abs().max(), [tensor.shape for tensor in tensors]
+
+
+def laid_out(*sizes: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+    """Matrices whose rows, or columns, lie one element after the other, with and without gaps; then one for all."""
+    *outer, rows, columns = sizes
+    yield torch.randn(sizes).to(dtype)
+    yield torch.randn(*outer, columns, rows).to(dtype).mT
+    yield torch.randn(*outer, rows, columns + 3).to(dtype)[..., 2:-1]
+    yield torch.randn(*outer, columns, rows + 5).to(dtype)[..., 5:].mT
+    yield torch.randn(*outer, 1, columns).to(dtype).expand(sizes)
+
+
+SIZES = (
+    (1, 1, 1), (1, 7, 5), (5, 1, 3), (4, 9, 1), (1, 300, 40), (3, 1030, 70), (32, 64, 48), (33, 65, 49), (70, 40, 130),
+)  # fmt: skip
+
+
+@of_each_type
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_matrices_in_any_order(sizes: tuple[int, int, int], dtype: torch.dtype) -> None:
+    rows, terms, columns = sizes
+    for a, b in itertools.product(laid_out(rows, terms, dtype=dtype), laid_out(terms, columns, dtype=dtype)):
+        check(torch.mm, (a, b), "mm")
+        check(torch.matmul, (a, b), "matmul")
+    for a in laid_out(rows, terms, dtype=dtype):
+        check(torch.mv, (a, torch.randn(terms).to(dtype)), "mv")
+        check(torch.mv, (a, torch.randn(terms, 2).to(dtype)[:, 1]), "mv")
+
+
+@of_each_type
+@pytest.mark.parametrize("sizes", [(1, 9, 33), (5, 40, 7), (40, 20, 50)], ids=str)
+def test_many_matrices(sizes: tuple[int, int, int], dtype: torch.dtype) -> None:
+    rows, terms, columns = sizes
+    for a, b in itertools.product(laid_out(3, rows, terms, dtype=dtype), laid_out(3, terms, columns, dtype=dtype)):
+        check(torch.bmm, (a, b), "bmm")
+        check(torch.matmul, (a.unflatten(0, (3, 1)), b.unsqueeze(0)), "matmul")
+    # Heads of attention: no matrix lies after another.
+    heads = torch.randn(2, rows, 4, terms).to(dtype).transpose(1, 2)
+    others = torch.randn(2, columns, 4, terms).to(dtype).transpose(1, 2)
+    check(lambda a, b: a @ b.mT, (heads, others), "matmul")
+
+
+@of_each_type
+def test_dimensions_that_are_broadcast(dtype: torch.dtype) -> None:
+    outers = ((), (3,), (1,), (2, 3), (2, 1), (1, 3))
+    for first, second in itertools.product(outers, outers):
+        for rows in (1, 6):
+            a, b = torch.randn(*first, rows, 8).to(dtype), torch.randn(*second, 8, 5).to(dtype)
+            check(torch.matmul, (a, b), "matmul")
+            check(torch.Tensor.__matmul__, (a, b), "matmul")
+    vector = torch.randn(8).to(dtype)
+    for outer in outers:
+        check(torch.matmul, (vector, torch.randn(*outer, 8, 5).to(dtype)), "matmul")
+        check(torch.matmul, (torch.randn(*outer, 5, 8).to(dtype), vector), "matmul")
+    check(torch.matmul, (vector, vector), "matmul")
+
+
+@of_each_type
+def test_what_is_added(dtype: torch.dtype) -> None:
+    a, b = torch.randn(6, 40).to(dtype), torch.randn(40, 9).to(dtype)
+    added = [torch.randn(sizes).to(dtype) for sizes in ((), (9,), (1,), (1, 9), (6, 1), (6, 9))]
+    for c in [*added, torch.randn(9, 6).to(dtype).t(), torch.randn(6, 18).to(dtype)[:, ::2]]:
+        for beta, alpha in ((1, 1), (0.5, 2), (0, 1), (1, -0.25), (0, 0)):
+            check(lambda c, a, b: torch.addmm(c, a, b, beta=beta, alpha=alpha), (c, a, b), "addmm")  # noqa: B023
+            check(lambda c, a, b: c.addmm(a, b, beta=beta, alpha=alpha), (c, a[:, :1], b[:1]), "addmm")  # noqa: B023
+    check(torch.addmm, (added[1], a, torch.randn(40, 1).to(dtype).expand(40, 9)), "addmm")
+    check(torch.addmm, (added[0], a, b[:, :1]), "addmm")
+    a, b = torch.randn(4, 6, 40).to(dtype), torch.randn(4, 9, 40).to(dtype).mT
+    for c in [*added, torch.randn(4, 1, 9).to(dtype), torch.randn(4, 6, 9).to(dtype), torch.randn(1, 6, 1).to(dtype)]:
+        check(lambda c, a, b: torch.baddbmm(c, a, b, beta=0.5, alpha=0.125), (c, a, b), "baddbmm")
+    nan = torch.full((9,), float("nan")).to(dtype)
+    check(lambda c, a, b: torch.addmm(c, a, b, beta=0), (nan, a[0], b[0]), "addmm")
+
+
+@of_each_type
+def test_infinities_and_what_is_no_number(dtype: torch.dtype) -> None:
+    for rows in (1, 40):
+        a, b = torch.zeros(rows, 20).to(dtype), torch.ones(20, 7).to(dtype)
+        a[-1, 3] = float("inf")
+        b[5, 0] = float("nan")
+        stock = torch.mm(a, b)
+        with rusttorch.patch("mm", min_numel=0):
+            for factor in (b, b.t().contiguous().t()):
+                torch.testing.assert_close(torch.mm(a, factor), stock, rtol=0, atol=0, equal_nan=True)
+
+
+@of_each_type
+def test_left_to_stock_torch(dtype: torch.dtype) -> None:
+    a, b = torch.randn(4, 6).to(dtype), torch.randn(6, 5).to(dtype)
+    for function, tensors, name in (
+        (torch.mm, (a[:0], b), "mm"),
+        (torch.mm, (a[:, :0], b[:0]), "mm"),
+        (torch.mm, (torch.randn(8, 12).to(dtype)[::2, ::2], b), "mm"),
+        (torch.matmul, (a, torch.randn(3, 6, 0).to(dtype)), "matmul"),
+    ):
+        check(function, tensors, name, runs=0)
+    with rusttorch.patch(PRODUCTS, min_numel=0):
+        before = calls("mm")
+        result = torch.empty(4, 5, dtype=dtype)
+        torch.mm(a, b, out=result)
+        assert calls("mm") == before
+    assert result.equal(torch.mm(a, b))
+
+
+def test_bad_input_gets_stock_torchs_error() -> None:
+    a, b, vector = torch.randn(4, 6), torch.randn(6, 5), torch.randn(6)
+    attempts: list[Callable[[], object]] = [
+        lambda: torch.mm(a, a),
+        lambda: torch.mm(a, b.double()),
+        lambda: torch.mm(a, b.bfloat16()),
+        lambda: torch.mm(a, vector),
+        lambda: torch.mm(a, b.to("meta")),
+        lambda: torch.mm(a, 3),
+        lambda: torch.bmm(a, b),
+        lambda: torch.bmm(a.expand(2, 4, 6), b.expand(3, 6, 5)),
+        lambda: torch.mv(a, a),
+        lambda: torch.mv(b, vector),
+        lambda: torch.matmul(a, a),
+        lambda: torch.matmul(torch.tensor(1.0), a),
+        lambda: a.expand(2, 4, 6) @ b.expand(3, 6, 5),
+        lambda: a @ 3,
+        lambda: torch.addmm(torch.randn(3), a, b),
+        lambda: torch.addmm(torch.randn(2, 4, 5), a, b),
+        lambda: torch.addmm(torch.randn(5).double(), a, b),
+        lambda: torch.addmm(torch.randn(5), a, b, beta="1"),
+        lambda: torch.baddbmm(torch.randn(5), a, b),
+        lambda: torch.mm(a.long(), b.long()[:5]),
+    ]
+    for attempt in attempts:
+        stock = outcome(attempt)
+        assert stock[0] == "raised"
+        with rusttorch.patch(PRODUCTS, min_numel=0):
+            assert outcome(attempt)[:3] == stock[:3]
+
+
+@of_each_type
+def test_gradients_are_near_those_of_doubles(dtype: torch.dtype) -> None:
+    for function, shapes, name in (
+        (torch.mm, ((5, 8), (8, 3)), "mm"),
+        (torch.matmul, ((5, 8), (8, 3)), "matmul"),
+        (torch.bmm, ((2, 5, 8), (2, 8, 3)), "bmm"),
+        (torch.mv, ((5, 8), (8,)), "mv"),
+        (lambda c, a, b: torch.addmm(c, a, b, beta=0.5, alpha=2), ((3,), (5, 8), (8, 3)), "addmm"),
+        (torch.baddbmm, ((2, 1, 3), (2, 5, 8), (2, 8, 3)), "baddbmm"),
+    ):
+        tensors = [torch.randn(shape).to(dtype) for shape in shapes]
+        for frozen in (None, *range(len(tensors))):
+            found, nodes = [], []
+            for accelerated, cast in ((False, torch.double), (False, dtype), (True, dtype)):
+                leaves = [tensor.to(cast).requires_grad_(index != frozen) for index, tensor in enumerate(tensors)]
+                with rusttorch.patch(PRODUCTS if accelerated else (), min_numel=0):
+                    before = calls(name)
+                    result = function(*leaves)
+                    assert calls(name) - before == accelerated
+                    result.backward(torch.ones_like(result) / 7)
+                found.append([leaf.grad for leaf in leaves])
+                nodes.append(result.grad_fn.name())
+            assert nodes[0] == nodes[2]
+            for exact, stock, mine in zip(*found, strict=True):
+                assert (mine is None) == (stock is None)
+                if mine is not None:
+                    errors = [(grad.double() - exact).abs().max() for grad in (mine, stock)]
+                    assert mine.dtype == dtype and errors[0] <= errors[1] + 2e-6 * exact.abs().max()
+
+
+def test_training_with_many_matrices_is_stock_torchs() -> None:
+    x = torch.randn(2, 3, 4, requires_grad=True)
+    with rusttorch.patch("matmul", min_numel=0):
+        before = calls("matmul")
+        result = x @ torch.randn(4, 5)
+        assert calls("matmul") == before
+    assert result.grad_fn.name() == "UnsafeViewBackward0"
+
+
+def test_types_that_the_cpu_multiplies_are_stock_torchs_but_of_few_rows() -> None:
+    x, few = torch.randn(600, 600), torch.randn(4, 600)
+    with rusttorch.patch(["mm", "linear"]):
+        for name, function in (("mm", torch.mm), ("linear", torch.nn.functional.linear)):
+            before = calls(name)
+            function(x, x)
+            function(few.double(), x.double())
+            assert calls(name) == before
+            function(few, x)
+            assert calls(name) - before == (open_runtime()["vendor"] == "amd")
+
+
+def test_rows_say_what_products_are() -> None:
+    assert all(EVERY[name].multiplies == (name != "mv") for name in PRODUCTS)
