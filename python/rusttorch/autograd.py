@@ -192,7 +192,11 @@ def _make_index(op: Index, native: Any) -> Callable[..., Any]:
         if inplace:
             ctx.mark_dirty(result)
         ctx.sizes = tensors[0].shape
-        ctx.save_for_backward(*(tensors[index] for index in op.saves))
+        wanted = ctx.needs_input_grad
+        needed = (index not in op.saved_for or wanted[op.saved_for[index]] for index in op.saves)
+        ctx.save_for_backward(
+            *(tensors[index] if needs else None for index, needs in zip(op.saves, needed, strict=True))
+        )
         return result
 
     def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:

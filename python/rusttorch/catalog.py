@@ -416,6 +416,8 @@ class Index(Row):
         its name where a number stands for a tensor, if that is another.
     ``saves``
         the index of each tensor that the gradient needs, and what stock torch's node calls it if that is a tensor there.
+    ``saved_for``
+        by index of a tensor that is saved for another's gradient alone, the index of that.
     ``backward``
         stock torch's formula, differentiable: the gradients of the tensors from ``(grad, saved, sizes, *numbers)``, the tensors
         that were saved and the input's sizes; or functions of nothing that make them, called where one is wanted.
@@ -443,6 +445,7 @@ class Index(Row):
     node: str = ""
     number_node: str = ""
     saves: dict[int, str] = field(default_factory=dict)
+    saved_for: dict[int, int] = field(default_factory=dict)
     backward: Callable[..., tuple[Any, ...]] | None = None
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     multiplies: bool = False
@@ -2024,6 +2027,7 @@ INDEX_ROWS: tuple[Index, ...] = (
         given={"w": _FACTOR},
         node="MmBackward0",
         saves={0: "self", 1: "mat2"},
+        saved_for={0: 1, 1: 0},
         backward=_mm_backward,
         **_PRODUCT,
     ),
@@ -2035,6 +2039,7 @@ INDEX_ROWS: tuple[Index, ...] = (
         given={"w": _FACTOR},
         node="MmBackward0",
         saves={0: "self", 1: "mat2"},
+        saved_for={0: 1, 1: 0},
         backward=_mm_backward,
         **_PRODUCT,
     ),
@@ -2043,9 +2048,10 @@ INDEX_ROWS: tuple[Index, ...] = (
         ("torch.bmm(input, mat2, *, out=None)", "Tensor.bmm(self, mat2)"),
         operands=("mat2",),
         calls=("torch.bmm(y, y.transpose(1, 2))", "torch.bmm(y, z)"),
-        given={"y": "x.view(math.gcd(x.shape[0], 2), -1, x.shape[1])", "z": f"{_FACTOR}.expand(math.gcd(x.shape[0], 2), -1, -1)"},
+        given={"y": "x.view(math.gcd(x.shape[0], 2), -1, x.shape[1])", "z": f"{_FACTOR}.repeat(math.gcd(x.shape[0], 2), 1, 1)"},
         node="BmmBackward0",
         saves={0: "self", 1: "mat2"},
+        saved_for={0: 1, 1: 0},
         backward=_bmm_backward,
         **_PRODUCT,
     ),
@@ -2054,9 +2060,10 @@ INDEX_ROWS: tuple[Index, ...] = (
         ("torch.mv(input, vec, *, out=None)", "Tensor.mv(self, vec)"),
         operands=("vec",),
         calls=("torch.mv(x, v)", "torch.mv(x.t(), x[:, 0])"),
-        given={"v": "x[0]"},
+        given={"v": "x[0].clone()"},
         node="MvBackward0",
         saves={0: "self", 1: "vec"},
+        saved_for={0: 1, 1: 0},
         backward=_mv_backward,
         **{**_PRODUCT, "passes": 1.0, "multiplies": False},
     ),
@@ -2066,9 +2073,10 @@ INDEX_ROWS: tuple[Index, ...] = (
         operands=("mat1", "mat2"),
         numbers={"beta": 1.0, "alpha": 1.0},
         calls=("torch.addmm(b, x, w)", "torch.addmm(y, x, w, beta=0.5, alpha=2)"),
-        given={"w": _FACTOR, "b": "x[0]", "y": "x.flip(1)"},
+        given={"w": _FACTOR, "b": "x[0].clone()", "y": "x.flip(1)"},
         node="AddmmBackward0",
         saves={1: "mat1", 2: "mat2"},
+        saved_for={1: 2, 2: 1},
         backward=_addmm_backward,
         **_PRODUCT,
     ),
@@ -2079,9 +2087,10 @@ INDEX_ROWS: tuple[Index, ...] = (
         operands=("batch1", "batch2"),
         numbers={"beta": 1.0, "alpha": 1.0},
         calls=("torch.baddbmm(b, y, z)", "torch.baddbmm(y, y, z, beta=0, alpha=0.5)"),
-        given={"y": "x.view(math.gcd(x.shape[0], 2), -1, x.shape[1])", "z": f"{_FACTOR}.expand(math.gcd(x.shape[0], 2), -1, -1)", "b": "x[:1, None]"},
+        given={"y": "x.view(math.gcd(x.shape[0], 2), -1, x.shape[1])", "z": f"{_FACTOR}.repeat(math.gcd(x.shape[0], 2), 1, 1)", "b": "x[:1, None].clone()"},
         node="BaddbmmBackward0",
         saves={1: "batch1", 2: "batch2"},
+        saved_for={1: 2, 2: 1},
         backward=_baddbmm_backward,
         **_PRODUCT,
     ),

@@ -357,6 +357,11 @@ pub trait IndexKernel: Sync {
         true
     }
 
+    /// Whether the input may have gaps between its elements, or one element in several places.
+    fn takes_gaps(&self) -> bool {
+        false
+    }
+
     /// Whether the gradient of a call with such tensors is the kernel's row's, rather than one of its own.
     fn is_recorded(&self, _tensors: &[Option<Strided>]) -> bool {
         true

@@ -523,7 +523,7 @@ impl Data {
             };
             let dtype = outline.dtype.ok_or(Decline::Dtype)?;
             self.op.takes_ever(dtype, outline.numel)?;
-            if !outline.dense || outline.contiguous && self.op.reorders {
+            if !outline.dense && !self.op.takes_gaps || outline.contiguous && self.op.reorders {
                 return Err(Decline::Layout);
             }
             let recorded = self.op.recorded && runtime.state.grad() && outline.requires_grad();

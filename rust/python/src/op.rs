@@ -262,6 +262,8 @@ pub(crate) struct OpState {
     pub(crate) recorded: bool,
     /// Whether it has nothing to do for a row-major input.
     pub(crate) reorders: bool,
+    /// Whether it takes an input that is not dense.
+    pub(crate) takes_gaps: bool,
     strides: Strides,
     /// The version of a new result, and by how much a call in place counts it up.
     versions: [usize; 2],
@@ -1013,6 +1015,7 @@ impl Op {
             pack,
             recorded: kernel.is_recorded(),
             reorders: matches!(kernel, Work::Index(kernel) if kernel.reorders()),
+            takes_gaps: matches!(kernel, Work::Index(kernel) if kernel.takes_gaps()),
             strides,
             versions,
             kinds: (0..kinds).map(|_| by_mode()).collect(),

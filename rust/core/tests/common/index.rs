@@ -222,6 +222,42 @@ fn narrower(sizes: &[i64], u: &mut Unstructured) -> Result<Vec<i64>> {
 /// Sizes and contents of the tensors, and the numbers.
 type Operands = (Vec<Option<(Vec<i64>, Content)>>, Vec<f64>);
 
+/// Factors whose products are exact, and what is added to these.
+fn factors(kernel: &str, terms: i64, u: &mut Unstructured) -> Result<Operands> {
+    let dims = match kernel {
+        "matmul" => [u.int_in_range(1..=4)?, u.int_in_range(1..=4)?],
+        "mv" => [2, 1],
+        "bmm" | "baddbmm" => [3, 3],
+        _ => [2, 2],
+    };
+    let small = |u: &mut Unstructured| {
+        let most = *u.choose(&[3, 3, 9, 70])?;
+        u.int_in_range(1..=most)
+    };
+    let (rows, columns) = (small(u)?, small(u)?);
+    let outer = [u.int_in_range(1..=3)?, u.int_in_range(1..=3)?];
+    let factor = |dims: usize, matrix: [i64; 2], vector: i64| {
+        if dims == 1 {
+            vec![vector]
+        } else {
+            [&outer[outer.len() + 2 - dims..], &matrix[..]].concat()
+        }
+    };
+    let [a, b] = [
+        factor(dims[0], [rows, terms], terms),
+        factor(dims[1], [terms, columns], terms),
+    ];
+    // Their products are exact.
+    let exact = |sizes: Vec<i64>| Some((sizes, Content::Elements { any: false }));
+    let mut factors = vec![exact(a), exact(b)];
+    if kernel.starts_with("add") || kernel.starts_with("badd") {
+        let sizes = factor(dims[0], [rows, columns], columns);
+        factors.insert(0, exact(narrower(&sizes, u)?));
+    }
+    let numbers = vec![f64::from(u.int_in_range(0..=2)?), f64::from(u.int_in_range(1..=2)?)];
+    Ok((factors, numbers))
+}
+
 /// Those that go with a kernel, most of the time.
 fn operands(kernel: &str, input: &[i64], u: &mut Unstructured) -> Result<Operands> {
     let elements = Content::Elements { any: u.ratio(1, 4)? };
@@ -304,42 +340,7 @@ fn operands(kernel: &str, input: &[i64], u: &mut Unstructured) -> Result<Operand
             let norm = *u.choose(&[1.0, 2.0, f64::INFINITY, 3.0])?;
             (vec![first, Some((others, elements))], vec![norm, 0.0])
         }
-        "matmul" | "mm" | "bmm" | "mv" | "addmm" | "baddbmm" => {
-            let dims = match kernel {
-                "matmul" => [u.int_in_range(1..=4)?, u.int_in_range(1..=4)?],
-                "mv" => [2, 1],
-                "bmm" | "baddbmm" => [3, 3],
-                _ => [2, 2],
-            };
-            let small = |u: &mut Unstructured| {
-                let most = *u.choose(&[3, 3, 9, 70])?;
-                u.int_in_range(1..=most)
-            };
-            let (rows, terms, columns) = (small(u)?, count + 1, small(u)?);
-            let outer = [u.int_in_range(1..=3)?, u.int_in_range(1..=3)?];
-            let factor = |dims: usize, matrix: [i64; 2], vector: i64| {
-                if dims == 1 {
-                    vec![vector]
-                } else {
-                    [&outer[outer.len() + 2 - dims..], &matrix[..]].concat()
-                }
-            };
-            let [a, b] = [
-                factor(dims[0], [rows, terms], terms),
-                factor(dims[1], [terms, columns], terms),
-            ];
-            // Their products are exact.
-            let exact = |sizes: Vec<i64>| Some((sizes, Content::Elements { any: false }));
-            let mut factors = vec![exact(a), exact(b)];
-            if kernel.starts_with("add") || kernel.starts_with("badd") {
-                let sizes = factor(dims[0], [rows, columns], columns);
-                factors.insert(0, exact(narrower(&sizes, u)?));
-            }
-            (
-                factors,
-                vec![f64::from(u.int_in_range(0..=2)?), f64::from(u.int_in_range(1..=2)?)],
-            )
-        }
+        "matmul" | "mm" | "bmm" | "mv" | "addmm" | "baddbmm" => factors(kernel, count + 1, u)?,
         // Whatever another may take: a tensor to be compared with; indices and a source; a mask and one.
         _ => {
             let source = |sizes| Some((sizes, elements));
@@ -583,6 +584,28 @@ impl Case {
         Ok(bits)
     }
 
+    /// An element of a product of matrices, or of what one becomes a part of.
+    fn product<'s>(&self, seen: &impl Fn(usize) -> Option<&'s Seen>, index: &[usize]) -> Option<u64> {
+        let adds = self.tensors.len() == 3;
+        let [a, b] = [seen(usize::from(adds))?, seen(1 + usize::from(adds))?];
+        let number = |bits| compared(self.dtype, bits).unwrap_or_default();
+        let dims = [a, b].map(|factor| factor.sizes.len());
+        // A vector has no row or column in the index.
+        let outer = &index[..index.len() - dims.iter().filter(|&&dims| dims > 1).count()];
+        let row = (dims[0] > 1).then(|| index[outer.len()]);
+        let column = (dims[1] > 1).then(|| index[index.len() - 1]);
+        let terms = (0..*a.sizes.last()? as usize).map(|term| {
+            let left: Vec<usize> = outer.iter().copied().chain(row).chain([term]).collect();
+            let right: Vec<usize> = outer.iter().copied().chain([term]).chain(column).collect();
+            number(a.broadcast(&left)) * number(b.broadcast(&right))
+        });
+        let mut sum: f64 = terms.sum();
+        if adds {
+            sum = self.numbers[1] * sum + self.numbers[0] * number(seen(0)?.broadcast(index));
+        }
+        Some(whole(self.dtype, sum as i64))
+    }
+
     /// What a call gives, in row-major order; where there is a reference.
     fn expected<'s>(
         &self,
@@ -633,29 +656,7 @@ impl Case {
                     Some(if truth { value } else { seen(0)?.at(index) })
                 })
             }
-            "matmul" | "mm" | "bmm" | "mv" | "addmm" | "baddbmm" => {
-                let adds = self.tensors.len() == 3;
-                let (a, b) = (seen(usize::from(adds))?, seen(1 + usize::from(adds))?);
-                let (&terms, number) = (a.sizes.last()?, |bits| compared(self.dtype, bits).unwrap_or_default());
-                let dims = [a, b].map(|factor| factor.sizes.len());
-                each(&|index| {
-                    // A vector on the left has no place in it, and neither has one on the right.
-                    let outer = &index[..index.len() - dims.iter().filter(|&&dims| dims > 1).count()];
-                    let row = (dims[0] > 1).then(|| index[outer.len()]);
-                    let column = (dims[1] > 1).then(|| *index.last().expect("a column"));
-                    let sum = (0..terms as usize).map(|term| {
-                        let left: Vec<usize> = outer.iter().copied().chain(row).chain([term]).collect();
-                        let right: Vec<usize> = outer.iter().copied().chain([term]).chain(column).collect();
-                        number(a.broadcast(&left)) * number(b.broadcast(&right))
-                    });
-                    let mut sum = sum.sum::<f64>();
-                    if adds {
-                        let c = number(seen(0)?.broadcast(index));
-                        sum = self.numbers[1] * sum + self.numbers[0] * c;
-                    }
-                    Some(whole(self.dtype, sum as i64))
-                })
-            }
+            "matmul" | "mm" | "bmm" | "mv" | "addmm" | "baddbmm" => each(&|index| self.product(seen, index)),
             "gather" | "take_along_dim" => each(&|index| {
                 let (input, places) = (seen(0)?, seen(1)?);
                 let dim = dim(input);

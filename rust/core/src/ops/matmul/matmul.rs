@@ -187,7 +187,7 @@ impl Matmul {
         if result.numel() == 0 || terms == 0 {
             return Err("no elements");
         }
-        Ok(Plan {
+        let plan = Plan {
             dtype,
             product: Product {
                 rows: rows as usize,
@@ -198,8 +198,9 @@ impl Matmul {
             outer,
             of_factors: [a.outer, b.outer],
             result,
-        }
-        .with_rows_together())
+        };
+        // What is added has rows for each matrix.
+        Ok(if self.adds { plan } else { plan.with_rows_together() })
     }
 }
 
@@ -292,6 +293,15 @@ impl Plan {
 impl IndexKernel for Matmul {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn takes_gaps(&self) -> bool {
+        true
+    }
+
+    /// Stock torch makes products of many matrices of other operations.
+    fn is_recorded(&self, tensors: &[Option<Strided>]) -> bool {
+        self.dims.is_some() || tensors.iter().flatten().all(|factor| factor.sizes().len() == 2)
     }
 
     fn outline(&self, tensors: &[Option<Strided>], _: &[f64], inplace: bool) -> Result<(DType, Layout), &'static str> {
