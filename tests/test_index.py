@@ -293,7 +293,7 @@ def test_gradients_are_stock_torchs(row: Index, text: str) -> None:
         else:
             assert a == b
     scope = row.scope(x)
-    inputs = tuple(scope[name].double().detach().requires_grad_() for name in names)
+    inputs = tuple(scope[name].double().detach().clone().requires_grad_() for name in names)
     with cases.accelerated(row):  # type: ignore[arg-type]
         assert torch.autograd.gradcheck(call, inputs)
 

@@ -394,6 +394,11 @@ pub trait IndexKernel: Sync {
         inplace: bool,
     ) -> Result<(DType, Layout), &'static str>;
 
+    /// The index of a tensor, and how many elements it has at least in calls that pay, where that alone tells of others.
+    fn glance(&self, _isa: Isa, _dtype: DType) -> Option<(usize, usize)> {
+        None
+    }
+
     /// Whether there is something to gain over stock torch, of what `outline` takes.
     ///
     /// # Errors
@@ -570,6 +575,11 @@ pub trait NaryKernel: Sync {
     /// # Errors
     /// The reason why these operands or numbers are not for this kernel; bad ones are among them.
     fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str>;
+
+    /// The index of an operand, and how many elements it has at least in calls that pay, where that alone tells of others.
+    fn glance(&self, _isa: Isa, _dtype: DType) -> Option<(usize, usize)> {
+        None
+    }
 
     /// Whether there is something to gain over stock torch, of operands that `outline` takes.
     ///

@@ -528,6 +528,16 @@ impl Data {
             }
             let recorded = self.op.recorded && runtime.state.grad() && outline.requires_grad();
             self.takes(recorded, Some(dtype), outline.numel)?;
+            if let Some((index, least)) = self.op.glance(runtime.isa, dtype)
+                && index < positional
+            {
+                let other = *args.add(index);
+                if runtime.doors.is_plain(other)
+                    && runtime.doors.outline(other).is_some_and(|other| other.numel < least)
+                {
+                    return Err(Decline::Kernel);
+                }
+            }
             Ok(Some(recorded))
         }
     }

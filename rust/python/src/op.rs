@@ -19,6 +19,7 @@ use pyo3::{
 };
 use rusttorch_core::{
     dtype::{DType, Target, View, ViewMut},
+    isa::Isa,
     kernel::{
         AlongKernel, ClipKernel, Exec, Geometry, IndexKernel, Kernel, Kind, MAX_RESULTS, NaryKernel, RandomKernel,
         SelectKernel, Shape, Slot, StepKernel,
@@ -554,6 +555,16 @@ impl OpState {
             result: Layout::contiguous(&[1; MAX_DIMS][..dims]).ok_or(Decline::Layout)?,
             whole: true,
         })
+    }
+
+    /// The index of an argument, and how many elements it has at least in calls that pay, where that alone tells of others.
+    #[inline]
+    pub(crate) fn glance(&self, isa: Isa, dtype: DType) -> Option<(usize, usize)> {
+        match self.kernel {
+            Work::Nary(kernel) if self.weighs() => kernel.glance(isa, dtype),
+            Work::Index(kernel) if self.weighs() => kernel.glance(isa, dtype),
+            _ => None,
+        }
     }
 
     /// Whether calls that do not pay are stock torch's.

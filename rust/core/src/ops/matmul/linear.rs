@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use super::{Matrix, Sum, gemm, sum_rows};
 use crate::{
-    dtype::{Target, Typed, View},
+    dtype::{DType, Target, Typed, View},
     isa::Isa,
     kernel::{Exec, MAX_OPERANDS, NaryKernel, Operand, Outline, each_type},
     layout::Layout,
@@ -118,6 +118,10 @@ impl NaryKernel for Linear {
             result: Layout::contiguous(&sizes).ok_or("too many dimensions")?,
             saved: (dtype.lane(), 0),
         })
+    }
+
+    fn glance(&self, isa: Isa, dtype: DType) -> Option<(usize, usize)> {
+        Some((1, super::least(isa, dtype)?))
     }
 
     fn pays(&self, isa: Isa, operands: &[Option<Operand>]) -> Result<(), &'static str> {

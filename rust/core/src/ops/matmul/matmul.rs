@@ -318,6 +318,10 @@ impl IndexKernel for Matmul {
         Ok((plan.dtype, plan.result))
     }
 
+    fn glance(&self, isa: Isa, dtype: DType) -> Option<(usize, usize)> {
+        Some((1 + usize::from(self.adds), super::least(isa, dtype)?))
+    }
+
     fn pays(&self, isa: Isa, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {
         let plan = self.plan(tensors)?;
         let Product {

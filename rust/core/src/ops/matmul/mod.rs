@@ -202,8 +202,17 @@ impl<'a, T: RowElement> Sum<'a, T> {
 /// Rows up to which the other matrix is read where it lies.
 const FEW_ROWS: usize = 32;
 
-/// Elements of a matrix up to which torch's kernel for one row of halves is no faster.
+/// A large matrix: of fewer elements, nothing is to be gained over the libraries that stock torch calls, and of more over its
+/// own kernel for one row of halves.
 const LARGE: usize = 1 << 20;
+/// Rows up to which those libraries are slow, and up to which they are with a matrix of so many elements.
+const FEWER_ROWS: usize = 8;
+const LARGER: usize = 1 << 23;
+
+/// How many elements a matrix has at least that products by it pay; `None` where others count as well.
+fn least(isa: Isa, dtype: DType) -> Option<usize> {
+    isa.multiplies(dtype).then_some(LARGE)
+}
 
 /// Whether there is something to gain over stock torch in the product of so many rows and a matrix, which is `shared` if
 /// there are no other pairs; `along` if the matrix lies by its columns. As measured.
@@ -219,9 +228,9 @@ fn pays(
 ) -> Result<(), &'static str> {
     let elements = terms * columns;
     if isa.multiplies(dtype) {
-        // The libraries that stock torch calls are for many rows. They differ by the maker of the CPU.
-        let few =
-            (2..=8).contains(&rows) && elements >= 1 << 18 || (9..=FEW_ROWS).contains(&rows) && elements >= 1 << 23;
+        // The libraries differ by the maker of the CPU.
+        let most = if elements >= LARGER { FEW_ROWS } else { FEWER_ROWS };
+        let few = elements >= LARGE && (2..=most).contains(&rows);
         if dtype == DType::F32 && shared && few && isa::vendor() == "amd" {
             return Ok(());
         }
