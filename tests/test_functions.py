@@ -99,7 +99,8 @@ def values(row: Any, *sizes: int, dtype: torch.dtype) -> torch.Tensor:
 @pytest.mark.parametrize("world", ["ours", "numpy"])
 def test_calls_of_the_catalogue(name: str, text: str, world: str) -> None:
     row = EVERY[name]
-    if "as_tuple" in text or (world == "numpy" and ("unsqueeze" in text or "contiguous" in text)):
+    methods = ("unsqueeze", "contiguous", ".t()", ".transpose(1, 2)")
+    if "as_tuple" in text or (world == "numpy" and any(method in text for method in methods)):
         return  # not for these tensors
     for dtype in row.dtypes:
         if world == "numpy" and dtype == "bfloat16":
@@ -111,7 +112,7 @@ def test_calls_of_the_catalogue(name: str, text: str, world: str) -> None:
             expected = evaluate(row, text.replace("cdist(y, z)", f"cdist(y, z, {whole})"), x, "torch")
             found = evaluate(row, text, x, world)
             assert isinstance(found, Tensor if world == "ours" else np.ndarray)
-            places = PRODUCTS if getattr(row, "multiplies", False) else PLACES
+            places = PRODUCTS if getattr(row, "multiplies", False) or name == "mv" else PLACES
             close(theirs_of(found), expected, row.exactness == "bits", places)
 
 

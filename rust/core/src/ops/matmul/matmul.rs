@@ -304,9 +304,17 @@ impl IndexKernel for Matmul {
         self.dims.is_some() || tensors.iter().flatten().all(|factor| factor.sizes().len() == 2)
     }
 
-    fn outline(&self, tensors: &[Option<Strided>], _: &[f64], inplace: bool) -> Result<(DType, Layout), &'static str> {
+    fn outline(
+        &self,
+        tensors: &[Option<Strided>],
+        numbers: &[f64],
+        inplace: bool,
+    ) -> Result<(DType, Layout), &'static str> {
         if inplace {
             return Err("nothing is done in place");
+        }
+        if self.adds && numbers.len() < 2 {
+            return Err("no factors of the sum");
         }
         let plan = self.plan(tensors)?;
         if self.adds {
