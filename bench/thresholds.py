@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rusttorch.catalog import TENSOR_OPS
+from rusttorch.thresholds import by_shape
 
 from .accuracy import is_worse
 from .cases import MODES, plain_calls
@@ -80,9 +81,9 @@ def derive(records: Iterable[Record], errors: Mapping[str, Iterable[dict[str, An
     }
     groups: dict[tuple[str, str, str, str], dict[int, list[Spread]]] = {}
     for record in records:
-        if record.policy:
-            continue
         case = record.case
+        if record.policy or (case.mode == "forward" and by_shape(case.row)):
+            continue
         sizes = groups.setdefault((record.isa, _sized(case.op, case.call), case.dtype, case.mode), {})
         # What the kernel declines by itself needs no threshold.
         if record.taken:

@@ -49,6 +49,11 @@ def _common(one: Any, other: Any) -> Any:
     return [low, high] if high is None or low <= high else None
 
 
+def by_shape(op: Row) -> bool:
+    """Whether the kernel says by the tensors' shapes which calls pay: the size of one of two factors tells little."""
+    return isinstance(op, Index) and op.multiplies
+
+
 def windows(
     op: Row, vendor: str, isa: str, door: int, min_numel: int | None, kind: int = 0
 ) -> dict[tuple[str, str], tuple[int | None, int | None]]:
@@ -70,6 +75,9 @@ def windows(
                 continue
             if dtype in stocks and (mode, dtype) != ("forward", "float32"):
                 result[mode, dtype] = (None, None)
+                continue
+            if mode == "forward" and by_shape(op):
+                result[mode, dtype] = (0, None)
                 continue
             # An optimizer's step saves reading and writing, and comparing costs the same, whatever the numbers are.
             measured_only = dtype in MEASURED_ONLY and not isinstance(op, (Along, Index, Select, Step))

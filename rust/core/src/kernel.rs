@@ -394,8 +394,9 @@ pub trait IndexKernel: Sync {
         inplace: bool,
     ) -> Result<(DType, Layout), &'static str>;
 
-    /// The index of a tensor, and how many elements it has at least in calls that pay, where that alone tells of others.
-    fn glance(&self, _isa: Isa, _dtype: DType) -> Option<(usize, usize)> {
+    /// The index of a tensor, and how many elements it has at least in calls that pay, by the type and number of the input's,
+    /// where these tell of others.
+    fn glance(&self, _isa: Isa, _dtype: DType, _numel: usize) -> Option<(usize, usize)> {
         None
     }
 
@@ -576,8 +577,9 @@ pub trait NaryKernel: Sync {
     /// The reason why these operands or numbers are not for this kernel; bad ones are among them.
     fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str>;
 
-    /// The index of an operand, and how many elements it has at least in calls that pay, where that alone tells of others.
-    fn glance(&self, _isa: Isa, _dtype: DType) -> Option<(usize, usize)> {
+    /// The index of an operand, and how many elements it has at least in calls that pay, by the type and number of the input's,
+    /// where these tell of others.
+    fn glance(&self, _isa: Isa, _dtype: DType, _numel: usize) -> Option<(usize, usize)> {
         None
     }
 

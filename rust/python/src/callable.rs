@@ -528,7 +528,7 @@ impl Data {
             }
             let recorded = self.op.recorded && runtime.state.grad() && outline.requires_grad();
             self.takes(recorded, Some(dtype), outline.numel)?;
-            if let Some((index, least)) = self.op.glance(runtime.isa, dtype)
+            if let Some((index, least)) = self.op.glance(runtime.isa, dtype, outline.numel)
                 && index < positional
             {
                 let other = *args.add(index);

@@ -557,12 +557,13 @@ impl OpState {
         })
     }
 
-    /// The index of an argument, and how many elements it has at least in calls that pay, where that alone tells of others.
+    /// The index of an argument, and how many elements it has at least in calls that pay, by those of the input, where these
+    /// tell of others.
     #[inline]
-    pub(crate) fn glance(&self, isa: Isa, dtype: DType) -> Option<(usize, usize)> {
+    pub(crate) fn glance(&self, isa: Isa, dtype: DType, numel: usize) -> Option<(usize, usize)> {
         match self.kernel {
-            Work::Nary(kernel) if self.weighs() => kernel.glance(isa, dtype),
-            Work::Index(kernel) if self.weighs() => kernel.glance(isa, dtype),
+            Work::Nary(kernel) if self.weighs() => kernel.glance(isa, dtype, numel),
+            Work::Index(kernel) if self.weighs() => kernel.glance(isa, dtype, numel),
             _ => None,
         }
     }

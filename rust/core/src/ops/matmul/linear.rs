@@ -120,8 +120,8 @@ impl NaryKernel for Linear {
         })
     }
 
-    fn glance(&self, isa: Isa, dtype: DType) -> Option<(usize, usize)> {
-        Some((1, super::least(isa, dtype)?))
+    fn glance(&self, isa: Isa, dtype: DType, numel: usize) -> Option<(usize, usize)> {
+        Some((1, super::least(isa, dtype, numel)))
     }
 
     fn pays(&self, isa: Isa, operands: &[Option<Operand>]) -> Result<(), &'static str> {
@@ -131,7 +131,7 @@ impl NaryKernel for Linear {
         let dtype = input.floats().ok_or("no floating-point numbers")?.dtype();
         let rows = input.sizes.iter().rev().skip(1).product::<i64>() as usize;
         let (terms, columns) = (weight.sizes[1] as usize, weight.sizes[0] as usize);
-        super::pays(isa, dtype, [rows, terms, columns], true, true)
+        super::pays(isa, dtype, [rows, terms, columns], true, 1)
     }
 
     fn forward(&self, exec: &Exec, operands: &[Option<Operand>], result: Target, _: Option<Target>, _: &[f64]) {

@@ -326,8 +326,10 @@ impl IndexKernel for Matmul {
         Ok((plan.dtype, plan.result))
     }
 
-    fn glance(&self, isa: Isa, dtype: DType) -> Option<(usize, usize)> {
-        Some((1 + usize::from(self.adds), super::least(isa, dtype)?))
+    fn glance(&self, isa: Isa, dtype: DType, numel: usize) -> Option<(usize, usize)> {
+        // What is added tells of nothing but columns.
+        let numel = if self.adds { usize::MAX } else { numel };
+        Some((1 + usize::from(self.adds), super::least(isa, dtype, numel)))
     }
 
     fn pays(&self, isa: Isa, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {
@@ -338,12 +340,12 @@ impl IndexKernel for Matmul {
             columns,
             lies,
         } = plan.product;
-        let shared = plan.outer.numel() == 1;
+        let pairs = plan.outer.numel();
         if columns == 1 && rows > 1 {
             // Computed as the product of the transposes.
-            super::pays(isa, plan.dtype, [1, terms, rows], !lies[0].transposed, shared)
+            super::pays(isa, plan.dtype, [1, terms, rows], !lies[0].transposed, pairs)
         } else {
-            super::pays(isa, plan.dtype, [rows, terms, columns], lies[1].transposed, shared)
+            super::pays(isa, plan.dtype, [rows, terms, columns], lies[1].transposed, pairs)
         }
     }
 

@@ -209,13 +209,21 @@ const LARGE: usize = 1 << 20;
 const FEWER_ROWS: usize = 8;
 const LARGER: usize = 1 << 23;
 
-/// How many elements a matrix has at least that products by it pay; `None` where others count as well.
-fn least(isa: Isa, dtype: DType) -> Option<usize> {
-    isa.multiplies(dtype).then_some(LARGE)
+/// Multiplications of halves that take as long as the call.
+const FEW: usize = 1 << 14;
+
+/// How many elements a matrix has at least that products by it pay, of an input of so many; others may not pay either.
+fn least(isa: Isa, dtype: DType, numel: usize) -> usize {
+    if isa.multiplies(dtype) {
+        LARGE
+    } else {
+        // Both numbers make up the multiplications, unless a factor is much longer than wide.
+        (FEW << 4) / numel.max(1)
+    }
 }
 
-/// Whether there is something to gain over stock torch in the product of so many rows and a matrix, which is `shared` if
-/// there are no other pairs; `along` if the matrix lies by its columns. As measured.
+/// Whether there is something to gain over stock torch in products of so many rows and a matrix, which lies by its columns if
+/// it is `along`, of so many `pairs`. As measured.
 ///
 /// # Errors
 /// The reason why not.
@@ -224,20 +232,23 @@ fn pays(
     dtype: DType,
     [rows, terms, columns]: [usize; 3],
     along: bool,
-    shared: bool,
+    pairs: usize,
 ) -> Result<(), &'static str> {
     let elements = terms * columns;
     if isa.multiplies(dtype) {
         // The libraries differ by the maker of the CPU.
         let most = if elements >= LARGER { FEW_ROWS } else { FEWER_ROWS };
         let few = elements >= LARGE && (2..=most).contains(&rows);
-        if dtype == DType::F32 && shared && few && isa::vendor() == "amd" {
+        if dtype == DType::F32 && pairs == 1 && few && isa::vendor() == "amd" {
             return Ok(());
         }
         return Err("the CPU's own instructions are at the hardware's limit");
     }
     if rows == 1 && along && elements > LARGE {
         return Err("one row and a large matrix");
+    }
+    if pairs * rows * elements < FEW {
+        return Err("few multiplications");
     }
     Ok(())
 }
