@@ -1729,11 +1729,6 @@ def _bmm_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
     return lambda: grad.bmm(b.transpose(1, 2)), lambda: a.transpose(1, 2).bmm(grad)
 
 
-def _mv_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
-    a, vec = saved
-    return lambda: grad.outer(vec), lambda: a.t().mv(grad)
-
-
 def _added_backward(
     product: Callable[..., tuple[Any, ...]], grad: Any, saved: Any, sizes: Any, beta: float, alpha: float
 ) -> tuple[Any, ...]:
@@ -2054,18 +2049,6 @@ INDEX_ROWS: tuple[Index, ...] = (
         saved_for={0: 1, 1: 0},
         backward=_bmm_backward,
         **_PRODUCT,
-    ),
-    Index(
-        "mv",
-        ("torch.mv(input, vec, *, out=None)", "Tensor.mv(self, vec)"),
-        operands=("vec",),
-        calls=("torch.mv(x, v)", "torch.mv(x.t(), x[:, 0])"),
-        given={"v": "x[0].clone()"},
-        node="MvBackward0",
-        saves={0: "self", 1: "vec"},
-        saved_for={0: 1, 1: 0},
-        backward=_mv_backward,
-        **{**_PRODUCT, "passes": 1.0, "multiplies": False},
     ),
     Index(
         "addmm",

@@ -394,9 +394,9 @@ pub trait IndexKernel: Sync {
         inplace: bool,
     ) -> Result<(DType, Layout), &'static str>;
 
-    /// The index of a tensor, and how many elements it has at least in calls that pay, by the type and number of the input's,
-    /// where these tell of others.
-    fn glance(&self, _isa: Isa, _dtype: DType, _numel: usize) -> Option<(usize, usize)> {
+    /// The indices of two tensors whose numbers of elements tell of most calls that do not pay: how much these come to at
+    /// least in others, one times the other.
+    fn glance(&self, _isa: Isa, _dtype: DType) -> Option<([usize; 2], usize)> {
         None
     }
 
@@ -577,9 +577,9 @@ pub trait NaryKernel: Sync {
     /// The reason why these operands or numbers are not for this kernel; bad ones are among them.
     fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str>;
 
-    /// The index of an operand, and how many elements it has at least in calls that pay, by the type and number of the input's,
-    /// where these tell of others.
-    fn glance(&self, _isa: Isa, _dtype: DType, _numel: usize) -> Option<(usize, usize)> {
+    /// The indices of two operands whose numbers of elements tell of most calls that do not pay: how much these come to at
+    /// least in others, one times the other.
+    fn glance(&self, _isa: Isa, _dtype: DType) -> Option<([usize; 2], usize)> {
         None
     }
 

@@ -528,12 +528,16 @@ impl Data {
             }
             let recorded = self.op.recorded && runtime.state.grad() && outline.requires_grad();
             self.takes(recorded, Some(dtype), outline.numel)?;
-            if let Some((index, least)) = self.op.glance(runtime.isa, dtype, outline.numel)
-                && index < positional
+            if let Some(([first, second], least)) = self.op.glance(runtime.isa, dtype)
+                && second < positional
             {
-                let other = *args.add(index);
-                if runtime.doors.is_plain(other)
-                    && runtime.doors.outline(other).is_some_and(|other| other.numel < least)
+                let numel = |index: usize| {
+                    let tensor = *args.add(index);
+                    let read = runtime.doors.is_plain(tensor).then(|| runtime.doors.outline(tensor));
+                    read.flatten().map(|outline| outline.numel)
+                };
+                if let (Some(first), Some(second)) = (numel(first), numel(second))
+                    && first.saturating_mul(second) < least
                 {
                     return Err(Decline::Kernel);
                 }

@@ -557,13 +557,13 @@ impl OpState {
         })
     }
 
-    /// The index of an argument, and how many elements it has at least in calls that pay, by those of the input, where these
-    /// tell of others.
+    /// The indices of two arguments whose numbers of elements tell of most calls that do not pay: how much these come to at
+    /// least in others, one times the other.
     #[inline]
-    pub(crate) fn glance(&self, isa: Isa, dtype: DType, numel: usize) -> Option<(usize, usize)> {
+    pub(crate) fn glance(&self, isa: Isa, dtype: DType) -> Option<([usize; 2], usize)> {
         match self.kernel {
-            Work::Nary(kernel) if self.weighs() => kernel.glance(isa, dtype, numel),
-            Work::Index(kernel) if self.weighs() => kernel.glance(isa, dtype, numel),
+            Work::Nary(kernel) if self.weighs() => kernel.glance(isa, dtype),
+            Work::Index(kernel) if self.weighs() => kernel.glance(isa, dtype),
             _ => None,
         }
     }

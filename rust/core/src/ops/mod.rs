@@ -130,7 +130,6 @@ pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &matmul::matmul::MATMUL,
     &matmul::matmul::MM,
     &matmul::matmul::BMM,
-    &matmul::matmul::MV,
     &matmul::matmul::ADDMM,
     &matmul::matmul::BADDBMM,
 ];

@@ -226,7 +226,6 @@ type Operands = (Vec<Option<(Vec<i64>, Content)>>, Vec<f64>);
 fn factors(kernel: &str, terms: i64, u: &mut Unstructured) -> Result<Operands> {
     let dims = match kernel {
         "matmul" => [u.int_in_range(1..=4)?, u.int_in_range(1..=4)?],
-        "mv" => [2, 1],
         "bmm" | "baddbmm" => [3, 3],
         _ => [2, 2],
     };
@@ -340,7 +339,7 @@ fn operands(kernel: &str, input: &[i64], u: &mut Unstructured) -> Result<Operand
             let norm = *u.choose(&[1.0, 2.0, f64::INFINITY, 3.0])?;
             (vec![first, Some((others, elements))], vec![norm, 0.0])
         }
-        "matmul" | "mm" | "bmm" | "mv" | "addmm" | "baddbmm" => factors(kernel, count + 1, u)?,
+        "matmul" | "mm" | "bmm" | "addmm" | "baddbmm" => factors(kernel, count + 1, u)?,
         // Whatever another may take: a tensor to be compared with; indices and a source; a mask and one.
         _ => {
             let source = |sizes| Some((sizes, elements));
@@ -656,7 +655,7 @@ impl Case {
                     Some(if truth { value } else { seen(0)?.at(index) })
                 })
             }
-            "matmul" | "mm" | "bmm" | "mv" | "addmm" | "baddbmm" => each(&|index| self.product(seen, index)),
+            "matmul" | "mm" | "bmm" | "addmm" | "baddbmm" => each(&|index| self.product(seen, index)),
             "gather" | "take_along_dim" => each(&|index| {
                 let (input, places) = (seen(0)?, seen(1)?);
                 let dim = dim(input);

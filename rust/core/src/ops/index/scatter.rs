@@ -567,6 +567,9 @@ impl Scatter {
         numbers: &[f64],
     ) -> Result<(), &'static str> {
         let (plan, (_, index)) = (self.plan(input, tensors, numbers)?, indices(tensors, 1)?);
+        if plan.len == 0 {
+            return Ok(());
+        }
         let source = self.source(buf.dtype(), tensors, numbers)?;
         let Source::Elements(src) = source else {
             return put::<false>(exec, &plan, index, source, buf);

@@ -1,4 +1,4 @@
-//! `torch.matmul` of matrices, and of many; `torch.mm`, `bmm`, `mv`, `addmm` and `baddbmm`.
+//! `torch.matmul` of matrices, and of many; `torch.mm`, `bmm`, `addmm` and `baddbmm`.
 
 use core::mem::MaybeUninit;
 
@@ -129,8 +129,6 @@ pub static MATMUL: Matmul = Matmul::of("matmul", None, false);
 pub static MM: Matmul = Matmul::of("mm", Some([2, 2]), false);
 /// `torch.bmm`: of as many matrices as others.
 pub static BMM: Matmul = Matmul::of("bmm", Some([3, 3]), false);
-/// `torch.mv`: of a matrix and a vector.
-pub static MV: Matmul = Matmul::of("mv", Some([2, 1]), false);
 /// `torch.addmm`: of matrices, added to what is broadcast.
 pub static ADDMM: Matmul = Matmul::of("addmm", Some([2, 2]), true);
 /// `torch.baddbmm`: of as many matrices as others, added to what is broadcast.
@@ -326,10 +324,9 @@ impl IndexKernel for Matmul {
         Ok((plan.dtype, plan.result))
     }
 
-    fn glance(&self, isa: Isa, dtype: DType, numel: usize) -> Option<(usize, usize)> {
-        // What is added tells of nothing but columns.
-        let numel = if self.adds { usize::MAX } else { numel };
-        Some((1 + usize::from(self.adds), super::least(isa, dtype, numel)))
+    fn glance(&self, isa: Isa, dtype: DType) -> Option<([usize; 2], usize)> {
+        let first = usize::from(self.adds);
+        Some(super::glance(isa, dtype, [first, first + 1]))
     }
 
     fn pays(&self, isa: Isa, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {

@@ -212,13 +212,13 @@ const LARGER: usize = 1 << 23;
 /// Multiplications of halves that take as long as the call.
 const FEW: usize = 1 << 14;
 
-/// How many elements a matrix has at least that products by it pay, of an input of so many; others may not pay either.
-fn least(isa: Isa, dtype: DType, numel: usize) -> usize {
+/// What two factors, by their indices, tell at a glance: see [`IndexKernel::glance`](crate::kernel::IndexKernel::glance).
+fn glance(isa: Isa, dtype: DType, [a, b]: [usize; 2]) -> ([usize; 2], usize) {
     if isa.multiplies(dtype) {
-        LARGE
+        ([b, b], LARGE * LARGE)
     } else {
-        // Both numbers make up the multiplications, unless a factor is much longer than wide.
-        (FEW << 4) / numel.max(1)
+        // Unless one is much longer than wide, these make few multiplications.
+        ([a, b], FEW << 4)
     }
 }
 
