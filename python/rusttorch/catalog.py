@@ -1749,6 +1749,14 @@ def _baddbmm_backward(*arguments: Any) -> tuple[Any, ...]:
 _FACTOR = "torch.linspace(1.0, 99.0, x.shape[1] ** 2).cos().to(x.dtype).view(x.shape[1], -1)"
 #: What products of matrices have in common.
 _PRODUCT: dict[str, Any] = {"passes": 3.0, "multiplies": True, "dtypes": FLOATS, "exactness": "ulp"}
+#: Those of two.
+_OF_MATRICES: dict[str, Any] = _PRODUCT | {
+    "given": {"w": _FACTOR},
+    "node": "MmBackward0",
+    "saves": {0: "self", 1: "mat2"},
+    "saved_for": {0: 1, 1: 0},
+    "backward": _mm_backward,
+}
 
 
 #: Of `Index.given`: indices of rows and columns, out of order and some of them again.
@@ -2019,24 +2027,14 @@ INDEX_ROWS: tuple[Index, ...] = (
         ("torch.matmul(input, other, *, out=None)", "Tensor.matmul(self, other)", "Tensor.__matmul__(self, other)"),
         operands=("other",),
         calls=("torch.matmul(x, w)", "x @ x.t()"),
-        given={"w": _FACTOR},
-        node="MmBackward0",
-        saves={0: "self", 1: "mat2"},
-        saved_for={0: 1, 1: 0},
-        backward=_mm_backward,
-        **_PRODUCT,
+        **_OF_MATRICES,
     ),
     Index(
         "mm",
         ("torch.mm(input, mat2, *, out=None)", "Tensor.mm(self, mat2)"),
         operands=("mat2",),
         calls=("torch.mm(x, w)", "torch.mm(x, x.t())"),
-        given={"w": _FACTOR},
-        node="MmBackward0",
-        saves={0: "self", 1: "mat2"},
-        saved_for={0: 1, 1: 0},
-        backward=_mm_backward,
-        **_PRODUCT,
+        **_OF_MATRICES,
     ),
     Index(
         "bmm",

@@ -3,7 +3,7 @@
 
 use core::{mem::MaybeUninit, ops::Range};
 
-use super::{Matrix, Sum};
+use super::{Matrix, Rows, Sum};
 use crate::{
     isa::{Program, Simd},
     kernel::Exec,
@@ -48,9 +48,12 @@ pub(super) fn gemm<T: RowElement>(
             factors: &factors,
             rows,
             b,
-            sum,
             columns,
-            dst: &dst,
+            result: Rows {
+                width: b.columns,
+                sum,
+                dst: &dst,
+            },
         });
     });
 }
@@ -60,10 +63,8 @@ struct Part<'a, T: RowElement> {
     factors: &'a [[T::Lane; DEPTH]],
     rows: usize,
     b: Matrix<'a, T>,
-    sum: Option<Sum<'a, T>>,
     columns: Range<usize>,
-    /// The whole of the result; these columns of it are theirs.
-    dst: &'a Shared<'a, MaybeUninit<T>>,
+    result: Rows<'a, T>,
 }
 
 impl<T: RowElement> Program for Part<'_, T> {
@@ -93,16 +94,7 @@ impl<T: RowElement> Program for Part<'_, T> {
                     }
                 }
             }
-            for (row, sums) in sums.chunks_exact_mut(pitch).enumerate() {
-                let sums = &mut sums[..block.len()];
-                if let Some(sum) = self.sum {
-                    sum.apply(row, block.clone(), sums);
-                }
-                let at = row * self.b.columns;
-                // SAFETY: a team's ranges of columns are disjoint, and so are blocks and rows of one.
-                let dst = unsafe { self.dst.piece(at + block.start..at + block.end) };
-                T::narrow(simd, sums, dst);
-            }
+            self.result.write(simd, &block, sums.chunks_exact_mut(pitch));
         }
     }
 }

@@ -4,7 +4,7 @@
 use core::{mem::MaybeUninit, ops::Range};
 
 use super::{
-    Matrix, Sum,
+    Matrix, Rows, Sum,
     microkernel::{self, Accumulate, Registers},
 };
 use crate::{
@@ -56,9 +56,12 @@ pub(super) fn gemm<T: RowElement>(
             a: &widened,
             rows: a.rows,
             b,
-            sum,
             columns,
-            dst: &dst,
+            result: Rows {
+                width: b.columns,
+                sum,
+                dst: &dst,
+            },
         });
     });
 }
@@ -85,10 +88,8 @@ struct Part<'a, T: RowElement> {
     rows: usize,
     /// The transpose of a row-major matrix.
     b: Matrix<'a, T>,
-    sum: Option<Sum<'a, T>>,
     columns: Range<usize>,
-    /// The whole of the result; these columns of it are theirs.
-    dst: &'a Shared<'a, MaybeUninit<T>>,
+    result: Rows<'a, T>,
 }
 
 impl<T: RowElement> Program for Part<'_, T> {
@@ -158,15 +159,7 @@ impl<T: RowElement> Program for Part<'_, T> {
                     };
                 }
             }
-            for (row, sums) in sums.chunks_exact_mut(width).enumerate() {
-                if let Some(sum) = self.sum {
-                    sum.apply(row, block.clone(), sums);
-                }
-                let at = row * self.b.columns;
-                // SAFETY: a team's ranges of columns are disjoint, and so are blocks and rows of one.
-                let dst = unsafe { self.dst.piece(at + block.start..at + block.end) };
-                T::narrow(simd, sums, dst);
-            }
+            self.result.write(simd, &block, sums.chunks_exact_mut(width));
         }
     }
 }

@@ -199,6 +199,39 @@ impl<'a, T: RowElement> Sum<'a, T> {
     }
 }
 
+/// The rows of a result, of which each thread has columns of its own.
+struct Rows<'a, T> {
+    /// Columns of the whole of it.
+    width: usize,
+    sum: Option<Sum<'a, T>>,
+    dst: &'a Shared<'a, MaybeUninit<T>>,
+}
+
+impl<T: RowElement> Rows<'_, T> {
+    /// Writes some columns, which are the thread's, from the products for each row.
+    #[inline(always)]
+    fn write<'b, S: Simd>(&self, simd: S, columns: &Range<usize>, products: impl Iterator<Item = &'b mut [T::Lane]>)
+    where
+        T::Lane: 'b,
+    {
+        for (row, products) in products.enumerate() {
+            self.write_row(simd, row, columns, &mut products[..columns.len()]);
+        }
+    }
+
+    /// The same of one row.
+    #[inline(always)]
+    fn write_row<S: Simd>(&self, simd: S, row: usize, columns: &Range<usize>, products: &mut [T::Lane]) {
+        if let Some(sum) = self.sum {
+            sum.apply(row, columns.clone(), products);
+        }
+        let at = row * self.width;
+        // SAFETY: no other thread has these columns of this row, which are written once.
+        let dst = unsafe { self.dst.piece(at + columns.start..at + columns.end) };
+        T::narrow(simd, products, dst);
+    }
+}
+
 /// Rows up to which the other matrix is read where it lies.
 const FEW_ROWS: usize = 32;
 
@@ -306,10 +339,13 @@ pub(in crate::ops) fn gemm<T: RowElement>(
             exec.isa.run(Panel {
                 a,
                 b,
-                sum,
                 rows: part(rows, down, tile % down),
                 columns: part(columns, across, tile / down),
-                dst: &dst,
+                result: Rows {
+                    width: columns,
+                    sum,
+                    dst: &dst,
+                },
             });
         }
     });
@@ -322,11 +358,9 @@ const NARROWEST: usize = 48;
 struct Panel<'a, T> {
     a: Matrix<'a, T>,
     b: Matrix<'a, T>,
-    sum: Option<Sum<'a, T>>,
     rows: Range<usize>,
     columns: Range<usize>,
-    /// The whole of the result; the tile's part of it is its own.
-    dst: &'a Shared<'a, MaybeUninit<T>>,
+    result: Rows<'a, T>,
 }
 
 impl<T: RowElement> Program for Panel<'_, T> {
@@ -381,7 +415,6 @@ impl<T: RowElement> Panel<'_, T> {
     /// Writes the tile from the sums of register tiles.
     #[inline(always)]
     fn write<S: Simd, const M: usize, const WIDTH: usize>(self, simd: S, sums: &[T::Lane], line: &mut [T::Lane]) {
-        let stride = self.b.columns;
         let down = self.rows.len().div_ceil(M);
         let width = self.columns.len();
         let line = &mut line[..width];
@@ -390,15 +423,7 @@ impl<T: RowElement> Panel<'_, T> {
                 let start = (j * down + i / M) * M * WIDTH + i % M * WIDTH;
                 part.copy_from_slice(&sums[start..start + part.len()]);
             }
-            if let Some(sum) = self.sum {
-                sum.apply(row, self.columns.clone(), line);
-            }
-            // SAFETY: tiles are disjoint, and so are the rows of one.
-            let dst = unsafe {
-                self.dst
-                    .piece(row * stride + self.columns.start..row * stride + self.columns.end)
-            };
-            T::narrow(simd, line, dst);
+            self.result.write_row(simd, row, &self.columns, line);
         }
     }
 }
