@@ -251,6 +251,32 @@ fn channels_last(ndim: usize) -> impl Iterator<Item = usize> {
     core::iter::once(1).chain((2..ndim).rev()).chain(core::iter::once(0))
 }
 
+/// The shape that shapes are broadcast to, and how many of its dimensions there are: from the last on sizes must be equal, or
+/// 1. `None` where they are not, or there are more than [`MAX_DIMS`].
+///
+/// ```
+/// use rusttorch_core::layout::broadcast;
+///
+/// let (sizes, ndim) = broadcast([&[2, 1][..], &[3][..]]).unwrap();
+/// assert_eq!(sizes[..ndim], [2, 3]);
+/// assert!(broadcast([&[2][..], &[3][..]]).is_none());
+/// ```
+pub fn broadcast<const N: usize>(shapes: [&[i64]; N]) -> Option<([i64; MAX_DIMS], usize)> {
+    let ndim = shapes.iter().map(|shape| shape.len()).max()?;
+    let mut sizes = [1; MAX_DIMS];
+    for shape in shapes {
+        for (size, &its) in sizes.get_mut(ndim - shape.len()..ndim)?.iter_mut().zip(shape) {
+            match (*size, its) {
+                (_, 1) => {}
+                (1, its) => *size = its,
+                (size, its) if size == its => {}
+                _ => return None,
+            }
+        }
+    }
+    Some((sizes, ndim))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -10,55 +10,21 @@ use rusttorch_core::{dtype::DType, layout::Layout, ops::arithmetic::Number};
 
 use super::{Tensor, dlpack, dtype::parse, storage::Storage, team::notice_torch};
 
-/// NumPy's code of an element type, for this machine's order of bytes.
+/// NumPy's sign of this machine's order of bytes.
+const ORDER: &str = if cfg!(target_endian = "little") { "<" } else { ">" };
+
+/// NumPy's code of an element type but for the order of bytes: the letter of its kind, and its bytes.
 fn code(dtype: DType) -> Option<&'static str> {
-    let little = cfg!(target_endian = "little");
     Some(match dtype {
-        DType::F32 => {
-            if little {
-                "<f4"
-            } else {
-                ">f4"
-            }
-        }
-        DType::F64 => {
-            if little {
-                "<f8"
-            } else {
-                ">f8"
-            }
-        }
-        DType::F16 => {
-            if little {
-                "<f2"
-            } else {
-                ">f2"
-            }
-        }
-        DType::I64 => {
-            if little {
-                "<i8"
-            } else {
-                ">i8"
-            }
-        }
-        DType::I32 => {
-            if little {
-                "<i4"
-            } else {
-                ">i4"
-            }
-        }
-        DType::I16 => {
-            if little {
-                "<i2"
-            } else {
-                ">i2"
-            }
-        }
-        DType::I8 => "|i1",
-        DType::U8 => "|u1",
-        DType::Bool => "|b1",
+        DType::F32 => "f4",
+        DType::F64 => "f8",
+        DType::F16 => "f2",
+        DType::I64 => "i8",
+        DType::I32 => "i4",
+        DType::I16 => "i2",
+        DType::I8 => "i1",
+        DType::U8 => "u1",
+        DType::Bool => "b1",
         DType::Bf16 => return None,
     })
 }
@@ -125,16 +91,17 @@ pub(super) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
             .ok_or_else(|| PyTypeError::new_err("from_numpy: an array without an interface"))
     };
     let typestr: String = item("typestr")?.extract()?;
-    let dtype = DType::ALL.into_iter().find(|&dtype| code(dtype) == Some(&typestr));
+    let (order, kind) = typestr.split_at_checked(1).unwrap_or_default();
+    let known = DType::ALL.into_iter().find(|&dtype| code(dtype) == Some(kind));
+    let dtype = known.filter(|_| ["|", ORDER].contains(&order));
     let dtype = dtype.ok_or_else(|| {
         let its = array
             .getattr("dtype")
             .map_or_else(|_| typestr.clone(), |dtype| dtype.to_string());
-        let fix = match typestr.as_bytes() {
-            [b'>' | b'<', b'f' | b'i', ..] if code_is_foreign(&typestr) => {
-                "its bytes are in the other order: array.astype(array.dtype.newbyteorder('='))"
-            }
-            _ => "array.astype makes one of float16, float32, float64, int8, int16, int32, int64, uint8 or bool",
+        let fix = if known.is_some() {
+            "its bytes are in the other order: array.astype(array.dtype.newbyteorder('='))"
+        } else {
+            "array.astype makes one of float16, float32, float64, int8, int16, int32, int64, uint8 or bool"
         };
         PyTypeError::new_err(format!("from_numpy: arrays of {its} are not taken; {fix}"))
     })?;
@@ -163,15 +130,6 @@ pub(super) fn from_numpy(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
     Tensor::check_foreign("from_numpy", &layout, data, dtype)?;
     let storage = Storage::of_object(data, readonly, array.clone().unbind())?;
     Ok(Tensor::new(storage, data, dtype, layout))
-}
-
-/// Whether a type that we have is written in the other order of bytes.
-fn code_is_foreign(typestr: &str) -> bool {
-    let turned = match typestr.as_bytes()[0] {
-        b'>' => format!("<{}", &typestr[1..]),
-        _ => format!(">{}", &typestr[1..]),
-    };
-    DType::ALL.into_iter().any(|dtype| code(dtype) == Some(&turned))
 }
 
 /// A tensor of a torch tensor's memory, which lives as long.
@@ -246,7 +204,7 @@ impl Tensor {
         let size = self.dtype().size() as i64;
         let interface = PyDict::new(py);
         interface.set_item("version", 3)?;
-        interface.set_item("typestr", code)?;
+        interface.set_item("typestr", format!("{}{code}", if size == 1 { "|" } else { ORDER }))?;
         interface.set_item("shape", PyTuple::new(py, self.sizes())?)?;
         let strides = self.layout().strides().iter().map(|stride| stride * size);
         interface.set_item("strides", PyTuple::new(py, strides.collect::<Vec<_>>())?)?;

@@ -4,7 +4,7 @@ use pyo3::{
     exceptions::{PyIndexError, PyValueError},
     prelude::*,
 };
-use rusttorch_core::layout::Layout;
+use rusttorch_core::layout::{self, Layout};
 
 use super::{Tensor, contiguous, shape};
 
@@ -24,22 +24,14 @@ pub(super) fn wrap(dim: i64, ndim: usize) -> PyResult<usize> {
 
 /// What two shapes are broadcast to.
 pub(super) fn broadcast(a: &[i64], b: &[i64]) -> PyResult<Vec<i64>> {
-    let mut sizes = vec![1; a.len().max(b.len())];
-    for (back, size) in (1..).zip(sizes.iter_mut().rev()) {
-        let of = |sizes: &[i64]| sizes.len().checked_sub(back).map_or(1, |at| sizes[at]);
-        *size = match (of(a), of(b)) {
-            (a, b) if a == b => a,
-            (1, other) | (other, 1) => other,
-            _ => {
-                return Err(PyValueError::new_err(format!(
-                    "the shapes {} and {} cannot be broadcast: sizes from the last on must be equal, or one of them 1",
-                    shape(a),
-                    shape(b)
-                )));
-            }
-        };
-    }
-    Ok(sizes)
+    let (sizes, ndim) = layout::broadcast([a, b]).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "the shapes {} and {} cannot be broadcast: sizes from the last on must be equal, or one of them 1",
+            shape(a),
+            shape(b)
+        ))
+    })?;
+    Ok(sizes[..ndim].to_vec())
 }
 
 impl Tensor {

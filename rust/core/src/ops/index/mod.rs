@@ -19,7 +19,7 @@ use core::{mem::MaybeUninit, ops::Range};
 use crate::{
     dtype::{Bits, DType, Target, View, ViewMut, Word},
     kernel::{Exec, Strided, every_type},
-    layout::{Layout, MAX_DIMS},
+    layout::{self, Layout, MAX_DIMS},
     parallel::split_mut,
 };
 
@@ -84,19 +84,7 @@ pub(in crate::ops) fn broadcast<const N: usize>(layouts: [&Layout; N]) -> Option
     if others.iter().all(|other| other.sizes() == first.sizes()) {
         return Some(**first);
     }
-    let ndim = layouts.iter().map(|layout| layout.sizes().len()).max()?;
-    let mut sizes = [1; MAX_DIMS];
-    for layout in layouts {
-        let its = layout.sizes();
-        for (size, &its) in sizes[ndim - its.len()..].iter_mut().zip(its) {
-            match (*size, its) {
-                (_, 1) => {}
-                (1, its) => *size = its,
-                (size, its) if size == its => {}
-                _ => return None,
-            }
-        }
-    }
+    let (sizes, ndim) = layout::broadcast(layouts.map(Layout::sizes))?;
     Layout::contiguous(&sizes[..ndim])
 }
 
