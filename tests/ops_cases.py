@@ -37,14 +37,6 @@ SORTED = ("sort", "argsort", "msort", "topk")
 #: Operations whose results are what is so far.
 CUMULATIVE = ("cumsum", "cummax", "cummin")
 
-#: Operations that give elements by their rank or number: elements of the shortest rows of which they take any number,
-#: and how many shorter ones they take.
-RANKED = {
-    **dict.fromkeys(("median", "nanmedian", "quantile", "nanquantile"), (9, 64)),
-    "kthvalue": (129, 16),
-    "mode": (129, 32),
-}
-
 #: The most dimensions that kernels take.
 MAX_DIMS = 12
 
@@ -356,49 +348,25 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
         return False
     if mode == "training" and copied and op.saves == "input" and op.shape != "reduce":
         return False
-    if op.name == "pow" and dict(call.arguments)["exponent"] in (0, 1, -1, -2, 0.5, -0.5):
+    if op.name == "pow" and dict(call.arguments)["exponent"] == 0:
         return False
     if op.shape == "pointwise":
         return True
     sizes = list(x.shape) or [1]
     if not -len(sizes) <= call.dim < len(sizes):
         return False
-    inner = math.prod(sizes[call.dim % len(sizes) + 1 :])
-    if op.name == "topk":
-        size = sizes[dict(call.arguments).get("dim", -1)]
-        return size > 256 or x.numel() // size <= 128
     if op.name == "mode" and mode == "training" and x.isnan().any():
         return False  # refused at the sight of it
-    if op.name in RANKED:
-        size = sizes[dict(call.arguments).get("dim", -1)]
-        least, rows = RANKED[op.name]
-        return size >= least or x.numel() // size <= rows
-    if op.name in ("cummax", "cummin"):
-        return inner > 1 or sizes[call.dim] >= 256 or x.numel() // sizes[call.dim] <= 8
-    if op.name in (*SORTED, *CUMULATIVE):
-        return True
-    if op.name in BY_FORMULA:
-        few = sizes[call.dim] if inner == 1 else inner
-        if op.name in EXTREMES and inner == 1:
-            return few >= 512 or few == x.numel() or x.numel() <= 1024
-        if op.name in EXTREMES:
-            return few >= 32 or x.numel() <= 1024
-        return sizes[call.dim] > 1 and (few >= 8 or x.numel() <= 1024)
-    short_rows = inner == 1 and sizes[call.dim] < 32 and x.numel() > 1024
-    short_columns = inner > 1 and 2**14 <= x.numel() < 2**19
-    return not ((op.shape == "reduce" and short_rows) or (op.name == "log_softmax" and short_columns))
+    statistics = op.name in BY_FORMULA and op.name not in EXTREMES
+    return sizes[call.dim] > 1 or not statistics
 
 
 def _glu_runs(x: torch.Tensor, dim: int) -> bool:
-    """In the order of memory: an even number of blocks of a size that is worth a loop."""
+    """In the order of memory: an even number of blocks."""
     if not -x.dim() <= dim < x.dim() or x.shape[dim] % 2:
         return False
-    size, inner = x.shape[dim], x.stride(dim)
-    if x.stride() == torch.empty(x.shape).stride():
-        inner = math.prod(x.shape[dim % x.dim() + 1 :])
-    elif 1 in x.shape or size == 2:
-        return False  # the strides of the result follow from more than the order
-    return size // 2 * inner >= 16 or x.numel() <= 1024
+    # The strides of the result follow from more than the order.
+    return x.is_contiguous() or not (1 in x.shape or x.shape[dim] == 2)
 
 
 def backward_kernel_runs(call: Call, grad: torch.Tensor, saved: torch.Tensor, result: torch.Tensor) -> bool:

@@ -29,7 +29,7 @@ rusttorch.patch(min_numel=0)
 torch.manual_seed(0)
 found = {}
 for name, text in CALLS:
-    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.bool):
         if str(dtype).removeprefix("torch.") not in CATALOG[name].dtypes:
             continue
         x = sample(CATALOG[name], 48, 1000, dtype=dtype)
@@ -140,7 +140,7 @@ def test_doors_agree(door: str, usual: tuple[int, str, dict[str, Any]]) -> None:
     def digested(rows: Iterable[Any], dtypes: Sequence[str]) -> int:
         return sum(len(row.calls) * len(set(dtypes).intersection(row.dtypes)) for row in rows)
 
-    calls = digested((*CATALOG.values(), *NARY.values()), FLOATS)
+    calls = digested((*CATALOG.values(), *NARY.values()), (*FLOATS, "bool"))
     calls += digested(moving, ("float32", "float64", "int64", "bool"))
     assert len(found) == calls + 4 * (len(STEPS) + len(CLIPS)) + 3
 

@@ -1745,6 +1745,8 @@ def _baddbmm_backward(*arguments: Any) -> tuple[Any, ...]:
     return _added_backward(_bmm_backward, *arguments)
 
 
+#: Two matrices, or one, of the rows of ``x``.
+_BATCH = "x.view(math.gcd(x.shape[0], 2), -1, x.shape[1])"
 #: A matrix with a row for each column of ``x``.
 _FACTOR = "torch.linspace(1.0, 99.0, x.shape[1] ** 2).cos().to(x.dtype).view(x.shape[1], -1)"
 #: What products of matrices have in common.
@@ -2040,8 +2042,8 @@ INDEX_ROWS: tuple[Index, ...] = (
         "bmm",
         ("torch.bmm(input, mat2, *, out=None)", "Tensor.bmm(self, mat2)"),
         operands=("mat2",),
-        calls=("torch.bmm(y, y.transpose(1, 2))", "torch.bmm(y, z)"),
-        given={"y": "x.view(math.gcd(x.shape[0], 2), -1, x.shape[1])", "z": f"{_FACTOR}.repeat(math.gcd(x.shape[0], 2), 1, 1)"},
+        calls=("torch.bmm(x.view(1, *x.shape), x.t().unsqueeze(0))", f"torch.bmm({_BATCH}, z)"),
+        given={"z": f"{_FACTOR}.repeat(math.gcd(x.shape[0], 2), 1, 1)"},
         node="BmmBackward0",
         saves={0: "self", 1: "mat2"},
         saved_for={0: 1, 1: 0},
@@ -2067,8 +2069,8 @@ INDEX_ROWS: tuple[Index, ...] = (
          "Tensor.baddbmm(self, batch1, batch2, *, beta=1, alpha=1)"),
         operands=("batch1", "batch2"),
         numbers={"beta": 1.0, "alpha": 1.0},
-        calls=("torch.baddbmm(b, y, z)", "torch.baddbmm(y, y, z, beta=0, alpha=0.5)"),
-        given={"y": "x.view(math.gcd(x.shape[0], 2), -1, x.shape[1])", "z": f"{_FACTOR}.repeat(math.gcd(x.shape[0], 2), 1, 1)", "b": "x[:1, None].clone()"},
+        calls=(f"torch.baddbmm(b, {_BATCH}, z)", f"torch.baddbmm({_BATCH}, {_BATCH}, z, beta=0, alpha=0.5)"),
+        given={"z": f"{_FACTOR}.repeat(math.gcd(x.shape[0], 2), 1, 1)", "b": "x[:1, None].clone()"},
         node="BaddbmmBackward0",
         saves={1: "batch1", 2: "batch2"},
         saved_for={1: 2, 2: 1},
