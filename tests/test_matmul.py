@@ -208,7 +208,7 @@ def test_training_with_many_matrices_is_stock_torchs() -> None:
 
 
 def test_types_that_the_cpu_multiplies_are_stock_torchs_but_of_few_rows() -> None:
-    x, few = torch.randn(1024, 1024), torch.randn(4, 1024)
+    x, few = torch.randn(1024, 1024), torch.randn(8, 1024)
     with rusttorch.patch(["mm", "linear"]):
         for name, function in (("mm", torch.mm), ("linear", torch.nn.functional.linear)):  # as they are patched
             before = calls(name)
