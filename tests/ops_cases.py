@@ -355,10 +355,7 @@ def kernel_runs(call: Call, x: torch.Tensor, mode: str) -> bool:
     sizes = list(x.shape) or [1]
     if not -len(sizes) <= call.dim < len(sizes):
         return False
-    if op.name == "mode" and mode == "training" and x.isnan().any():
-        return False  # refused at the sight of it
-    statistics = op.name in BY_FORMULA and op.name not in EXTREMES
-    return sizes[call.dim] > 1 or not statistics
+    return sizes[call.dim] > 1 or op.name not in ("var", "std")
 
 
 def _glu_runs(x: torch.Tensor, dim: int) -> bool:
@@ -366,7 +363,7 @@ def _glu_runs(x: torch.Tensor, dim: int) -> bool:
     if not -x.dim() <= dim < x.dim() or x.shape[dim] % 2:
         return False
     # The strides of the result follow from more than the order.
-    return x.is_contiguous() or not (1 in x.shape or x.shape[dim] == 2)
+    return x.stride() == torch.empty(x.shape).stride() or not (1 in x.shape or x.shape[dim] == 2)
 
 
 def backward_kernel_runs(call: Call, grad: torch.Tensor, saved: torch.Tensor, result: torch.Tensor) -> bool:

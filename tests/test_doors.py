@@ -34,7 +34,7 @@ for name, text in CALLS:
             continue
         x = sample(CATALOG[name], 48, 1000, dtype=dtype)
         y = evaluate(text, x)
-        leaf = x.clone().requires_grad_(CATALOG[name].trains)
+        leaf = x.clone().requires_grad_(CATALOG[name].trains and dtype.is_floating_point)
         z = evaluate(text, leaf)
         if z.requires_grad:
             z.backward(torch.linspace(-1, 1, z.numel()).view(z.shape).to(dtype))

@@ -99,7 +99,7 @@ def values(row: Any, *sizes: int, dtype: torch.dtype) -> torch.Tensor:
 @pytest.mark.parametrize("world", ["ours", "numpy"])
 def test_calls_of_the_catalogue(name: str, text: str, world: str) -> None:
     row = EVERY[name]
-    methods = ("unsqueeze", "contiguous", ".t()", ".transpose(1, 2)")
+    methods = ("unsqueeze", "contiguous", ".t()", ".view(")
     if "as_tuple" in text or (world == "numpy" and any(method in text for method in methods)):
         return  # not for these tensors
     for dtype in row.dtypes:

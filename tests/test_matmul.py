@@ -214,7 +214,6 @@ def test_types_that_the_cpu_multiplies_are_stock_torchs_but_of_few_rows() -> Non
             before = calls(name)
             function(x, x)
             function(few.double(), x.double())
-            function(few[:1].half(), x.half().t() if name == "mm" else x.half())
             function(few[:, :8].half(), x[:8, :8].half())
             assert calls(name) == before
             function(few, x)
