@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import rusttorch
 from rusttorch.catalog import EVERY
+from rusttorch.patching import built
 
 X = torch.linspace(-3, 3, 64)
 
@@ -449,3 +451,38 @@ def test_system() -> None:
     assert facts["door"] in (1, 2, 3) and facts["isa"] in ("avx512", "avx2", "baseline")
     assert facts["vendor"] in ("amd", "intel", "other")
     assert facts["threads"] == torch.get_num_threads() and facts["ops"] == []
+
+
+#: Calls that a kernel accepts, and leaves to stock torch unless sizes are forced.
+NO_GAIN: list[tuple[str, Callable[[], Any]]] = [
+    ("pow", lambda: torch.rand(50).pow(0.5)),
+    ("glu", lambda: F.glu(torch.randn(200, 6))),
+    ("log_softmax", lambda: F.log_softmax(torch.randn(256, 128), 0)),
+    ("logsumexp", lambda: torch.logsumexp(torch.randn(128, 16), -1)),
+    ("var", lambda: torch.var(torch.randn(300, 7), -1)),
+    ("max", lambda: torch.max(torch.randn(100, 100), 1)),
+    ("max", lambda: torch.max(torch.randn(200, 10), 0)),
+    ("topk", lambda: torch.randn(129, 256).topk(3)),
+    ("kthvalue", lambda: torch.kthvalue(torch.randn(17, 128), 3)),
+    ("mode", lambda: torch.mode(torch.randn(33, 128))),
+    ("median", lambda: torch.median(torch.randn(65, 8), 1)),
+    ("quantile", lambda: torch.quantile(torch.randn(65, 8), 0.5, 1)),
+    ("cummax", lambda: torch.cummax(torch.randn(9, 255), 1)),
+    ("linear", lambda: F.linear(torch.ones(1, 1025).half(), torch.ones(1024, 1025).half())),
+    ("mm", lambda: torch.mm(torch.ones(8, 8).half(), torch.ones(8, 8).half())),
+]
+
+
+@pytest.mark.parametrize(("name", "call"), NO_GAIN)
+def test_shapes_that_do_not_pay(name: str, call: Callable[[], Any]) -> None:
+    with rusttorch.patch(name, min_numel=0):
+        native = built()[name].native
+        before = native.counters()["calls"]
+        call()
+        assert native.counters()["calls"] == before + 1
+        native.set_weighs(True)  # as with the shipped thresholds, whatever the size
+        try:
+            call()
+        finally:
+            native.set_weighs(False)
+        assert native.counters()["calls"] == before + 1

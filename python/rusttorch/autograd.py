@@ -184,6 +184,7 @@ def _make_nary(op: Nary, native: Any) -> Callable[..., Any]:
 def _make_index(op: Index, native: Any) -> Callable[..., Any]:
     """Saves what stock torch saves; the gradients are its formula."""
     formula, forward_kernel = op.backward, native.forward_index
+    saved = [(index, op.saved_for.get(index)) for index in op.saves]
 
     def forward(ctx: Any, *tensors: Any) -> Any:
         # There is no dimension beside the numbers: in its place stands whether the input is changed.
@@ -193,10 +194,7 @@ def _make_index(op: Index, native: Any) -> Callable[..., Any]:
             ctx.mark_dirty(result)
         ctx.sizes = tensors[0].shape
         wanted = ctx.needs_input_grad
-        needed = (index not in op.saved_for or wanted[op.saved_for[index]] for index in op.saves)
-        ctx.save_for_backward(
-            *(tensors[index] if needs else None for index, needs in zip(op.saves, needed, strict=True))
-        )
+        ctx.save_for_backward(*(tensors[index] if user is None or wanted[user] else None for index, user in saved))
         return result
 
     def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ rows. A row names a kernel of the Rust registry; everything the kernel computes 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import math
 from collections.abc import Callable
@@ -1737,18 +1738,12 @@ def _added_backward(
     return lambda: (grad if beta == 1 else grad * beta).sum_to_size(sizes), *scaled
 
 
-def _addmm_backward(*arguments: Any) -> tuple[Any, ...]:
-    return _added_backward(_mm_backward, *arguments)
-
-
-def _baddbmm_backward(*arguments: Any) -> tuple[Any, ...]:
-    return _added_backward(_bmm_backward, *arguments)
-
-
 #: Two matrices, or one, of the rows of ``x``.
 _BATCH = "x.view(math.gcd(x.shape[0], 2), -1, x.shape[1])"
 #: A matrix with a row for each column of ``x``.
 _FACTOR = "torch.linspace(1.0, 99.0, x.shape[1] ** 2).cos().to(x.dtype).view(x.shape[1], -1)"
+#: As many of these as there are in `_BATCH`.
+_FACTORS = f"{_FACTOR}.repeat(math.gcd(x.shape[0], 2), 1, 1)"
 #: What products of matrices have in common.
 _PRODUCT: dict[str, Any] = {"passes": 3.0, "multiplies": True, "dtypes": FLOATS, "exactness": "ulp"}
 #: Those of two.
@@ -2043,7 +2038,7 @@ INDEX_ROWS: tuple[Index, ...] = (
         ("torch.bmm(input, mat2, *, out=None)", "Tensor.bmm(self, mat2)"),
         operands=("mat2",),
         calls=("torch.bmm(x.view(1, *x.shape), x.t().unsqueeze(0))", f"torch.bmm({_BATCH}, z)"),
-        given={"z": f"{_FACTOR}.repeat(math.gcd(x.shape[0], 2), 1, 1)"},
+        given={"z": _FACTORS},
         node="BmmBackward0",
         saves={0: "self", 1: "mat2"},
         saved_for={0: 1, 1: 0},
@@ -2060,7 +2055,7 @@ INDEX_ROWS: tuple[Index, ...] = (
         node="AddmmBackward0",
         saves={1: "mat1", 2: "mat2"},
         saved_for={1: 2, 2: 1},
-        backward=_addmm_backward,
+        backward=functools.partial(_added_backward, _mm_backward),
         **_PRODUCT,
     ),
     Index(
@@ -2070,11 +2065,11 @@ INDEX_ROWS: tuple[Index, ...] = (
         operands=("batch1", "batch2"),
         numbers={"beta": 1.0, "alpha": 1.0},
         calls=(f"torch.baddbmm(b, {_BATCH}, z)", f"torch.baddbmm({_BATCH}, {_BATCH}, z, beta=0, alpha=0.5)"),
-        given={"z": f"{_FACTOR}.repeat(math.gcd(x.shape[0], 2), 1, 1)", "b": "x[:1, None].clone()"},
+        given={"z": _FACTORS, "b": "x[:1, None].clone()"},
         node="BaddbmmBackward0",
         saves={1: "batch1", 2: "batch2"},
         saved_for={1: 2, 2: 1},
-        backward=_baddbmm_backward,
+        backward=functools.partial(_added_backward, _bmm_backward),
         **_PRODUCT,
     ),
     Index(

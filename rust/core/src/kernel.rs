@@ -362,7 +362,7 @@ pub trait IndexKernel: Sync {
         false
     }
 
-    /// Whether the gradient of a call with such tensors is the kernel's row's, rather than one of its own.
+    /// Whether stock torch records a call with such tensors as the one operation that it is, rather than as others.
     fn is_recorded(&self, _tensors: &[Option<Strided>]) -> bool {
         true
     }

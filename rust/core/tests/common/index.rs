@@ -249,7 +249,7 @@ fn factors(kernel: &str, terms: i64, u: &mut Unstructured) -> Result<Operands> {
     // Their products are exact.
     let exact = |sizes: Vec<i64>| Some((sizes, Content::Elements { any: false }));
     let mut factors = vec![exact(a), exact(b)];
-    if kernel.starts_with("add") || kernel.starts_with("badd") {
+    if kernel.contains("add") {
         let sizes = factor(dims[0], [rows, columns], columns);
         factors.insert(0, exact(narrower(&sizes, u)?));
     }

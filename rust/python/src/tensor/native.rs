@@ -6,13 +6,10 @@ use pyo3::{
 };
 use rusttorch_core::{
     dtype::DType,
-    kernel::Geometry,
+    kernel::{Geometry, IndexKernel},
     ops::{
         arithmetic::{Number, compare::Comparison},
-        matmul::{
-            Lie,
-            matmul::{Product, matmul},
-        },
+        matmul::matmul::MATMUL,
         reduction::sum::{mean, sum, sum_dtype},
     },
 };
@@ -235,67 +232,28 @@ impl Tensor {
                 b_sizes[0]
             )));
         }
-        let outer = broadcast(a_outer, b_outer)?;
-        // A matrix that lies column by column is read where it lies.
-        let read = |tensor: &Self| -> PyResult<(Self, bool)> {
-            let ndim = tensor.sizes().len();
-            let turned = tensor.transpose(ndim as i64 - 2, ndim as i64 - 1)?;
-            if !tensor.layout().is_contiguous() && turned.layout().is_contiguous() {
-                Ok((turned, true))
-            } else {
-                Ok((tensor.contiguous(py)?, false))
-            }
-        };
-        let ((first, a_turned), (second, b_turned)) = (read(&a)?, read(&b)?);
-        let product = Product {
-            rows: a_sizes[0] as usize,
-            terms: a_sizes[1] as usize,
-            columns: b_sizes[1] as usize,
-            lies: [lie(a_sizes, a_turned), lie(b_sizes, b_turned)],
-        };
-        let pairs: Vec<_> = pairs(&outer, [a_outer, b_outer])
-            .into_iter()
-            .map(|(a, b)| (a * product.rows * product.terms, b * product.terms * product.columns))
-            .collect();
-        let mut sizes = outer;
-        if left > 1 {
-            sizes.push(a_sizes[0]);
+        let mut sizes = broadcast(a_outer, b_outer)?;
+        sizes.extend((left > 1).then_some(a_sizes[0]));
+        sizes.extend((right > 1).then_some(b_sizes[1]));
+        let layout = contiguous(&sizes)?;
+        if layout.numel() == 0 || a_sizes[1] == 0 {
+            return Self::allocate(self.dtype(), layout, true);
         }
-        if right > 1 {
-            sizes.push(b_sizes[1]);
-        }
-        Self::written(py, self.dtype(), contiguous(&sizes)?, |exec, target| {
-            matmul(exec, product, first.elements(), second.elements(), target, &pairs);
-        })
+        // Read where they lie, unless that is neither by rows nor by columns.
+        let outlined = MATMUL.outline(&[Some(self.strided()), Some(other.strided())], &[], false);
+        let [first, second] = if outlined.is_ok() {
+            [self.clone(), other.clone()]
+        } else {
+            [self.contiguous(py)?, other.contiguous(py)?]
+        };
+        let tensors = [Some(first.strided()), Some(second.strided())];
+        let mut outcome = Ok(());
+        let result = Self::written(py, self.dtype(), layout, |exec, target| {
+            outcome = MATMUL.forward(exec, &tensors, target, &layout, &[]);
+        })?;
+        outcome.map_err(|reason| refused("matmul", reason))?;
+        Ok(result)
     }
-}
-
-/// How a matrix of these sizes lies that has no gaps.
-fn lie(sizes: &[i64], transposed: bool) -> Lie {
-    let pitch = sizes[usize::from(!transposed)] as usize;
-    Lie { transposed, pitch }
-}
-
-/// Which matrix of either side each one of the result is made of.
-fn pairs(outer: &[i64], sides: [&[i64]; 2]) -> Vec<(usize, usize)> {
-    let count = outer.iter().product::<i64>();
-    let place = |index: i64, sizes: &[i64]| {
-        let (mut rest, mut place, mut step) = (index, 0, 1);
-        for (back, &size) in (1..).zip(outer.iter().rev()) {
-            let at = rest % size;
-            rest /= size;
-            if let Some(dim) = sizes.len().checked_sub(back) {
-                if sizes[dim] != 1 {
-                    place += at * step;
-                }
-                step *= sizes[dim];
-            }
-        }
-        place as usize
-    };
-    (0..count)
-        .map(|index| (place(index, sides[0]), place(index, sides[1])))
-        .collect()
 }
 
 /// The error where there are no floating-point numbers.

@@ -16,7 +16,7 @@ use crate::{
 /// the sum of their squares, or the greatest: tensors of `(..., P, M)` and `(..., R, M)`, row-major, of single or double
 /// precision; the result is `(..., P, R)`. Numbers: the norm, 1, 2 or infinity, and how stock torch would compute it.
 ///
-/// Differences are taken one by one, and summed up by blocks of it: what stock torch subtracts from sums of squares in a
+/// Differences are taken one by one, and summed up by blocks: what stock torch subtracts from sums of squares in a
 /// product of matrices, where there are many vectors, loses more.
 pub struct Cdist;
 

@@ -31,7 +31,8 @@ impl IndexKernel for Contiguous {
 
     fn outline(&self, tensors: &[Option<Strided>], _: &[f64], _: bool) -> Result<(DType, Layout), &'static str> {
         let input = tensor(tensors, 0)?;
-        if input.layout.is_contiguous() || input.layout.dense_order().is_none() {
+        let layout = input.layout;
+        if layout.numel() == 0 || layout.is_contiguous() || layout.dense_order().is_none() {
             return Err("row-major, or not dense");
         }
         let layout = Layout::contiguous(input.sizes()).ok_or("too many elements")?;

@@ -37,11 +37,14 @@ pub(super) fn gemm<T: RowElement>(
     let mut factors = vec![[T::Lane::ZERO; DEPTH]; rows * terms.div_ceil(DEPTH)];
     for row in 0..rows {
         for term in 0..terms {
-            let (line, at) = if a.transposed { (term, row) } else { (row, term) };
-            factors[term / DEPTH * rows + row][term % DEPTH] = a.line(line, at..at + 1)[0].lane();
+            factors[term / DEPTH * rows + row][term % DEPTH] = a.at(row, term).lane();
         }
     }
-    let dst = Shared::new(dst);
+    let result = Rows {
+        width: b.columns,
+        sum,
+        dst: &Shared::new(dst),
+    };
     let (team, grain) = exec.team(b.columns, terms * size_of::<T>(), rows * terms);
     team.run(b.columns, grain.max(PAD), &|columns| {
         exec.isa.run(Part {
@@ -49,11 +52,7 @@ pub(super) fn gemm<T: RowElement>(
             rows,
             b,
             columns,
-            result: Rows {
-                width: b.columns,
-                sum,
-                dst: &dst,
-            },
+            result,
         });
     });
 }

@@ -49,7 +49,11 @@ pub(super) fn gemm<T: RowElement>(
             dst: &mut dst[..a.columns],
         });
     }
-    let dst = Shared::new(dst);
+    let result = Rows {
+        width: b.columns,
+        sum,
+        dst: &Shared::new(dst),
+    };
     let (team, grain) = exec.team(b.columns, b.rows * size_of::<T>(), a.rows * b.rows);
     team.run(b.columns, grain, &|columns| {
         exec.isa.run(Part {
@@ -57,11 +61,7 @@ pub(super) fn gemm<T: RowElement>(
             rows: a.rows,
             b,
             columns,
-            result: Rows {
-                width: b.columns,
-                sum,
-                dst: &dst,
-            },
+            result,
         });
     });
 }

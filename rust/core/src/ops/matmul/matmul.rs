@@ -170,8 +170,8 @@ impl Matmul {
         }
         // A vector is a row on the left, and a column on the right.
         let [a, b] = [
-            Factor::of(a.layout, |size, stride| ([1, size], [0, stride])).ok_or("too many dimensions")?,
-            Factor::of(b.layout, |size, stride| ([size, 1], [stride, 0])).ok_or("too many dimensions")?,
+            Factor::of(a.layout, |size, stride| ([1, size], [0, stride])),
+            Factor::of(b.layout, |size, stride| ([size, 1], [stride, 0])),
         ];
         let ([rows, terms], [of_each, columns]) = (a.sizes, b.sizes);
         if terms != of_each || self.dims.is_some() && a.outer.sizes() != b.outer.sizes() {
@@ -202,6 +202,16 @@ impl Matmul {
     }
 }
 
+/// The dimensions before the last two.
+fn outer(layout: &Layout) -> Layout {
+    first(layout, layout.sizes().len().saturating_sub(2))
+}
+
+/// So many dimensions, the first ones.
+fn first(layout: &Layout, dims: usize) -> Layout {
+    Layout::new(&layout.sizes()[..dims], &layout.strides()[..dims]).expect("a part of a layout")
+}
+
 /// Matrices that a factor consists of.
 struct Factor {
     outer: Layout,
@@ -210,23 +220,18 @@ struct Factor {
 }
 
 impl Factor {
-    /// Of this layout, a vector being such a matrix.
-    fn of(layout: &Layout, vector: impl Fn(i64, i64) -> ([i64; 2], [i64; 2])) -> Option<Self> {
-        let (sizes, strides) = (layout.sizes(), layout.strides());
-        if let (&[size], &[stride]) = (sizes, strides) {
-            let (sizes, strides) = vector(size, stride);
-            return Some(Self {
-                outer: Layout::SCALAR,
-                sizes,
-                strides,
-            });
+    /// Of this layout of one dimension at least, a vector being such a matrix.
+    fn of(layout: &Layout, vector: impl Fn(i64, i64) -> ([i64; 2], [i64; 2])) -> Self {
+        let (sizes, strides) = match (layout.sizes(), layout.strides()) {
+            (&[size], &[stride]) => vector(size, stride),
+            (&[.., rows, columns], &[.., down, across]) => ([rows, columns], [down, across]),
+            _ => unreachable!("a number is no factor"),
+        };
+        Self {
+            outer: outer(layout),
+            sizes,
+            strides,
         }
-        let at = sizes.len().checked_sub(2)?;
-        Some(Self {
-            outer: Layout::new(&sizes[..at], &strides[..at])?,
-            sizes: [sizes[at], sizes[at + 1]],
-            strides: [strides[at], strides[at + 1]],
-        })
     }
 
     fn lie(&self) -> Result<Lie, &'static str> {
@@ -265,13 +270,8 @@ impl Plan {
             }
             dims -= 1;
         }
-        if let (Some(outer), Some(left)) = (
-            Layout::new(&a.sizes()[..dims], &a.strides()[..dims]),
-            Layout::contiguous(&a.sizes()[..dims]),
-        ) {
-            self.of_factors = [outer, Layout::SCALAR];
-            self.outer = left;
-        }
+        self.outer = first(&a, dims);
+        self.of_factors = [self.outer, Layout::SCALAR];
         self
     }
 
@@ -362,16 +362,13 @@ impl IndexKernel for Matmul {
     }
 }
 
-/// Where the matrices of a tensor that is broadcast lie, and how far apart their rows and their columns are.
-fn matrices(layout: &Layout) -> (Layout, [usize; 2]) {
+/// How far apart rows and columns of a tensor are that is broadcast.
+fn steps(layout: &Layout) -> [usize; 2] {
     let (sizes, strides) = (layout.sizes(), layout.strides());
-    let step = |back: usize| match sizes.len().checked_sub(back) {
+    [2, 1].map(|back| match sizes.len().checked_sub(back) {
         Some(dim) if sizes[dim] != 1 => strides[dim] as usize,
         _ => 0,
-    };
-    let outer = sizes.len().saturating_sub(2);
-    let outer = Layout::new(&sizes[..outer], &strides[..outer]).expect("a part of a layout");
-    (outer, [step(2), step(1)])
+    })
 }
 
 fn run<T: RowElement>(
@@ -382,19 +379,14 @@ fn run<T: RowElement>(
     added: Option<Strided>,
     numbers: &[f64],
 ) {
-    let Some(added) = added else {
-        let pairs: Vec<_> = plan.places(&Layout::SCALAR).iter().map(|&[a, b, _]| (a, b)).collect();
-        each(exec, plan.product, factors, dst, &pairs, |_| None);
-        return;
-    };
-    let (outer, strides) = matrices(added.layout);
-    let c = T::slice(added.elements).expect("tensors of one element type");
-    let places = plan.places(&outer);
+    let places = plan.places(&added.map_or(Layout::SCALAR, |added| outer(added.layout)));
     let pairs: Vec<_> = places.iter().map(|&[a, b, _]| (a, b)).collect();
     each(exec, plan.product, factors, dst, &pairs, |index| {
+        let added = added?;
+        let c = T::slice(added.elements).expect("tensors of one element type");
         Some(Sum {
             c: &c[places[index][2]..],
-            strides,
+            strides: steps(added.layout),
             beta: numbers[0],
             alpha: numbers[1],
         })

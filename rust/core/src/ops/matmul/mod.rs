@@ -28,14 +28,21 @@ use crate::{
     vector::Vector,
 };
 
+/// How a matrix lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lie {
+    /// Whether its columns lie one element after the other, rather than its rows.
+    pub transposed: bool,
+    /// How many elements apart these begin; 0 if all of them are the same.
+    pub pitch: usize,
+}
+
 /// A matrix in a slice: row-major, or the transpose of such a one.
 pub(in crate::ops) struct Matrix<'a, T> {
     elements: &'a [T],
     rows: usize,
     columns: usize,
-    transposed: bool,
-    /// How far apart rows begin, or columns if it is transposed.
-    pitch: usize,
+    lie: Lie,
 }
 
 // Not derived: it would ask for `T: Clone`.
@@ -54,13 +61,11 @@ impl<'a, T> Matrix<'a, T> {
     /// Where there are more or fewer elements.
     pub(in crate::ops) fn new(elements: &'a [T], rows: usize, columns: usize) -> Self {
         assert_eq!(elements.len(), rows * columns, "the elements of a matrix");
-        Self {
-            elements,
-            rows,
-            columns,
+        let lie = Lie {
             transposed: false,
             pitch: columns,
-        }
+        };
+        Self::lying(elements, rows, columns, lie)
     }
 
     /// A matrix that lies in the slice in such a way.
@@ -81,37 +86,40 @@ impl<'a, T> Matrix<'a, T> {
             elements,
             rows,
             columns,
-            transposed: lie.transposed,
-            pitch: lie.pitch,
+            lie,
         }
     }
 
     /// The same as row-major, if its elements lie so: those of a single column do, and of a single row without gaps.
     #[must_use]
     fn as_row_major(self) -> Self {
-        if !self.transposed {
-            self
-        } else if self.columns == 1 {
-            Self {
-                transposed: false,
-                pitch: 1,
-                ..self
-            }
-        } else if self.rows == 1 && self.pitch == 1 {
-            Self {
+        if !self.lie.transposed || self.columns > 1 && (self.rows > 1 || self.lie.pitch != 1) {
+            return self;
+        }
+        Self {
+            lie: Lie {
                 transposed: false,
                 pitch: self.columns,
-                ..self
-            }
-        } else {
-            self
+            },
+            ..self
         }
+    }
+
+    /// An element.
+    #[inline(always)]
+    fn at(&self, row: usize, column: usize) -> &'a T {
+        let (line, at) = if self.lie.transposed {
+            (column, row)
+        } else {
+            (row, column)
+        };
+        &self.elements[line * self.lie.pitch + at]
     }
 
     /// Some elements of a row that lies one after the other, or of such a column.
     #[inline(always)]
     fn line(&self, index: usize, part: Range<usize>) -> &'a [T] {
-        &self.elements[index * self.pitch..][part]
+        &self.elements[index * self.lie.pitch..][part]
     }
 
     /// Its transpose.
@@ -120,22 +128,17 @@ impl<'a, T> Matrix<'a, T> {
         Self {
             rows: self.columns,
             columns: self.rows,
-            transposed: !self.transposed,
+            lie: Lie {
+                transposed: !self.lie.transposed,
+                ..self.lie
+            },
             ..self
         }
     }
 }
 
-/// How a matrix lies in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lie {
-    /// Whether its columns lie one element after the other, rather than its rows.
-    pub transposed: bool,
-    /// How many elements apart these begin; 0 if all of them are the same.
-    pub pitch: usize,
-}
-
 /// What a product becomes a part of: `alpha` times it and `beta` times `c` are added up, without `c` where `beta` is 0.
+#[derive(Clone, Copy)]
 pub(in crate::ops) struct Sum<'a, T> {
     c: &'a [T],
     /// How far apart the rows and the columns of `c` are; 0 where one stands for all.
@@ -143,15 +146,6 @@ pub(in crate::ops) struct Sum<'a, T> {
     alpha: f64,
     beta: f64,
 }
-
-// Not derived: it would ask for `T: Clone`.
-impl<T> Clone for Sum<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Sum<'_, T> {}
 
 impl<'a, T: RowElement> Sum<'a, T> {
     /// With a row that is added to each.
@@ -200,6 +194,7 @@ impl<'a, T: RowElement> Sum<'a, T> {
 }
 
 /// The rows of a result, of which each thread has columns of its own.
+#[derive(Clone, Copy)]
 struct Rows<'a, T> {
     /// Columns of the whole of it.
     width: usize,
@@ -285,6 +280,7 @@ fn pays(
     }
     Ok(())
 }
+
 /// Rows and columns of a tile of the result at most, and the terms of its sums that are packed at a time and summed up by
 /// themselves: a tile, and what is packed for it, stay in the second-level cache, strips of that in the first-level one,
 /// and errors stay small.
@@ -309,11 +305,11 @@ pub(in crate::ops) fn gemm<T: RowElement>(
         a.columns == b.rows && dst.len() == a.rows * b.columns,
         "the sizes of matrices match"
     );
-    if a.rows <= FEW_ROWS && !b.transposed {
+    if a.rows <= FEW_ROWS && !b.lie.transposed {
         axpy::gemm(exec, a, b, sum, dst);
         return;
     }
-    if a.rows <= FEW_ROWS && !a.transposed {
+    if a.rows <= FEW_ROWS && !a.lie.transposed {
         dot::gemm(exec, a, b, sum, dst);
         return;
     }
@@ -333,7 +329,11 @@ pub(in crate::ops) fn gemm<T: RowElement>(
         least
     };
     let part = |len: usize, parts: usize, index: usize| len * index / parts..len * (index + 1) / parts;
-    let dst = Shared::new(dst);
+    let result = Rows {
+        width: columns,
+        sum,
+        dst: &Shared::new(dst),
+    };
     team.run(down * across, 1, &|tiles| {
         for tile in tiles {
             exec.isa.run(Panel {
@@ -341,11 +341,7 @@ pub(in crate::ops) fn gemm<T: RowElement>(
                 b,
                 rows: part(rows, down, tile % down),
                 columns: part(columns, across, tile / down),
-                result: Rows {
-                    width: columns,
-                    sum,
-                    dst: &dst,
-                },
+                result,
             });
         }
     });
@@ -431,7 +427,7 @@ impl<T: RowElement> Panel<'_, T> {
 /// Writes the sums of the columns of a row-major matrix.
 pub(in crate::ops) fn sum_rows<T: RowElement>(exec: &Exec, matrix: Matrix<T>, dst: &mut [MaybeUninit<T>]) {
     assert!(
-        !matrix.transposed && matrix.pitch == matrix.columns && dst.len() == matrix.columns,
+        !matrix.lie.transposed && matrix.lie.pitch == matrix.columns && dst.len() == matrix.columns,
         "a sum of each column"
     );
     let (team, grain) = exec.team(matrix.columns, matrix.rows * size_of::<T>(), matrix.rows);
@@ -521,10 +517,7 @@ mod tests {
         let [a, b, bias] = [rows * terms, terms * columns, columns].map(|len| numbers::<T>(len, len));
         let lefts = [Matrix::new(&a, rows, terms), Matrix::new(&a, terms, rows).t()];
         let rights = [Matrix::new(&b, terms, columns), Matrix::new(&b, columns, terms).t()];
-        let at = |matrix: &Matrix<T>, i: usize, j: usize| -> f64 {
-            let (line, at) = if matrix.transposed { (j, i) } else { (i, j) };
-            matrix.line(line, at..at + 1)[0].lane().into()
-        };
+        let at = |matrix: &Matrix<T>, i: usize, j: usize| -> f64 { matrix.at(i, j).lane().into() };
         for (left, right, bias) in lefts
             .into_iter()
             .flat_map(|left| rights.map(|right| (left, right)))

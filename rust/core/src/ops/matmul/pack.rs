@@ -20,7 +20,7 @@ pub(super) fn strips<T: RowElement, S: Simd, const N: usize>(
     dst: &mut [T::Lane],
 ) {
     let terms = depth.len();
-    if !matrix.transposed {
+    if !matrix.lie.transposed {
         for (k, row) in depth.enumerate() {
             let line = T::lanes(simd, matrix.line(row, columns.clone()), line);
             for (strip, part) in line.chunks(N).enumerate() {
