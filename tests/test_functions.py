@@ -266,6 +266,43 @@ def test_random_rows() -> None:
     assert rusttorch.dropout(ours, 0.25).tolist() == first.tolist()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "uint8", "bool"])
+def test_unique(dtype: str) -> None:
+    x = (torch.randn(30, 20) * 3).to(getattr(torch, dtype))
+    expected = torch.unique(x, return_inverse=True, return_counts=True)
+    found = rusttorch.unique(Tensor.from_torch(x), return_inverse=True, return_counts=True)
+    assert isinstance(found, tuple) and len(found) == 3
+    for mine, theirs in zip(found, expected, strict=True):
+        assert torch.equal(theirs_of(mine), theirs)
+    values, counts = rusttorch.unique(Tensor.from_torch(x), return_counts=True)
+    assert values.tolist() == expected[0].tolist() and counts.tolist() == expected[2].tolist()
+    assert rusttorch.unique(x[:0].to(torch.float32).numpy(), return_inverse=True)[1].shape == (0, 20)
+    if dtype != "bfloat16":
+        assert isinstance(rusttorch.unique(x.numpy()), np.ndarray)
+        assert rusttorch.unique(x.t().numpy()).tolist() == expected[0].tolist()
+
+
+def test_unique_of_zeros_and_nan() -> None:
+    x = np.array([math.nan, 0.0, -0.0, math.nan, 1.0])
+    values, inverse, counts = rusttorch.unique(x, return_inverse=True, return_counts=True)
+    assert values[:2].tolist() == [0.0, 1.0] and np.isnan(values[2:]).all()
+    assert counts.tolist() == [2, 1, 1, 1] and sorted(inverse.tolist()) == [0, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_multinomial(dtype: str) -> None:
+    p = Tensor.from_torch(torch.tensor([[0.1, 0.0, 0.4, 0.5], [0.0, 1.0, 0.0, 0.0]], dtype=getattr(torch, dtype)))
+    rusttorch.manual_seed(3)
+    places = rusttorch.multinomial(p, 20_000, replacement=True)
+    assert places.shape == (2, 20_000) and str(places.dtype) == "int64"
+    shares = np.bincount(np.asarray(places[0]), minlength=4) / 20_000
+    assert abs(shares - [0.1, 0.0, 0.4, 0.5]).max() < 0.02 and shares[1] == 0 and set(places[1].tolist()) == {1}
+    rusttorch.manual_seed(3)
+    assert rusttorch.multinomial(p, 20_000, True).tolist() == places.tolist()
+    assert sorted(rusttorch.multinomial(p[0], 4).tolist()) == [0, 1, 2, 3]
+    assert p[0].multinomial(1).shape == (1,)
+
+
 def test_running_statistics_are_updated() -> None:
     x = torch.randn(64, 5)
     means = [torch.zeros(5), torch.zeros(5)]
@@ -320,6 +357,13 @@ def test_running_statistics_are_updated() -> None:
         (lambda x: rusttorch.var(x, unbiased=True, correction=1), ValueError, "unbiased and a correction"),
         (lambda x: rusttorch.masked_select(x, x), TypeError, "mask must be of bool"),
         (lambda x: rusttorch.dropout(x, 1.5), ValueError, "between 0 and 1"),
+        (lambda x: rusttorch.unique(x, dim=0), TypeError, "dim= is for torch's tensors alone"),
+        (lambda x: rusttorch.multinomial(x, 5), ValueError, "num_samples is .* at most the 4 probabilities"),
+        (lambda x: rusttorch.multinomial(x, 0), ValueError, "num_samples is at least 1"),
+        (lambda x: rusttorch.multinomial(x, -1), ValueError, "num_samples must be a positive integer"),
+        (lambda x: rusttorch.multinomial(x * 0, 1), ValueError, "must be finite and not negative"),
+        (lambda x: rusttorch.multinomial(x[None], 1), ValueError, "one or two dimensions"),
+        (lambda x: rusttorch.multinomial(Tensor.arange(3), 1), TypeError, "floating-point"),
         (lambda x: rusttorch.nothing(x), AttributeError, "nothing"),
     ],
 )  # fmt: skip

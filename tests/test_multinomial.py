@@ -40,6 +40,8 @@ def test_samples_are_stock_torchs(dtype: torch.dtype) -> None:
                 lambda x=x: torch.multinomial(x, 1),
                 lambda x=x: x.multinomial(num_samples=1, replacement=True),
                 lambda x=x: torch.multinomial(x * 3, 1, False),
+                lambda x=x: torch.multinomial(x, x.shape[-1] // 2 + 1),
+                lambda x=x: torch.multinomial(x, 300, replacement=True),
             ):
                 (stock, state), before = drawn(way), calls("multinomial")
                 with rusttorch.patch("multinomial", min_numel=0):
@@ -61,8 +63,10 @@ def test_every_place_has_its_share() -> None:
 P = torch.tensor([[0.2, 0.8], [0.5, 0.5]])
 
 STOCKS: dict[str, Callable[[], Any]] = {
-    "two samples": lambda: torch.multinomial(P, 2),
-    "with replacement": lambda: torch.multinomial(P, 4, True),
+    "more samples than places": lambda: torch.multinomial(P, 3),
+    "less than none": lambda: torch.multinomial(P, -1),
+    "an infinite sum": lambda: torch.multinomial(torch.full((4,), 3e38), 2, True),
+    "nothing to put back": lambda: torch.multinomial(torch.zeros(4), 2, True),
     "negative": lambda: torch.multinomial(torch.tensor([0.5, -0.1]), 1),
     "infinite": lambda: torch.multinomial(torch.tensor([0.5, float("inf")]), 1),
     "no number": lambda: torch.multinomial(torch.tensor([0.5, float("nan")]), 1),

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import functools
 from collections import namedtuple
+from dataclasses import dataclass
 from typing import Any
 
 from . import _rusttorch
 from .catalog import EVERY, Along, Clip, Entrance, Index, Nary, Op, Row, Sample, Step
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Native(Row):
-    """A function that is no row of the catalogue: stock torch's own is at the roof already."""
+    """A function that has no row of the catalogue to be made of.
+
+    ``absent``
+        parameters that are for torch's tensors alone.
+    """
+
+    absent: tuple[str, ...] = ("out",)
 
     def _role(self, name: str) -> tuple[str, int]:
-        return ("absent" if name in ("out", "rounding_mode") else "input"), 0
+        return ("absent" if name in self.absent else "input"), 0
 
 
 #: Signatures as of `catalog.Row`; the arguments go to the function as they are.
@@ -27,7 +35,7 @@ ROWS: dict[str, _Native] = {
         _Native("add", ("torch.add(input, other, alpha=1, *, out=None)",)),
         _Native("sub", ("torch.sub(input, other, alpha=1, *, out=None)",)),
         _Native("mul", ("torch.mul(input, other, *, out=None)",)),
-        _Native("div", ("torch.div(input, other, *, rounding_mode=None, out=None)",)),
+        _Native("div", ("torch.div(input, other, *, rounding_mode=None, out=None)",), absent=("rounding_mode", "out")),
         *(
             _Native(name, (f"torch.{name}(input, other, *, out=None)",))
             for name in ("eq", "ne", "lt", "le", "gt", "ge")
@@ -37,6 +45,16 @@ ROWS: dict[str, _Native] = {
         _Native("matmul", ("torch.matmul(input, other, *, out=None)",)),
         _Native("transpose", ("torch.transpose(input, dim0, dim1)",)),
         _Native("reshape", ("torch.reshape(input, shape)",)),
+        _Native(
+            "unique",
+            ("torch.unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None)",),
+            absent=("dim",),
+        ),
+        _Native(
+            "multinomial",
+            ("torch.multinomial(input, num_samples, replacement=False, *, generator=None, out=None)",),
+            absent=("generator", "out"),
+        ),
     )
 }
 

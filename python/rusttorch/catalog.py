@@ -2156,7 +2156,7 @@ SAMPLE_ROWS: tuple[Sample, ...] = (
          "Tensor.multinomial(self, num_samples, replacement=False, *, generator=None)"),
         numbers={"num_samples": 1.0, "replacement": 0.0},
         integers=("num_samples",),
-        calls=("torch.multinomial(x, 1)",),
+        calls=("torch.multinomial(x, 1)", "torch.multinomial(x, 2, replacement=True)"),
         passes=1.0,
         domain="positive",
         dtypes=("float32", "float64"),

@@ -1,7 +1,7 @@
 //! Every kernel of the list: forward and backward, in each element type, at a few sizes, with each instruction set of
 //! this machine. `cargo bench -p rusttorch-core -- '^softmax/.*float32'` selects.
 
-use core::{cell::LazyCell, mem::MaybeUninit, time::Duration};
+use core::{cell::LazyCell, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use half::{bf16, f16};
@@ -121,7 +121,7 @@ where
         for (of, geometry) in geometries(kernel.shape(), len) {
             let result_len = geometry.outer * kernel.shape().result_dim(geometry.dim, &[]) * geometry.inner;
             let mut values = [(); MAX_RESULTS].map(|()| values::<T>(result_len));
-            let mut indices = [(); MAX_RESULTS].map(|()| vec![MaybeUninit::uninit(); result_len]);
+            let mut indices = [(); MAX_RESULTS].map(|()| vec![0_i64; result_len]);
             group.throughput(Throughput::Bytes((len * size_of::<T>()) as u64));
             for isa in Isa::available() {
                 let exec = Exec::new(isa, &Serial);
@@ -134,7 +134,7 @@ where
                             let (values, indices) = places.next()?;
                             Some(match kinds.get(at)? {
                                 Kind::Values => Slot::Values((&mut values[..]).into()),
-                                Kind::Indices => Slot::Indices(indices),
+                                Kind::Indices => Slot::Indices((&mut indices[..]).into()),
                             })
                         });
                         kernel.forward(&exec, (&input[..]).into(), slots, geometry, &[])

@@ -16,7 +16,7 @@
 
 use crate::{
     chosen::Chosen,
-    dtype::{Bool, DType, Target, Typed, View, as_uninit},
+    dtype::{Bool, DType, Target, Typed, View},
     kernel::{
         AlongKernel, Elements, Exec, Geometry, IndexKernel, Kernel, Kind, MAX_OPERANDS, NaryKernel, Operand,
         RandomKernel, SelectKernel, Shape, Slot, Strided,
@@ -144,7 +144,7 @@ impl dyn AlongKernel {
         let (mut value, mut index) = (values.chunks_exact_mut(len), indices.chunks_exact_mut(len));
         let slots = core::array::from_fn(|at| match kinds.get(at)? {
             Kind::Values => Some(Slot::Values(T::written(value.next()?))),
-            Kind::Indices => Some(Slot::Indices(as_uninit(index.next()?))),
+            Kind::Indices => Some(Slot::Indices((&mut index.next()?[..]).into())),
         });
         self.forward(exec, T::view(x), slots, geometry, numbers)?;
         Ok((values, indices))
@@ -191,7 +191,7 @@ impl dyn SelectKernel {
             Slot::Values(T::written(&mut values))
         } else {
             places = made(total * sizes.len());
-            Slot::Indices(as_uninit(&mut places))
+            Slot::Indices((&mut places[..]).into())
         };
         self.write(exec, T::view(x), &chosen, slot, sizes);
         Ok((values, places))
@@ -276,7 +276,7 @@ impl dyn RandomKernel {
     ) -> Result<(Vec<T>, Vec<u8>), &'static str> {
         let each = self.share(x, sizes, numbers)?;
         let (mut y, mut mask) = (made(x.len()), made(x.len() / each));
-        let kept = Some(as_uninit(&mut mask[..]));
+        let kept = Some((&mut mask[..]).into());
         self.forward(exec, source, T::view(x), T::written(&mut y), each, kept, numbers);
         Ok((y, mask))
     }

@@ -117,7 +117,11 @@ pub(crate) fn nearest<T: Element>(x: T::Lane) -> T::Lane {
 /// How many elements of half precision are widened at a time: the tile stays in the first-level cache.
 pub const TILE: usize = 512;
 
-/// A type of elements, whose slices may have their type known at run time only.
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A type of elements, whose slices may have their type known at run time only. Other crates have no such types.
 ///
 /// ```
 /// use rusttorch_core::dtype::{DType, Typed, View};
@@ -127,7 +131,7 @@ pub const TILE: usize = 512;
 /// assert_eq!(f64::slice(view), Some(&[1.0, 2.0][..]));
 /// assert_eq!(f32::slice(view), None);
 /// ```
-pub trait Typed: Copy + Default + Send + Sync + 'static {
+pub trait Typed: sealed::Sealed + Copy + Default + Send + Sync + 'static {
     /// A slice of this type.
     fn view(slice: &[Self]) -> View<'_>;
     /// A mutable slice of this type.
@@ -139,7 +143,7 @@ pub trait Typed: Copy + Default + Send + Sync + 'static {
     /// The mutable slice, if it is of this type.
     fn slice_mut(view: ViewMut<'_>) -> Option<&mut [Self]>;
     /// The slice to be written, if it is of this type.
-    fn target(target: Target<'_>) -> Option<&mut [MaybeUninit<Self>]>;
+    fn target(target: Target<'_>) -> Option<Unwritten<'_, Self>>;
 }
 
 /// A type of the floating-point numbers that tensors hold. Kernels compute in its [`Element::Lane`]; half precision is rounded once, at the end.
@@ -520,6 +524,85 @@ pub(crate) fn as_uninit<T>(buf: &mut [T]) -> &mut [MaybeUninit<T>] {
     unsafe { core::slice::from_raw_parts_mut(buf.as_mut_ptr().cast(), buf.len()) }
 }
 
+/// A slice to be written in full. What holds numbers before could be left without by what the standard library has such
+/// slices written with, so that only this crate's kernels see it as that.
+#[derive(Debug)]
+pub struct Unwritten<'a, T>(pub(crate) &'a mut [MaybeUninit<T>]);
+
+impl<T> Unwritten<'_, T> {
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A slice of `len` elements at `data`.
+    ///
+    /// # Safety
+    /// `data` is aligned and valid for writes of `len` elements for the lifetime, and nothing else uses it.
+    #[cfg(feature = "raw")]
+    pub unsafe fn from_raw(data: *mut T, len: usize) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { core::slice::from_raw_parts_mut(data.cast(), len) })
+    }
+}
+
+impl<T: Copy> Unwritten<'_, T> {
+    /// Writes these elements.
+    ///
+    /// # Panics
+    /// Where there are more or fewer.
+    pub fn write(self, elements: &[T]) {
+        self.0.write_copy_of_slice(elements);
+    }
+}
+
+impl<'a, T> From<&'a mut [MaybeUninit<T>]> for Unwritten<'a, T> {
+    fn from(slice: &'a mut [MaybeUninit<T>]) -> Self {
+        Self(slice)
+    }
+}
+
+impl<'a, T> From<&'a mut [T]> for Unwritten<'a, T> {
+    fn from(slice: &'a mut [T]) -> Self {
+        Self(as_uninit(slice))
+    }
+}
+
+/// What kernels see of a slice whose type is known.
+pub(crate) trait Seen {
+    type As;
+    fn seen(self) -> Self::As;
+}
+
+impl<T: ?Sized> Seen for &T {
+    type As = Self;
+    #[inline(always)]
+    fn seen(self) -> Self {
+        self
+    }
+}
+
+impl<T: ?Sized> Seen for &mut T {
+    type As = Self;
+    #[inline(always)]
+    fn seen(self) -> Self {
+        self
+    }
+}
+
+impl<'a, T> Seen for Unwritten<'a, T> {
+    type As = &'a mut [MaybeUninit<T>];
+    #[inline(always)]
+    fn seen(self) -> Self::As {
+        self.0
+    }
+}
+
 macro_rules! views {
     ($($variant:ident($element:ty)),*; $($float:ident),*) => {
         /// A slice of any element type.
@@ -530,7 +613,7 @@ macro_rules! views {
         pub enum ViewMut<'a> { $(#[doc = stringify!($element)] $variant(&'a mut [$element])),* }
         /// A slice of any element type, to be written in full.
         #[derive(Debug)]
-        pub enum Target<'a> { $(#[doc = stringify!($element)] $variant(&'a mut [MaybeUninit<$element>])),* }
+        pub enum Target<'a> { $(#[doc = stringify!($element)] $variant(Unwritten<'a, $element>)),* }
 
         impl<'a> View<'a> {
             /// The type of the elements.
@@ -595,7 +678,7 @@ macro_rules! views {
             /// Where the elements are others.
             pub fn fill(self, x: f64) {
                 match self {
-                    $(Self::$float(slice) => slice.fill(MaybeUninit::new(Element::rounded(Float::of(x)))),)*
+                    $(Self::$float(slice) => slice.0.fill(MaybeUninit::new(Element::rounded(Float::of(x)))),)*
                     _ => panic!("the elements are no floating-point numbers"),
                 }
             }
@@ -607,10 +690,11 @@ macro_rules! views {
             #[cfg(feature = "raw")]
             pub unsafe fn from_raw(dtype: DType, data: *mut u8, len: usize) -> Self {
                 // SAFETY: the caller's.
-                match dtype { $(DType::$variant => Self::$variant(unsafe { core::slice::from_raw_parts_mut(data.cast(), len) })),* }
+                match dtype { $(DType::$variant => Self::$variant(unsafe { Unwritten::from_raw(data.cast(), len) })),* }
             }
         }
         $(
+            impl sealed::Sealed for $element {}
             impl Typed for $element {
                 fn view(slice: &[Self]) -> View<'_> { slice.into() }
 
@@ -626,7 +710,7 @@ macro_rules! views {
                     if let ViewMut::$variant(slice) = view { Some(slice) } else { None }
                 }
 
-                fn target(target: Target<'_>) -> Option<&mut [MaybeUninit<Self>]> {
+                fn target(target: Target<'_>) -> Option<Unwritten<'_, Self>> {
                     if let Target::$variant(slice) = target { Some(slice) } else { None }
                 }
             }
@@ -637,10 +721,10 @@ macro_rules! views {
                 fn from(slice: &'a mut [$element]) -> Self { Self::$variant(slice) }
             }
             impl<'a> From<&'a mut [MaybeUninit<$element>]> for Target<'a> {
-                fn from(slice: &'a mut [MaybeUninit<$element>]) -> Self { Self::$variant(slice) }
+                fn from(slice: &'a mut [MaybeUninit<$element>]) -> Self { Self::$variant(slice.into()) }
             }
             impl<'a> From<&'a mut [$element]> for Target<'a> {
-                fn from(slice: &'a mut [$element]) -> Self { Self::$variant(as_uninit(slice)) }
+                fn from(slice: &'a mut [$element]) -> Self { Self::$variant(slice.into()) }
             }
         )*
     };
@@ -784,7 +868,7 @@ macro_rules! bits {
         }
         impl<'a> Target<'a> {
             pub(crate) fn bits(self) -> BitsTarget<'a> {
-                match self { $($(Self::$variant(slice) => BitsTarget::$width(as_bits_mut(slice)),)*)* }
+                match self { $($(Self::$variant(slice) => BitsTarget::$width(as_bits_mut(slice.0)),)*)* }
             }
         }
     };

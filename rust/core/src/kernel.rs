@@ -1,10 +1,8 @@
 //! What all kernels have in common.
 
-use core::mem::MaybeUninit;
-
 use crate::{
     chosen::Chosen,
-    dtype::{DType, Target, View, ViewMut},
+    dtype::{DType, Target, Unwritten, View, ViewMut},
     isa::Isa,
     layout::Layout,
     parallel::{Checked, Serial, Team},
@@ -227,7 +225,7 @@ pub enum Slot<'a> {
     /// See [`Kind::Values`].
     Values(Target<'a>),
     /// See [`Kind::Indices`].
-    Indices(&'a mut [MaybeUninit<i64>]),
+    Indices(Unwritten<'a, i64>),
 }
 
 /// The most results that an operation has.
@@ -471,7 +469,7 @@ pub trait RandomKernel: Sync {
         src: View,
         dst: Target,
         each: usize,
-        mask: Option<&mut [MaybeUninit<u8>]>,
+        mask: Option<Unwritten<u8>>,
         numbers: &[f64],
     );
 
@@ -758,14 +756,23 @@ pub trait ClipKernel: Sync {
     fn clip(&self, exec: &Exec, grads: Vec<ViewMut>, total: Option<Total>, numbers: &[f64]);
 }
 
+/// Runs `$body` with slices as kernels see them.
+macro_rules! seen {
+    (($($slice:ident),+) => $body:expr) => {{
+        $(let $slice = crate::dtype::Seen::seen($slice);)+
+        $body
+    }};
+}
+pub(crate) use seen;
+
 /// Runs `$body` with the slices' element type: `each_type!((src: View, dst: Target) => body(src, dst))`.
 macro_rules! each_type {
     (($($slice:ident : $kind:ident),+) => $body:expr) => {
         match ($($slice,)+) {
-            ($($kind::F32($slice),)+) => $body,
-            ($($kind::F64($slice),)+) => $body,
-            ($($kind::Bf16($slice),)+) => $body,
-            ($($kind::F16($slice),)+) => $body,
+            ($($kind::F32($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::F64($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::Bf16($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::F16($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
             #[allow(unreachable_patterns)]
             _ => panic!("the slices differ in element type, or have no floating-point numbers"),
         }
@@ -777,16 +784,16 @@ pub(crate) use each_type;
 macro_rules! every_type {
     (($($slice:ident : $kind:ident),+) => $body:expr) => {
         match ($($slice,)+) {
-            ($($kind::F32($slice),)+) => $body,
-            ($($kind::F64($slice),)+) => $body,
-            ($($kind::Bf16($slice),)+) => $body,
-            ($($kind::F16($slice),)+) => $body,
-            ($($kind::I64($slice),)+) => $body,
-            ($($kind::I32($slice),)+) => $body,
-            ($($kind::I16($slice),)+) => $body,
-            ($($kind::I8($slice),)+) => $body,
-            ($($kind::U8($slice),)+) => $body,
-            ($($kind::Bool($slice),)+) => $body,
+            ($($kind::F32($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::F64($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::Bf16($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::F16($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::I64($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::I32($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::I16($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::I8($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::U8($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
+            ($($kind::Bool($slice),)+) => crate::kernel::seen!(($($slice),+) => $body),
             #[allow(unreachable_patterns)]
             _ => panic!("the slices differ in element type"),
         }

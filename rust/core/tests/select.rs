@@ -1,7 +1,7 @@
 //! What chooses elements, through the public interface: against naive loops, in every type, at every small length and
 //! around the edges of blocks, with the same results whatever the instruction set and the team.
 
-use std::{fmt::Debug, mem::MaybeUninit, ops::Range};
+use std::{fmt::Debug, ops::Range};
 
 use half::{bf16, f16};
 use rusttorch_core::{
@@ -47,7 +47,7 @@ trait Sample: Copy + PartialEq + Debug + 'static {
     const TRUE: &'static [Self];
     fn bytes(self) -> Vec<u8>;
     fn view(slice: &[Self]) -> View<'_>;
-    fn target(slice: &mut [MaybeUninit<Self>]) -> Target<'_>;
+    fn target(slice: &mut [Self]) -> Target<'_>;
 }
 
 macro_rules! sample {
@@ -62,7 +62,7 @@ macro_rules! sample {
                 fn view(slice: &[Self]) -> View<'_> {
                     slice.into()
                 }
-                fn target(slice: &mut [MaybeUninit<Self>]) -> Target<'_> {
+                fn target(slice: &mut [Self]) -> Target<'_> {
                     slice.into()
                 }
             }
@@ -102,11 +102,6 @@ fn kernel(name: &str) -> &'static dyn SelectKernel {
     ops::find_select(name).expect("a kernel of the list")
 }
 
-fn written<T: Copy>(of: Vec<MaybeUninit<T>>) -> Vec<T> {
-    // SAFETY: kernels write all of their result.
-    of.into_iter().map(|x| unsafe { x.assume_init() }).collect()
-}
-
 fn check_nonzero<T: Sample>(x: &[T], sizes: &[i64]) {
     let is_true = |x: &T| !T::FALSE.contains(x);
     let places: Vec<i64> = (0..)
@@ -123,9 +118,15 @@ fn check_nonzero<T: Sample>(x: &[T], sizes: &[i64]) {
         let kernel = kernel("nonzero");
         let chosen = Chosen::count(exec, T::view(x));
         assert_eq!(chosen.total(), places.len(), "{isa} {sizes:?}");
-        let mut result = vec![MaybeUninit::new(-1); expected.len()];
-        kernel.write(exec, T::view(x), &chosen, Slot::Indices(&mut result), sizes);
-        assert!(written(result) == expected, "{isa} {sizes:?}");
+        let mut result = vec![-1; expected.len()];
+        kernel.write(
+            exec,
+            T::view(x),
+            &chosen,
+            Slot::Indices((&mut result[..]).into()),
+            sizes,
+        );
+        assert!(result == expected, "{isa} {sizes:?}");
     });
 }
 
@@ -141,9 +142,9 @@ fn check_masked<T: Sample>(x: &[T], mask: &[Bool]) {
         let kernel = kernel("masked_select");
         let chosen = Chosen::count(exec, mask.into());
         assert_eq!(chosen.total(), expected.len(), "{isa}");
-        let mut result = vec![MaybeUninit::new(x[0]); expected.len()];
+        let mut result = vec![x[0]; expected.len()];
         kernel.write(exec, T::view(x), &chosen, Slot::Values(T::target(&mut result)), &[]);
-        assert!(bytes(&written(result)) == bytes(&expected), "{isa} {}", x.len());
+        assert!(bytes(&result) == bytes(&expected), "{isa} {}", x.len());
     });
 }
 
@@ -215,11 +216,11 @@ fn unequal_lengths_and_types_panic() {
     let x = [1.0_f32; 70];
     let chosen = Chosen::count(&exec, f32::view(&x));
     let panics = |name: &str, len: usize, values: bool, sizes: &[i64]| {
-        let (mut places, mut elements) = (vec![MaybeUninit::new(0_i64); len], vec![MaybeUninit::new(0.0_f32); len]);
+        let (mut places, mut elements) = (vec![0_i64; len], vec![0.0_f32; len]);
         let slot = if values {
             Slot::Values(f32::target(&mut elements))
         } else {
-            Slot::Indices(&mut places)
+            Slot::Indices((&mut places[..]).into())
         };
         let run = || kernel(name).write(&exec, f32::view(&x), &chosen, slot, sizes);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()

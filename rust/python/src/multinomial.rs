@@ -2,10 +2,10 @@
 
 use pyo3::prelude::*;
 use rusttorch_core::{
-    dtype::{DType, View},
+    dtype::{DType, Unwritten, View},
     kernel::Exec,
     layout::Layout,
-    ops::random::multinomial::{inspect, multinomial},
+    ops::random::multinomial::{Draws, inspect, multinomial},
     random::{Mt19937, Source},
 };
 use rusttorch_torch::{decline::Decline, doors::TensorView};
@@ -15,7 +15,7 @@ use crate::{
     runtime::Runtime,
 };
 
-/// One sample of each row of `input`, if `really`; else whether there would be.
+/// Samples of each row of `input`, if `really`; else whether there would be.
 pub(crate) fn forward(
     py: Python<'_>,
     runtime: &Runtime,
@@ -24,10 +24,13 @@ pub(crate) fn forward(
     numbers: &[f64],
     really: bool,
 ) -> Result<Py<PyAny>, Failure> {
-    // Of one sample, whether it is put back does not matter.
-    if numbers.first() != Some(&1.0) {
+    let &[samples, replacement] = numbers else {
         return Err(Decline::Kernel.into());
-    }
+    };
+    let draws = Draws {
+        samples: samples as usize,
+        replacement: replacement != 0.0,
+    };
     if !input.layout.is_contiguous() {
         return Err(Decline::Layout.into());
     }
@@ -41,21 +44,21 @@ pub(crate) fn forward(
     let exec = Exec::new(runtime.isa, &runtime.team);
     // SAFETY: the caller holds the tensor, which is row-major.
     let view = || unsafe { View::from_raw(input.dtype, input.data, numel) };
-    look(numel, || inspect(&exec, view(), columns))?.map_err(|_| Decline::Elements)?;
+    look(numel, || inspect(&exec, view(), columns, draws))?.map_err(|_| Decline::Elements)?;
     if !really {
         return Ok(py.None());
     }
-    let sizes: Vec<_> = outer.iter().copied().chain([1]).collect();
+    let sizes: Vec<_> = outer.iter().copied().chain([draws.samples as i64]).collect();
     let layout = Layout::contiguous(&sizes).ok_or(Decline::Layout)?;
     let places = runtime.doors.empty(py, DType::I64, &layout)?;
     op.draw(py, runtime, numel, |source| {
         // SAFETY: the new tensor is nobody else's, and dense of this length; places are of 64 bits.
-        let places = unsafe { std::slice::from_raw_parts_mut(places.data.cast(), layout.numel()) };
+        let places = unsafe { Unwritten::from_raw(places.data.cast(), layout.numel()) };
         match source {
-            Source::Torch(generator) => multinomial(&exec, generator, view(), columns, places),
+            Source::Torch(generator) => multinomial(&exec, generator, view(), columns, draws, places),
             Source::Key(key) => {
                 let mut own = Mt19937::from_seed((key ^ key >> 32) as u32);
-                multinomial(&exec, &mut own, view(), columns, places);
+                multinomial(&exec, &mut own, view(), columns, draws, places);
             }
         }
     })?;

@@ -2,7 +2,6 @@
 
 use std::{
     any::Any,
-    mem::MaybeUninit,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Mutex,
@@ -18,7 +17,7 @@ use pyo3::{
     types::{PyDict, PyTuple},
 };
 use rusttorch_core::{
-    dtype::{DType, Target, View, ViewMut},
+    dtype::{DType, Target, Unwritten, View, ViewMut},
     isa::Isa,
     kernel::{
         AlongKernel, ClipKernel, Exec, Geometry, IndexKernel, Kernel, Kind, MAX_RESULTS, NaryKernel, RandomKernel,
@@ -725,7 +724,7 @@ impl OpState {
                     let data = made[index].as_ref()?.data;
                     Some(match kinds[index] {
                         Kind::Values => Slot::Values(Target::from_raw(view.dtype, data, len)),
-                        Kind::Indices => Slot::Indices(std::slice::from_raw_parts_mut(data.cast(), len)),
+                        Kind::Indices => Slot::Indices(Unwritten::from_raw(data.cast(), len)),
                     })
                 };
                 (View::from_raw(view.dtype, view.data, numel), std::array::from_fn(slot))
@@ -766,7 +765,7 @@ impl OpState {
                 (
                     View::from_raw(view.dtype, view.data, numel),
                     Target::from_raw(view.dtype, target.data, numel),
-                    mask.map(|data| std::slice::from_raw_parts_mut(data as *mut MaybeUninit<u8>, numel / each)),
+                    mask.map(|data| Unwritten::from_raw(data as *mut u8, numel / each)),
                 )
             };
             kernel.forward(

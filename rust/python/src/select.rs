@@ -5,7 +5,7 @@ use std::time::Instant;
 use pyo3::prelude::*;
 use rusttorch_core::{
     chosen::Chosen,
-    dtype::{DType, Target, View},
+    dtype::{DType, Target, Unwritten, View},
     kernel::{Exec, SelectKernel, Slot},
     layout::Layout,
 };
@@ -89,7 +89,7 @@ pub(crate) fn forward(
             if mask.is_some() {
                 Slot::Values(Target::from_raw(dtype, target.data, len))
             } else {
-                Slot::Indices(std::slice::from_raw_parts_mut(target.data.cast(), len))
+                Slot::Indices(Unwritten::from_raw(target.data.cast(), len))
             }
         };
         kernel.write(&exec, view(input), &chosen, result, sizes);

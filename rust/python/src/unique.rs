@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use pyo3::{prelude::*, types::PyTuple};
 use rusttorch_core::{
-    dtype::{DType, Target, View},
+    dtype::{DType, Target, Unwritten, View},
     kernel::Exec,
     layout::Layout,
     ops::select::unique::{takes, unique},
@@ -50,7 +50,7 @@ pub(crate) fn forward(
     // SAFETY: the caller holds the tensor, which is row-major.
     let view = || unsafe { View::from_raw(input.dtype, input.data, numel) };
     let start = OpState::is_timed(numel).then(Instant::now);
-    let distinct = look(numel, || unique(&exec, view(), asks_inverse))?.map_err(|_| Decline::Elements)?;
+    let distinct = look(numel, || unique(&exec, view(), asks_inverse, true))?.map_err(|_| Decline::Elements)?;
     let found = start.map(|start| start.elapsed());
 
     let count = distinct.count() as i64;
@@ -63,8 +63,7 @@ pub(crate) fn forward(
     let counts = empty(DType::I64, &[if asks_counts { count } else { 0 }])?;
     op.run(numel, || {
         // SAFETY: the new tensors are nobody else's, and dense of these lengths; places are of 64 bits.
-        let places =
-            |tensor: &NewTensor, len: usize| unsafe { std::slice::from_raw_parts_mut(tensor.data.cast(), len) };
+        let places = |tensor: &NewTensor, len: usize| unsafe { Unwritten::from_raw(tensor.data.cast(), len) };
         // SAFETY: as above.
         let target = unsafe { Target::from_raw(input.dtype, values.data, count as usize) };
         let (inverse, counts) = (

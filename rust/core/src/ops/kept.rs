@@ -23,7 +23,7 @@ impl<'a, F: Typed> Kept<'a, F> {
     /// Where the target is of another type or length.
     pub(super) fn new(saved: Option<Target<'a>>, rows: usize, each: usize) -> Self {
         let all: &mut [MaybeUninit<F>] = saved.map_or(&mut [], |saved| {
-            let all = F::target(saved).expect("numbers of the type that is computed in");
+            let all = F::target(saved).expect("numbers of the type that is computed in").0;
             assert_eq!(all.len(), each * rows, "numbers of each row");
             all
         });

@@ -40,16 +40,11 @@ pub fn call<T: Number>(
     let slots: [Option<Slot>; MAX_RESULTS] = std::array::from_fn(|at| {
         Some(match kinds.get(at)? {
             Kind::Values => Slot::Values(T::target(value.next()?)),
-            Kind::Indices => Slot::Indices(uninit(index.next()?)),
+            Kind::Indices => Slot::Indices((&mut index.next()?[..]).into()),
         })
     });
     kernel.forward(exec, T::view(x), slots, geometry, numbers).ok()?;
     Some(Results { values, indices })
-}
-
-fn uninit(indices: &mut [i64]) -> &mut [std::mem::MaybeUninit<i64>] {
-    // SAFETY: the layouts are the same, and kernels write numbers only.
-    unsafe { std::slice::from_raw_parts_mut(indices.as_mut_ptr().cast(), indices.len()) }
 }
 
 /// Any call of any of these kernels.

@@ -306,14 +306,14 @@ impl Function {
         given: &[Option<Bound<'py, PyAny>>; MOST],
         world: World,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let results = if let Work::Native(native) = self.work {
+        let made = if let Work::Native(native) = self.work {
             let given = &given[..self.parameters.len()];
             for (parameter, given) in self.parameters.iter().zip(given) {
                 if let (Role::Absent, Some(object)) = (&parameter.role, given) {
                     self.check_absent(&parameter.name, object)?;
                 }
             }
-            [Some(native.call(py, &self.name, given)?), None]
+            native.call(py, &self.name, given)?
         } else {
             let call = self.read(py, given)?;
             let inplace = call.inplace;
@@ -321,7 +321,8 @@ impl Function {
             if let (true, [Some(result), _]) = (inplace, &results) {
                 return self.replace(py, given, result);
             }
-            results
+            let [first, second] = results;
+            [first, second, None]
         };
         let wrap = |tensor: Tensor| -> PyResult<Bound<'py, PyAny>> {
             let tensor = Bound::new(py, tensor)?;
@@ -330,16 +331,16 @@ impl Function {
                 _ => Ok(tensor.into_any()),
             }
         };
-        match results {
-            [Some(first), Some(second)] => {
-                let both = PyTuple::new(py, [wrap(first)?, wrap(second)?])?;
+        match made {
+            [Some(only), None, None] => wrap(only),
+            several => {
+                let several = several.into_iter().flatten().map(wrap).collect::<PyResult<Vec<_>>>()?;
+                let several = PyTuple::new(py, several)?;
                 match &self.pack {
-                    Some(pack) => pack.bind(py).call1(both),
-                    None => Ok(both.into_any()),
+                    Some(pack) => pack.bind(py).call1(several),
+                    None => Ok(several.into_any()),
                 }
             }
-            [Some(only), None] => wrap(only),
-            _ => Err(PyValueError::new_err(format!("{}: no result", self.name))),
         }
     }
 

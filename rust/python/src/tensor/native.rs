@@ -5,21 +5,26 @@ use pyo3::{
     prelude::*,
 };
 use rusttorch_core::{
-    dtype::DType,
+    dtype::{DType, Target, Typed, Unwritten},
     kernel::{Geometry, IndexKernel},
     ops::{
         arithmetic::{Number, compare::Comparison},
         matmul::matmul::MATMUL,
+        random::multinomial::{self, Draws},
         reduction::sum::{mean, sum, sum_dtype},
+        select::unique::unique,
     },
 };
 
 use super::{
     Tensor,
     arithmetic::{Binary, Operand, binary},
-    contiguous, create, shape,
+    contiguous, create, detached,
+    random::with_generator,
+    shape,
     shape::{broadcast, wrap},
     sizes_of,
+    team::exec,
 };
 
 /// Such a function.
@@ -35,7 +40,12 @@ pub(super) enum Native {
     Matmul,
     Transpose,
     Reshape,
+    Unique,
+    Multinomial,
 }
+
+/// What such a function makes: several things at most.
+pub(super) type Made = [Option<Tensor>; 3];
 
 impl Native {
     /// By torch's name.
@@ -56,12 +66,14 @@ impl Native {
             "matmul" => Self::Matmul,
             "transpose" => Self::Transpose,
             "reshape" => Self::Reshape,
+            "unique" => Self::Unique,
+            "multinomial" => Self::Multinomial,
             _ => return None,
         })
     }
 
     /// With the arguments in the order of the signature, `None` for those that are missing.
-    pub(super) fn call(self, py: Python<'_>, name: &str, given: &[Option<Bound<'_, PyAny>>]) -> PyResult<Tensor> {
+    pub(super) fn call(self, py: Python<'_>, name: &str, given: &[Option<Bound<'_, PyAny>>]) -> PyResult<Made> {
         let required = |index: usize| {
             let found = given.get(index).and_then(Option::as_ref);
             found.ok_or_else(|| PyTypeError::new_err(format!("{name}: an argument is missing")))
@@ -86,7 +98,8 @@ impl Native {
             Operand::Made(tensor) => Ok(*tensor),
             Operand::Number(..) => Err(PyTypeError::new_err(format!("{name}: expected a tensor, not a number"))),
         };
-        match self {
+        let flag = |index: usize| optional(index).map_or(Ok(false), Bound::is_truthy);
+        let one = match self {
             Self::Add | Self::Sub => {
                 let mut alpha = optional(2).map_or(Ok(Number::Whole(1)), |alpha| create::number("alpha", alpha))?;
                 if matches!(self, Self::Sub) {
@@ -106,7 +119,7 @@ impl Native {
                     input = input.cast(py, super::dtype::parse(dtype)?)?;
                 }
                 let dims = optional(1).map(|dims| sizes_of("dim", dims)).transpose()?;
-                let keepdim = optional(2).map_or(Ok(false), Bound::is_truthy)?;
+                let keepdim = flag(2)?;
                 input.reduce(py, name, dims.as_deref(), keepdim, matches!(self, Self::Mean))
             }
             Self::Matmul => tensor(0)?.matmul(py, &tensor(1)?),
@@ -120,7 +133,17 @@ impl Native {
                 tensor(0)?.transpose(dim(1)?, dim(2)?)
             }
             Self::Reshape => tensor(0)?.reshape(py, &sizes_of("shape", required(1)?)?),
-        }
+            Self::Unique => return tensor(0)?.unique(py, flag(2)?, flag(3)?),
+            Self::Multinomial => {
+                let samples: &Bound<'_, PyAny> = required(1)?;
+                let samples = samples.extract::<usize>().map_err(|_| {
+                    PyValueError::new_err(format!("{name}: num_samples must be a positive integer, not {samples}"))
+                })?;
+                let replacement = flag(2)?;
+                tensor(0)?.multinomial(py, Draws { samples, replacement })
+            }
+        }?;
+        Ok([Some(one), None, None])
     }
 }
 
@@ -253,6 +276,95 @@ impl Tensor {
         })?;
         outcome.map_err(|reason| refused("matmul", reason))?;
         Ok(result)
+    }
+}
+
+impl Tensor {
+    /// As `torch.unique` without a dim: the different elements, ascending, and if they are asked for the place of each element
+    /// among them, and how many there are of each.
+    fn unique(&self, py: Python<'_>, inverse: bool, counts: bool) -> PyResult<Made> {
+        let dtype = self.dtype();
+        if dtype == DType::Bool {
+            let [values, inverse, counts] = self.cast(py, DType::U8)?.unique(py, inverse, counts)?;
+            let values = values.map(|values| values.cast(py, dtype)).transpose()?;
+            return Ok([values, inverse, counts]);
+        }
+        let source = self.contiguous(py)?;
+        let found = if source.numel() == 0 {
+            None
+        } else {
+            let found = detached(py, source.numel(), || {
+                unique(&exec(), source.elements(), inverse, false)
+            });
+            Some(found.map_err(|reason| refused("unique", reason))?)
+        };
+        let layout = contiguous(&[found.as_ref().map_or(0, |found| found.count()) as i64])?;
+        let values = Self::allocate(dtype, layout, true)?;
+        let places = inverse.then(|| Self::allocate(DType::I64, *source.layout(), true));
+        let numbers = counts.then(|| Self::allocate(DType::I64, layout, true));
+        let (places, numbers) = (places.transpose()?, numbers.transpose()?);
+        if let Some(found) = found {
+            // SAFETY: new memory of these sizes, which nobody else has.
+            let (target, [places, numbers]) = unsafe {
+                let indices = |tensor: &Option<Self>| {
+                    let tensor = tensor.as_ref()?;
+                    Some(Unwritten::from_raw(tensor.data().cast(), tensor.numel()))
+                };
+                let target = Target::from_raw(dtype, values.data(), layout.numel());
+                (target, [indices(&places), indices(&numbers)])
+            };
+            detached(py, source.numel(), || {
+                found.write(&exec(), source.elements(), target, places, numbers);
+            });
+        }
+        Ok([Some(values), places, numbers])
+    }
+
+    /// As `torch.multinomial`: `draws.samples` places of each row of probabilities, by the generator that
+    /// [`manual_seed`](super::random::manual_seed) seeds.
+    fn multinomial(&self, py: Python<'_>, draws: Draws) -> PyResult<Self> {
+        let name = "multinomial";
+        if !self.dtype().is_float() {
+            return Err(needs_floats(name, self.dtype()));
+        }
+        let (&columns, outer) = match self.sizes() {
+            sizes @ ([_] | [_, _]) => sizes.split_last().expect("a dimension"),
+            sizes => {
+                return Err(PyValueError::new_err(format!(
+                    "{name}: input has one or two dimensions, not the shape {}",
+                    shape(sizes)
+                )));
+            }
+        };
+        if self.numel() == 0 || draws.samples == 0 || !draws.replacement && draws.samples > columns as usize {
+            return Err(PyValueError::new_err(format!(
+                "{name}: num_samples is at least 1 and, without replacement, at most the {columns} probabilities of a row, \
+                 not {}",
+                draws.samples
+            )));
+        }
+        let source = if multinomial::takes(self.dtype()) {
+            self.contiguous(py)?
+        } else {
+            self.cast(py, DType::F32)?
+        };
+        let seen = detached(py, source.numel(), || {
+            multinomial::inspect(&exec(), source.elements(), columns as usize, draws)
+        });
+        seen.map_err(|_| {
+            PyValueError::new_err(format!(
+                "{name}: the probabilities of input must be finite and not negative, and those of a row not all 0"
+            ))
+        })?;
+        let sizes: Vec<_> = outer.iter().copied().chain([draws.samples as i64]).collect();
+        Self::written(py, DType::I64, contiguous(&sizes)?, |exec, target| {
+            if let Some(places) = i64::target(target) {
+                with_generator(None, |generator| {
+                    let columns = columns as usize;
+                    multinomial::multinomial(exec, generator, source.elements(), columns, draws, places);
+                });
+            }
+        })
     }
 }
 

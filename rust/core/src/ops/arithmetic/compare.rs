@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use super::{Item, Rows, Run, Side, run};
 use crate::{
-    dtype::{Bool, Compared, DType},
+    dtype::{Bool, Compared, DType, Unwritten},
     isa::Simd,
     kernel::Exec,
 };
@@ -118,7 +118,7 @@ pub fn compare(
     comparison: Comparison,
     sides: [Side; 2],
     dtype: DType,
-    dst: &mut [MaybeUninit<Bool>],
+    Unwritten(dst): Unwritten<Bool>,
     sizes: &[i64],
 ) {
     match comparison {
@@ -180,13 +180,13 @@ mod tests {
             check::<f32, Bool>(
                 &floats,
                 Number::Real(1.0),
-                |exec, sides, dst, sizes| compare(exec, comparison, sides, DType::F32, dst, sizes),
+                |exec, sides, dst, sizes| compare(exec, comparison, sides, DType::F32, dst.into(), sizes),
                 |a, b| Bool(u8::from(holds(a.into(), b.into()))),
             );
             check::<i64, Bool>(
                 &numbers,
                 Number::Whole(1),
-                |exec, sides, dst, sizes| compare(exec, comparison, sides, DType::I64, dst, sizes),
+                |exec, sides, dst, sizes| compare(exec, comparison, sides, DType::I64, dst.into(), sizes),
                 |a, b| Bool(u8::from(holds(a as f64, b as f64))),
             );
         }

@@ -4,7 +4,7 @@ use core::{marker::PhantomData, ops::Range};
 
 use super::{COLUMNS, Output, Results, Scan, scan};
 use crate::{
-    dtype::{Compared, DType, Target, View},
+    dtype::{Compared, DType, Target, Unwritten, View},
     isa::Simd,
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot, every_type},
     parallel::Shared,
@@ -71,7 +71,7 @@ impl<const GREATEST: bool> AlongKernel for Cumulative<GREATEST> {
         geometry: Geometry,
         _: &[f64],
     ) -> Result<(), &'static str> {
-        let [Some(Slot::Values(values)), Some(Slot::Indices(places))] = results else {
+        let [Some(Slot::Values(values)), Some(Slot::Indices(Unwritten(places)))] = results else {
             return Err("two results");
         };
         every_type!((src: View, values: Target) => {
@@ -243,7 +243,7 @@ mod tests {
         let (mut values, mut places) = (vec![9.0; src.len()], vec![-9; src.len()]);
         let slots = [
             Some(Slot::Values(Target::from(&mut values[..]))),
-            Some(Slot::Indices(crate::dtype::as_uninit(&mut places))),
+            Some(Slot::Indices((&mut places[..]).into())),
         ];
         let kernel: &dyn AlongKernel = if greatest {
             &Cumulative::CUMMAX

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use super::{COLUMNS, Output, Results, Scan, scan};
 use crate::{
-    dtype::{Arithmetic, DType, Element, Target, View},
+    dtype::{Arithmetic, DType, Element, Target, Unwritten, View},
     isa::Simd,
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot},
     parallel::Shared,
@@ -58,7 +58,7 @@ impl AlongKernel for Cumsum {
         macro_rules! sum {
             ($($kind:ident($element:ty)),*) => {
                 match (src, dst) {
-                    $((View::$kind(src), Target::$kind(dst)) => {
+                    $((View::$kind(src), Target::$kind(Unwritten(dst))) => {
                         let output = Output { values: Shared::new(dst), places: None };
                         scan(exec, Sum::<$element>::NEW, src, geometry, &output);
                     })*

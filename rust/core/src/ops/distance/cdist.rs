@@ -3,7 +3,7 @@
 use core::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
 use crate::{
-    dtype::{DType, Target, View},
+    dtype::{DType, Target, Unwritten, View},
     isa::{Program, Simd},
     kernel::{Exec, IndexKernel, Strided},
     layout::Layout,
@@ -281,8 +281,12 @@ impl IndexKernel for Cdist {
         let ([batches, _, _, len], _) = sizes(tensors)?;
         let (batches, len) = (batches as usize, len as usize);
         match (x1.elements, x2.elements, result) {
-            (View::F32(x1), View::F32(x2), Target::F32(dst)) => all(exec, [batches, len], [x1, x2], dst, numbers),
-            (View::F64(x1), View::F64(x2), Target::F64(dst)) => all(exec, [batches, len], [x1, x2], dst, numbers),
+            (View::F32(x1), View::F32(x2), Target::F32(Unwritten(dst))) => {
+                all(exec, [batches, len], [x1, x2], dst, numbers)
+            }
+            (View::F64(x1), View::F64(x2), Target::F64(Unwritten(dst))) => {
+                all(exec, [batches, len], [x1, x2], dst, numbers)
+            }
             _ => Err("elements of another type"),
         }
     }

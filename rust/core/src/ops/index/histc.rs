@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::tensor;
 use crate::{
-    dtype::{DType, Target, View},
+    dtype::{DType, Target, Unwritten, View},
     float::Float,
     isa::{Program, Simd},
     kernel::{Exec, IndexKernel, Strided},
@@ -70,12 +70,12 @@ impl IndexKernel for Histc {
     ) -> Result<(), &'static str> {
         let (input, parts) = (tensor(tensors, 0)?, parts(numbers)?);
         match (input.elements, result) {
-            (View::F32(src), Target::F32(result)) => {
+            (View::F32(src), Target::F32(Unwritten(result))) => {
                 for (result, count) in result.iter_mut().zip(count(exec, src, parts, numbers)?) {
                     result.write(count as f32);
                 }
             }
-            (View::F64(src), Target::F64(result)) => {
+            (View::F64(src), Target::F64(Unwritten(result))) => {
                 for (result, count) in result.iter_mut().zip(count(exec, src, parts, numbers)?) {
                     result.write(f64::from(count));
                 }

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use super::tensor;
 use crate::{
-    dtype::{Bool, DType, Target, View},
+    dtype::{Bool, DType, Target, Unwritten, View},
     isa::{Program, Simd},
     kernel::{Exec, IndexKernel, Strided},
     layout::Layout,
@@ -55,7 +55,7 @@ impl IndexKernel for Isin {
     ) -> Result<(), &'static str> {
         let (elements, among) = (tensor(tensors, 0)?, tensor(tensors, 1)?);
         let invert = numbers.get(1).is_some_and(|&invert| invert != 0.0);
-        let Target::Bool(result) = result else {
+        let Target::Bool(Unwritten(result)) = result else {
             return Err("truths are of one type");
         };
         macro_rules! look {

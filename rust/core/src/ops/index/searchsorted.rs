@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use super::tensor;
 use crate::{
-    dtype::{Compared, DType, Target, View},
+    dtype::{Compared, DType, Target, Unwritten, View},
     isa::{Program, Simd},
     kernel::{Exec, IndexKernel, Strided},
     layout::Layout,
@@ -102,7 +102,7 @@ impl<const BUCKETIZE: bool> IndexKernel for Searchsorted<BUCKETIZE> {
     ) -> Result<(), &'static str> {
         let [sequence, values] = Self::parts(tensors)?;
         let (right, shared) = (Self::right(numbers)?, sequence.sizes().len() == 1);
-        let Target::I64(result) = result else {
+        let Target::I64(Unwritten(result)) = result else {
             return Err("places are integers");
         };
         let size = sequence.sizes().last().map_or(0, |&size| size as usize);

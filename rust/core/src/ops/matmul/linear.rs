@@ -65,7 +65,7 @@ fn backward<T: RowElement>(
     let call = Call::of(operands);
     let grad = Matrix::new(grad, call.rows, call.columns);
     let [input, weight, bias, ..] = gradients
-        .map(|target| target.map(|target| T::target(target).expect("a gradient has its operand's element type")));
+        .map(|target| target.map(|target| T::target(target).expect("a gradient has its operand's element type").0));
     if let Some(dst) = input {
         gemm(
             exec,

@@ -339,7 +339,7 @@ fn backward<T: RowElement, const CENTERED: bool>(
     let (dim, count) = (rows.dim, rows.count());
     let saved = T::Lane::slice(saved).expect("numbers of the type that is computed in");
     let [dst, weight, bias, ..] = gradients
-        .map(|target| target.map(|target| T::target(target).expect("a gradient has its operand's element type")));
+        .map(|target| target.map(|target| T::target(target).expect("a gradient has its operand's element type").0));
     assert!(
         grad.len() == rows.input.len()
             && saved.len() == (1 + usize::from(CENTERED)) * count

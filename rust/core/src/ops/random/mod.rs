@@ -10,7 +10,7 @@ pub mod multinomial;
 use core::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
 use crate::{
-    dtype::{Element, TILE, Target, View, ViewMut, as_uninit, nearest},
+    dtype::{Element, TILE, Target, Unwritten, View, ViewMut, as_uninit, nearest},
     float::Float,
     isa::{Program, Simd},
     kernel::{Exec, RandomKernel, each_type},
@@ -526,10 +526,11 @@ impl<C: Chance> RandomKernel for Random<C> {
         src: View,
         dst: Target,
         each: usize,
-        mask: Option<&mut [MaybeUninit<u8>]>,
+        mask: Option<Unwritten<u8>>,
         numbers: &[f64],
     ) {
         each_type!((src: View, dst: Target) => {
+            let mask = mask.map(|mask| mask.0);
             Self::run(exec, source, Place::Apart(src, dst), each, mask, numbers);
         });
     }
@@ -581,7 +582,7 @@ mod tests {
                     (&src[..]).into(),
                     (&mut result[..]).into(),
                     1,
-                    Some(as_uninit(&mut mask)),
+                    Some((&mut mask[..]).into()),
                     &[0.1],
                 );
                 let mut buf = src.clone();
@@ -616,7 +617,7 @@ mod tests {
             src.into(),
             (&mut result[..]).into(),
             1,
-            Some(as_uninit(&mut mask)),
+            Some((&mut mask[..]).into()),
             &[p],
         );
         (result, mask)
@@ -665,12 +666,12 @@ mod tests {
                         .each_mut()
                         .map(|generator| key.map_or(Source::Torch(generator), Source::Key));
                     let (mut result, mut mask) = (vec![0.0; src.len()], vec![2; src.len() / each]);
-                    let target = Some(as_uninit(&mut mask));
+                    let target = Some((&mut mask[..]).into());
                     kernel.forward(&exec, one, src.into(), (&mut result[..]).into(), each, target, &[0.4]);
                     // As of elements that are one apart.
                     let (mut singles, mut single) = (vec![0.0; mask.len()], vec![2; mask.len()]);
                     let firsts: Vec<f32> = src.iter().step_by(each).copied().collect();
-                    let target = Some(as_uninit(&mut single));
+                    let target = Some((&mut single[..]).into());
                     kernel.forward(
                         &exec,
                         two,

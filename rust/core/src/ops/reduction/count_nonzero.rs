@@ -4,7 +4,7 @@ use core::{marker::PhantomData, mem::MaybeUninit};
 
 use super::blocks::Blocks;
 use crate::{
-    dtype::{Bits, Bool, DType, Typed, View, Word, each_width},
+    dtype::{Bits, Bool, DType, Typed, Unwritten, View, Word, each_width},
     isa::{Program, Simd},
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot},
 };
@@ -203,10 +203,14 @@ impl<C: Counted> AlongKernel for Count<C> {
     ) -> Result<(), &'static str> {
         let counts = counts(exec, src, geometry);
         match results {
-            [Some(Slot::Indices(result)), None] => write(result, &counts, |count| count as i64),
+            [Some(Slot::Indices(Unwritten(result))), None] => write(result, &counts, |count| count as i64),
             [Some(Slot::Values(result)), None] => {
                 let truth = |count| Bool(C::truth(count, geometry.dim).unwrap_or_default().into());
-                write(Bool::target(result).ok_or("a result of another type")?, &counts, truth);
+                write(
+                    Bool::target(result).ok_or("a result of another type")?.0,
+                    &counts,
+                    truth,
+                );
             }
             _ => return Err("one result"),
         }

@@ -10,7 +10,7 @@ use super::{
     lanes::{Largest, Order, RowElement, RowLane, Smallest, Tile, extreme},
 };
 use crate::{
-    dtype::{Target, View},
+    dtype::{Target, Unwritten, View},
     float::Float,
     isa::{Program, Simd},
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot, each_type},
@@ -318,7 +318,7 @@ impl<O: Named> AlongKernel for Arg<O> {
         geometry: Geometry,
         _: &[f64],
     ) -> Result<(), &'static str> {
-        let [Some(Slot::Indices(indices)), None] = results else {
+        let [Some(Slot::Indices(Unwritten(indices))), None] = results else {
             panic!("the result is of indices");
         };
         each_type!((src: View) => {
@@ -374,7 +374,7 @@ impl<O: Named> AlongKernel for Extreme<O> {
     ) -> Result<(), &'static str> {
         let (values, indices) = match results {
             [Some(Slot::Values(values)), None] => (values, None),
-            [Some(Slot::Values(values)), Some(Slot::Indices(indices))] => (values, Some(indices)),
+            [Some(Slot::Values(values)), Some(Slot::Indices(Unwritten(indices)))] => (values, Some(indices)),
             _ => panic!("the results are of values, and of indices"),
         };
         each_type!((src: View, values: Target) => {

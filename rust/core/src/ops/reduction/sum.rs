@@ -7,7 +7,7 @@ use super::{
     lanes::{self, First, RowElement, fold},
 };
 use crate::{
-    dtype::{Arithmetic, Bool, DType, Element, TILE, Target, View},
+    dtype::{Arithmetic, Bool, DType, Element, TILE, Target, Unwritten, View},
     float::Float,
     isa::{Program, Simd},
     kernel::{Exec, Geometry, each_type},
@@ -198,7 +198,7 @@ fn reals<T: RowElement + Term<Total = f64>>(
 }
 
 fn wholes<T: Term<Total = i64>>(exec: &Exec, src: &[T], dst: Target, geometry: Geometry) {
-    let Target::I64(dst) = dst else {
+    let Target::I64(Unwritten(dst)) = dst else {
         panic!("sums of integers have 64 bits");
     };
     dst.write_copy_of_slice(&totals(exec, src, geometry));

@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use crate::{
     chosen::{BLOCK, Block, Chosen, WORD, places},
-    dtype::View,
+    dtype::{Unwritten, View},
     isa::{Program, Simd},
     kernel::{Exec, SelectKernel, Slot},
     layout::MAX_DIMS,
@@ -24,7 +24,7 @@ impl SelectKernel for Nonzero {
     }
 
     fn write(&self, exec: &Exec, _: View, chosen: &Chosen, result: Slot, sizes: &[i64]) {
-        let Slot::Indices(result) = result else {
+        let Slot::Indices(Unwritten(result)) = result else {
             panic!("places are integers")
         };
         let total = chosen.total();

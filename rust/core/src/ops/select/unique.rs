@@ -1,11 +1,11 @@
 //! The different elements of a tensor.
 
-use core::{marker::PhantomData, mem::MaybeUninit};
+use core::marker::PhantomData;
 
 use half::{bf16, f16};
 
 use crate::{
-    dtype::{DType, Target, Typed, View, as_uninit},
+    dtype::{DType, Target, Typed, Unwritten, View},
     kernel::{AlongKernel, Exec, Geometry, Slot},
     ops::sorting::sort::Sort,
     parallel::{Shared, split_mut},
@@ -26,8 +26,8 @@ pub trait Distinct: Send + Sync {
         exec: &Exec,
         src: View,
         values: Target,
-        inverse: Option<&mut [MaybeUninit<i64>]>,
-        counts: Option<&mut [MaybeUninit<i64>]>,
+        inverse: Option<Unwritten<i64>>,
+        counts: Option<Unwritten<i64>>,
     );
 }
 
@@ -37,16 +37,18 @@ pub fn takes(dtype: DType) -> bool {
 }
 
 /// What `torch.unique` of a row-major tensor gives: NaN differ from one another. `inverse` says that the places will be asked
-/// for as well. Integers of a short range are counted; other elements are sorted.
+/// for as well. Integers of a short range are counted; other elements are sorted. Which of zeros of both signs stands for them,
+/// and which of several NaN has which place, follows from how torch sorts: these are refused where it is to be `as_torch`, and
+/// else have the order that they have in `src`.
 ///
 /// # Errors
 /// The reason why these elements are not for this kernel.
-pub fn unique(exec: &Exec, src: View, inverse: bool) -> Result<Box<dyn Distinct>, &'static str> {
+pub fn unique(exec: &Exec, src: View, inverse: bool, as_torch: bool) -> Result<Box<dyn Distinct>, &'static str> {
     match src {
-        View::F32(src) => sorted(exec, src, inverse),
-        View::F64(src) => sorted(exec, src, inverse),
-        View::Bf16(src) => sorted(exec, src, inverse),
-        View::F16(src) => sorted(exec, src, inverse),
+        View::F32(src) => sorted(exec, src, inverse, as_torch),
+        View::F64(src) => sorted(exec, src, inverse, as_torch),
+        View::Bf16(src) => sorted(exec, src, inverse, as_torch),
+        View::F16(src) => sorted(exec, src, inverse, as_torch),
         View::I64(src) => integers(exec, src, inverse),
         View::I32(src) => integers(exec, src, inverse),
         View::I16(src) => integers(exec, src, inverse),
@@ -60,7 +62,6 @@ pub fn unique(exec: &Exec, src: View, inverse: bool) -> Result<Box<dyn Distinct>
 trait Item: Typed + Copy + Send + Sync + 'static
 where
     for<'a> View<'a>: From<&'a [Self]>,
-    for<'a> Target<'a>: From<&'a mut [MaybeUninit<Self>]>,
 {
     fn equals(self, other: Self) -> bool;
     /// Whether it is a zero of which there may be another.
@@ -120,7 +121,6 @@ integers!(i64, i32, i16, i8, u8);
 trait Integer: Item + Ord
 where
     for<'a> View<'a>: From<&'a [Self]>,
-    for<'a> Target<'a>: From<&'a mut [MaybeUninit<Self>]>,
 {
     fn wide(self) -> i64;
     fn of(wide: i64) -> Self;
@@ -135,24 +135,26 @@ struct Sorted<T> {
     starts: Vec<usize>,
 }
 
-fn sorted<T: Item>(exec: &Exec, src: &[T], inverse: bool) -> Result<Box<dyn Distinct>, &'static str>
+fn sorted<T: Item>(exec: &Exec, src: &[T], inverse: bool, as_torch: bool) -> Result<Box<dyn Distinct>, &'static str>
 where
     for<'a> View<'a>: From<&'a [T]>,
-    for<'a> Target<'a>: From<&'a mut [MaybeUninit<T>]>,
 {
     let len = src.len();
     let mut elements = src.to_vec();
     let mut order = vec![0; if inverse { len } else { 0 }];
-    let values = Slot::Values(Target::from(as_uninit(&mut elements)));
+    let values = Slot::Values(T::written(&mut elements));
     let (kernel, results) = if inverse {
-        (&Sort::SORT, [Some(values), Some(Slot::Indices(as_uninit(&mut order)))])
+        (
+            &Sort::SORT,
+            [Some(values), Some(Slot::Indices((&mut order[..]).into()))],
+        )
     } else {
         (&Sort::MSORT, [Some(values), None])
     };
     let numbers: &[f64] = &[];
     kernel.forward(exec, View::from(src), results, Geometry::flat(len), numbers)?;
-    // NaN differ, and come last: which of them has which place follows from how stock torch sorts.
-    if inverse && len > 1 && !elements[len - 2].equals(elements[len - 2]) {
+    // NaN differ, and come last.
+    if as_torch && inverse && len > 1 && !elements[len - 2].equals(elements[len - 2]) {
         return Err("several NaN");
     }
     let mut starts = vec![0; len + 1];
@@ -163,9 +165,8 @@ where
     }
     starts.truncate(count);
     starts.push(len);
-    // So does which of two zeros stands for both.
     let zeros = starts.partition_point(|&start| elements.get(start).is_some_and(|x| x.is_negative() && !x.is_zero()));
-    if let Some(&[start, end]) = starts.get(zeros..zeros + 2) {
+    if let (true, Some(&[start, end])) = (as_torch, starts.get(zeros..zeros + 2)) {
         let zeros = &elements[start..end];
         if zeros[0].is_zero() && zeros.iter().any(|x| x.is_negative() != zeros[0].is_negative()) {
             return Err("zeros of both signs");
@@ -181,7 +182,6 @@ where
 impl<T: Item> Distinct for Sorted<T>
 where
     for<'a> View<'a>: From<&'a [T]>,
-    for<'a> Target<'a>: From<&'a mut [MaybeUninit<T>]>,
 {
     fn count(&self) -> usize {
         self.starts.len() - 1
@@ -192,21 +192,21 @@ where
         exec: &Exec,
         _: View,
         values: Target,
-        inverse: Option<&mut [MaybeUninit<i64>]>,
-        counts: Option<&mut [MaybeUninit<i64>]>,
+        inverse: Option<Unwritten<i64>>,
+        counts: Option<Unwritten<i64>>,
     ) {
-        let values = T::target(values).expect("elements of the type that was sorted");
+        let values = T::target(values).expect("elements of the type that was sorted").0;
         assert!(values.len() == self.count(), "as many values as there are");
         for (value, &start) in values.iter_mut().zip(&self.starts) {
             value.write(self.elements[start]);
         }
-        if let Some(counts) = counts {
+        if let Some(Unwritten(counts)) = counts {
             assert!(counts.len() == self.count(), "as many counts as there are");
             for (count, run) in counts.iter_mut().zip(self.starts.windows(2)) {
                 count.write((run[1] - run[0]) as i64);
             }
         }
-        if let Some(inverse) = inverse {
+        if let Some(Unwritten(inverse)) = inverse {
             assert!(inverse.len() == self.order.len(), "a place for each element");
             let inverse = Shared::new(inverse);
             let (team, grain) = exec.team(self.order.len(), 16, 16);
@@ -239,7 +239,6 @@ const SHORT: u64 = 1 << 12;
 fn integers<T: Integer>(exec: &Exec, src: &[T], inverse: bool) -> Result<Box<dyn Distinct>, &'static str>
 where
     for<'a> View<'a>: From<&'a [T]>,
-    for<'a> Target<'a>: From<&'a mut [MaybeUninit<T>]>,
 {
     let first = *src.first().ok_or("no elements")?;
     let (low, high) = src
@@ -247,7 +246,7 @@ where
         .fold((first, first), |(low, high), &x| (low.min(x), high.max(x)));
     let (lowest, range) = (low.wide(), high.wide().wrapping_sub(low.wide()) as u64);
     if range >= (src.len() as u64 / 2).max(SHORT) || src.len() > u32::MAX as usize {
-        return sorted(exec, src, inverse);
+        return sorted(exec, src, inverse, true);
     }
     // In two tables by turns: to count one integer again waits for its last count.
     let mut tables = [vec![0_u32; range as usize + 1], vec![0; range as usize + 1]];
@@ -276,7 +275,6 @@ where
 impl<T: Integer> Distinct for Counted<T>
 where
     for<'a> View<'a>: From<&'a [T]>,
-    for<'a> Target<'a>: From<&'a mut [MaybeUninit<T>]>,
 {
     fn count(&self) -> usize {
         self.count
@@ -287,22 +285,22 @@ where
         exec: &Exec,
         src: View,
         values: Target,
-        inverse: Option<&mut [MaybeUninit<i64>]>,
-        counts: Option<&mut [MaybeUninit<i64>]>,
+        inverse: Option<Unwritten<i64>>,
+        counts: Option<Unwritten<i64>>,
     ) {
-        let values = T::target(values).expect("elements of the type that was counted");
+        let values = T::target(values).expect("elements of the type that was counted").0;
         assert!(values.len() == self.count, "as many values as there are");
         let there = || (0_i64..).zip(&self.counts).filter(|&(_, &count)| count != 0);
         for (value, (place, _)) in values.iter_mut().zip(there()) {
             value.write(T::of(self.lowest + place));
         }
-        if let Some(counts) = counts {
+        if let Some(Unwritten(counts)) = counts {
             assert!(counts.len() == self.count, "as many counts as there are");
             for (result, (_, &count)) in counts.iter_mut().zip(there()) {
                 result.write(count.into());
             }
         }
-        if let Some(inverse) = inverse {
+        if let Some(Unwritten(inverse)) = inverse {
             let src = T::slice(src).expect("elements of the type that was counted");
             assert!(
                 src.len() == self.len && inverse.len() == self.len,
@@ -335,20 +333,19 @@ mod tests {
     fn found<T: Item + PartialOrd + core::fmt::Debug>(src: &[T], exec: &Exec) -> (Vec<T>, Vec<i64>, Vec<i64>)
     where
         for<'a> View<'a>: From<&'a [T]>,
-        for<'a> Target<'a>: From<&'a mut [MaybeUninit<T>]>,
     {
-        let distinct = unique(exec, src.into(), true).unwrap();
+        let distinct = unique(exec, src.into(), true, true).unwrap();
         let (mut values, mut counts) = (vec![src[0]; distinct.count()], vec![0; distinct.count()]);
         let mut inverse = vec![0; src.len()];
-        let target = Target::from(as_uninit(&mut values));
+        let target = T::written(&mut values);
         distinct.write(
             exec,
             src.into(),
             target,
-            Some(as_uninit(&mut inverse)),
-            Some(as_uninit(&mut counts)),
+            Some((&mut inverse[..]).into()),
+            Some((&mut counts[..]).into()),
         );
-        let alone = unique(exec, src.into(), false).unwrap();
+        let alone = unique(exec, src.into(), false, true).unwrap();
         assert_eq!(alone.count(), distinct.count());
         (values, inverse, counts)
     }
@@ -383,14 +380,16 @@ mod tests {
         let exec = Exec::new(Isa::detect(), &Serial);
         let src = [f32::NAN, 1.0, f32::NAN, -2.0, 1.0];
         assert_eq!(
-            unique(&exec, src[..].into(), false).map(|distinct| distinct.count()),
+            unique(&exec, src[..].into(), false, true).map(|distinct| distinct.count()),
             Ok(4)
         );
-        assert!(unique(&exec, src[..].into(), true).is_err());
+        assert!(unique(&exec, src[..].into(), true, true).is_err());
+        assert!(unique(&exec, src[..].into(), true, false).is_ok_and(|distinct| distinct.count() == 4));
         let (values, _, counts) = found(&src[..2], &exec);
         assert!(values.len() == 2 && counts == [1, 1]);
         for src in [[-1.0, 0.0, -0.0, 3.0], [0.0, 1.0, 2.0, -0.0], [-0.0, -3.0, 0.0, -0.0]] {
-            assert!(unique(&exec, src[..].into(), false).is_err());
+            assert!(unique(&exec, src[..].into(), false, true).is_err());
+            assert!(unique(&exec, src[..].into(), false, false).is_ok_and(|distinct| distinct.count() < 4));
         }
         for src in [[-1.0, 0.0, 0.0, 3.0], [-0.0, 1.0, 2.0, -0.0]] {
             assert_eq!(found(&src, &exec).0.len(), 3);

@@ -6,7 +6,7 @@ use super::{
     quick_select::quick_select,
 };
 use crate::{
-    dtype::{DType, Target, View},
+    dtype::{DType, Target, Unwritten, View},
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot, every_type},
 };
 
@@ -68,7 +68,7 @@ impl AlongKernel for Kthvalue {
         geometry: Geometry,
         numbers: &[f64],
     ) -> Result<(), &'static str> {
-        let [Some(Slot::Values(values)), Some(Slot::Indices(indices))] = results else {
+        let [Some(Slot::Values(values)), Some(Slot::Indices(Unwritten(indices)))] = results else {
             panic!("the results are of values, and of indices");
         };
         let rank = numbers[1] as usize - 1;

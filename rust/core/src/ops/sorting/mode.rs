@@ -8,7 +8,7 @@ use super::{
     order::{Line, Output, accepts, along},
 };
 use crate::{
-    dtype::{DType, Target, View},
+    dtype::{DType, Target, Unwritten, View},
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot, every_type},
 };
 
@@ -72,7 +72,7 @@ impl AlongKernel for Mode {
         geometry: Geometry,
         _: &[f64],
     ) -> Result<(), &'static str> {
-        let [Some(Slot::Values(values)), Some(Slot::Indices(indices))] = results else {
+        let [Some(Slot::Values(values)), Some(Slot::Indices(Unwritten(indices)))] = results else {
             panic!("the results are of values, and of indices");
         };
         let refused = AtomicBool::new(false);
@@ -114,10 +114,10 @@ mod tests {
 
     #[test]
     fn rows_with_nan_are_refused() {
-        let (mut values, mut indices) = ([core::mem::MaybeUninit::uninit()], [core::mem::MaybeUninit::uninit()]);
+        let (mut values, mut indices) = ([0.0_f32], [0]);
         let results = [
-            Some(Slot::Values(Target::F32(&mut values))),
-            Some(Slot::Indices(&mut indices)),
+            Some(Slot::Values((&mut values[..]).into())),
+            Some(Slot::Indices((&mut indices[..]).into())),
         ];
         let exec = Exec::new(crate::isa::Isa::detect(), &crate::parallel::Serial);
         let src = [1.0, f32::NAN, 1.0];

@@ -708,7 +708,7 @@ pub(super) fn pays(geometry: Geometry) -> Result<(), &'static str> {
 pub(super) mod test {
     use super::*;
     use crate::{
-        dtype::{Target, View},
+        dtype::View,
         kernel::{AlongKernel, Slot},
         parallel::test::Halves,
     };
@@ -796,18 +796,16 @@ pub(super) mod test {
         want: &dyn Fn(&[f32]) -> Option<f32>,
     ) {
         let Geometry { outer, dim, inner } = geometry;
-        let mut values = vec![MaybeUninit::new(7.0); outer * inner];
-        let mut indices = vec![MaybeUninit::new(-1); outer * inner];
+        let mut values = vec![7.0_f32; outer * inner];
+        let mut indices = vec![-1; outer * inner];
         let results = [
-            Some(Slot::Values(Target::F32(&mut values))),
-            Some(Slot::Indices(&mut indices)),
+            Some(Slot::Values((&mut values[..]).into())),
+            Some(Slot::Indices((&mut indices[..]).into())),
         ];
         kernel
             .forward(exec, View::F32(src), results, geometry, &numbers(dim))
             .unwrap();
-        for (at, (value, index)) in values.iter().zip(&indices).enumerate() {
-            // SAFETY: both were written above.
-            let (value, index) = unsafe { (value.assume_init(), index.assume_init()) };
+        for (at, (value, &index)) in values.iter().zip(&indices).enumerate() {
             let (block, column) = (at / inner * dim * inner, at % inner);
             let row: Vec<_> = (0..dim).map(|place| src[block + place * inner + column]).collect();
             assert_eq!(value.to_bits(), row[index as usize].to_bits());

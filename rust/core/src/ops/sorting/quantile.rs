@@ -7,7 +7,7 @@ use super::{
     order::{Line, Output, accepts, along, pays},
 };
 use crate::{
-    dtype::{DType, Target, View},
+    dtype::{DType, Target, Unwritten, View},
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot},
 };
 
@@ -192,10 +192,10 @@ impl<const IGNORES_NAN: bool> AlongKernel for Quantile<IGNORES_NAN> {
             panic!("the result is of values");
         };
         match (src, values) {
-            (View::F32(src), Target::F32(values)) => {
+            (View::F32(src), Target::F32(Unwritten(values))) => {
                 Self::run(exec, src, &Output::new(values, None, geometry), geometry, numbers)
             }
-            (View::F64(src), Target::F64(values)) => {
+            (View::F64(src), Target::F64(Unwritten(values))) => {
                 Self::run(exec, src, &Output::new(values, None, geometry), geometry, numbers)
             }
             _ => panic!("the slices differ in element type, or have none of the kernel's"),
@@ -207,17 +207,15 @@ impl<const IGNORES_NAN: bool> AlongKernel for Quantile<IGNORES_NAN> {
 mod tests {
     use super::*;
     use crate::{isa::Isa, parallel::Serial};
-    use core::mem::MaybeUninit;
 
     fn of<const IGNORES_NAN: bool>(src: &[f32], q: f64, way: usize) -> Result<f32, &'static str> {
-        let mut value = [MaybeUninit::uninit()];
-        let slot = Some(Slot::Values(Target::F32(&mut value)));
+        let mut value = [-9.0];
+        let slot = Some(Slot::Values((&mut value[..]).into()));
         let exec = Exec::new(Isa::detect(), &Serial);
         let numbers = [0.0, q, way as f64, 0.0];
         let geometry = Geometry::flat(src.len());
         Quantile::<IGNORES_NAN>.forward(&exec, View::F32(src), [slot, None], geometry, &numbers)?;
-        // SAFETY: there was no error, so that it is written.
-        Ok(unsafe { value[0].assume_init() })
+        Ok(value[0])
     }
 
     #[test]

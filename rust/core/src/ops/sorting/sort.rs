@@ -7,7 +7,7 @@ use super::{
     radix::{Counts, Digit, RANKED, piles, ranks, sort, sort_pile, varying},
 };
 use crate::{
-    dtype::{DType, Target, View},
+    dtype::{DType, Target, Unwritten, View},
     isa::{Isa, Program, Simd},
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot, every_type},
     parallel::{Shared, Team, split_mut},
@@ -626,7 +626,7 @@ impl AlongKernel for Sort {
         for slot in results.into_iter().flatten() {
             match slot {
                 Slot::Values(target) => values = Some(target),
-                Slot::Indices(slice) => indices = Some(slice),
+                Slot::Indices(Unwritten(slice)) => indices = Some(slice),
             }
         }
         assert!(

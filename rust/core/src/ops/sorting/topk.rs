@@ -11,7 +11,7 @@ use super::{
     radix::varying,
 };
 use crate::{
-    dtype::{DType, Target, View},
+    dtype::{DType, Target, Unwritten, View},
     isa::{Program, Simd},
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot, every_type},
     parallel::{Serial, Shared, Team, split_mut},
@@ -490,7 +490,7 @@ impl AlongKernel for Topk {
         geometry: Geometry,
         numbers: &[f64],
     ) -> Result<(), &'static str> {
-        let [Some(Slot::Values(values)), Some(Slot::Indices(indices))] = results else {
+        let [Some(Slot::Values(values)), Some(Slot::Indices(Unwritten(indices)))] = results else {
             panic!("the results are of values, and of indices");
         };
         let k = numbers[0] as usize;

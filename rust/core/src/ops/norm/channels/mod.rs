@@ -7,7 +7,7 @@ pub(super) mod planes;
 use core::mem::MaybeUninit;
 
 use crate::{
-    dtype::{DType, Target, Typed, View, ViewMut},
+    dtype::{DType, Target, Typed, Unwritten, View, ViewMut},
     float::Float,
     isa::Simd,
     kernel::{Elements, Exec, MAX_OPERANDS, Operand, each_type},
@@ -386,8 +386,8 @@ pub(super) fn forward(
     });
     match saved {
         None => {}
-        Some(Target::F64(saved)) => keep_all(saved, &moments, eps),
-        Some(saved) => keep_all(f32::target(saved).expect("singles"), &moments, eps),
+        Some(Target::F64(Unwritten(saved))) => keep_all(saved, &moments, eps),
+        Some(saved) => keep_all(f32::target(saved).expect("singles").0, &moments, eps),
     }
     moments
 }
@@ -410,7 +410,7 @@ pub(super) fn backward(
         dst: Option<Target>,
     ) -> [Vec<f64>; 2] {
         let saved = <T::Lane as Typed>::slice(saved).expect("numbers of the type that is computed in");
-        let dst = dst.map(|dst| T::target(dst).expect("a gradient has its operand's element type"));
+        let dst = dst.map(|dst| T::target(dst).expect("a gradient has its operand's element type").0);
         assert!(
             tensors[0].len() == tensors[1].len() && dst.as_ref().is_none_or(|dst| dst.len() == tensors[0].len()),
             "the slices differ in length"
