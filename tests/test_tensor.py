@@ -221,6 +221,11 @@ def test_nothing_leaks() -> None:
     process = psutil.Process()
     array, theirs = np.ones(100_000), torch.ones(100_000)
     bad = np.ones(10, dtype=">f8")
+    leaf, sparse = torch.ones(100_000, requires_grad=True), torch.ones(100_000).to_sparse()
+    frozen = np.ones(100_000)
+    frozen.flags.writeable = False
+    state = [np.ones(100_000) for _ in range(4)]
+    step = rusttorch.optim.adamw_
 
     def everything() -> None:
         tensor = Tensor.from_numpy(array)
@@ -228,9 +233,13 @@ def test_nothing_leaks() -> None:
         (rusttorch.relu(tensor) + 1)[5:].clone()
         rusttorch.relu(array)
         for wrong in (lambda: Tensor.from_numpy(bad), lambda: tensor[200_000], lambda: tensor + Tensor.ones(3),
-                      lambda: rusttorch.softmax(tensor, dim=7), lambda: Tensor.zeros(2**62, 8)):  # fmt: skip
-            with pytest.raises((TypeError, ValueError, IndexError, OverflowError)):
+                      lambda: rusttorch.softmax(tensor, dim=7), lambda: Tensor.zeros(2**62, 8),
+                      lambda: Tensor.from_torch(leaf), lambda: Tensor.from_torch(sparse),
+                      lambda: Tensor.from_numpy(frozen).add_(1), lambda: Tensor.from_numpy(frozen).to_torch(),
+                      lambda: step(*state[:3], np.ones(99_999), step=1)):  # fmt: skip
+            with pytest.raises((TypeError, ValueError, IndexError, OverflowError, BufferError)):
                 wrong()
+        step(*state, step=1)
 
     for _ in range(50):
         everything()

@@ -655,7 +655,11 @@ impl Case {
                     Some(if truth { value } else { seen(0)?.at(index) })
                 })
             }
-            "matmul" | "mm" | "bmm" | "addmm" | "baddbmm" => each(&|index| self.product(seen, index)),
+            "matmul" | "mm" | "bmm" => each(&|index| self.product(seen, index)),
+            "addmm" | "baddbmm" => {
+                let (_beta, _alpha) = (scalar(0)?, scalar(1)?);
+                each(&|index| self.product(seen, index))
+            }
             "gather" | "take_along_dim" => each(&|index| {
                 let (input, places) = (seen(0)?, seen(1)?);
                 let dim = dim(input);
