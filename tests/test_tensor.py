@@ -356,6 +356,11 @@ def test_torch_tensors_that_are_refused(make: object, error: type[Exception], me
         (lambda: Tensor.ones(2, 3) + "a", TypeError, "unsupported operand"),
         (lambda: Tensor.ones(2, 3) + 2**70, OverflowError, "64 bits"),
         (lambda: Tensor.ones(2, 3) @ Tensor.ones(2, 3), ValueError, "do not fit"),
+        (lambda: Tensor.arange(3) // Tensor.arange(3), ZeroDivisionError, "divided by 0"),
+        (lambda: Tensor.arange(3) % 0, ZeroDivisionError, "divided by 0"),
+        (lambda: Tensor.ones(2, dtype="bool") % True, TypeError, "with a rest"),
+        (lambda: Tensor.ones(2) & Tensor.ones(2, dtype="bool"), TypeError, "for tensors of bool"),
+        (lambda: ~Tensor.arange(2), TypeError, "for tensors of bool"),
         (lambda: Tensor.ones(2, dtype="bool") - Tensor.ones(2, dtype="bool"), TypeError, "no difference"),
         (lambda: -Tensor.ones(2, dtype="bool"), TypeError, "no negative"),
         (lambda: operator.isub(Tensor.ones(2), Tensor.ones(2, dtype="bool")), TypeError, "no difference"),
@@ -450,6 +455,42 @@ def test_arithmetic(left: str, right: str) -> None:
                 continue
             equal(of(ours, others), of(x, y))
             equal(of(others, ours), of(y, x))
+
+
+@pytest.mark.parametrize(("left", "right"), itertools.product(DTYPES, DTYPES))
+def test_division_with_a_rest(left: str, right: str) -> None:
+    if left == right == "bool":
+        return
+    for number, (a, b) in enumerate(SHAPES):
+        x, y = stock(a, left, number), stock(b, right, number + 10)
+        y[y == 0] = 1
+        ours, others = Tensor.from_torch(x), Tensor.from_torch(y)
+        for of in (operator.floordiv, operator.mod):
+            equal(of(ours, others), of(x, y))
+    x = torch.tensor([5.5, -5.5, 0.0, -0.0, math.inf, math.nan, 1e30, -1e-30], dtype=torch.float64)
+    for by in (2.0, -2.0, 0.3, math.inf, 0.0):
+        for of in (operator.floordiv, operator.mod):
+            found, expected = of(Tensor.from_torch(x), by).to_torch(), of(x, by)
+            torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+            assert torch.equal(found.signbit() & ~found.isnan(), expected.signbit() & ~expected.isnan())
+    ours = Tensor.arange(5)
+    ours //= 2
+    ours %= 2
+    assert ours.tolist() == [0, 0, 1, 1, 0] and (7 // Tensor.arange(1, 3)).tolist() == [7, 3]
+
+
+def test_logic_and_magnitudes() -> None:
+    x = torch.tensor([3, -4, 0, -1])
+    ours, positive, odd = Tensor.from_torch(x), Tensor.from_torch(x) > 0, Tensor.from_torch(x) % 2 == 1
+    masks = x > 0, x % 2 == 1
+    for of in (operator.and_, operator.or_, operator.xor):
+        same(of(positive, odd), of(*masks))
+        same(of(positive, True), of(masks[0], True))
+    same(~positive, ~masks[0])
+    same(abs(ours), abs(x))
+    numbers = torch.tensor([-0.0, 0.0, -math.inf, 1.5, -1e-40])
+    assert [math.copysign(1, value) for value in abs(Tensor.from_torch(numbers)).tolist()] == [1] * 5
+    same(abs(Tensor.from_torch(numbers)), numbers.abs())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -83,6 +83,10 @@ pub trait Float:
     fn normal_cdf_pdf(self) -> (Self, Self);
     /// `tanh(ln(1 + e^x))`, and `e^x` and `e^x (e^x + 2)`, these from where the first is 1 as there.
     fn tanh_softplus(self) -> (Self, Self, Self);
+    /// The largest integer that is not larger.
+    fn floor(self) -> Self;
+    /// What is left of a division that is cut off: of the sign of `self`.
+    fn fmod(self, by: Self) -> Self;
     /// `self` to the power `y`, which is neither 0 nor NaN.
     fn powf(self, y: Self) -> Self;
     /// The same for results of half precision.
@@ -118,6 +122,14 @@ macro_rules! float {
             #[inline(always)]
             fn abs(self) -> Self {
                 $float::abs(self)
+            }
+            #[inline(always)]
+            fn floor(self) -> Self {
+                $float::floor(self)
+            }
+            #[inline(always)]
+            fn fmod(self, by: Self) -> Self {
+                self % by
             }
             #[inline(always)]
             fn sqrt(self) -> Self {

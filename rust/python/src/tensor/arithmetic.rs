@@ -1,17 +1,17 @@
 //! Arithmetic and comparisons, with torch's promotion of types.
 
 use pyo3::{
-    exceptions::{PyTypeError, PyValueError},
+    exceptions::{PyTypeError, PyValueError, PyZeroDivisionError},
     prelude::*,
 };
 use rusttorch_core::{
-    dtype::{DType, Target},
+    dtype::{Bool, DType, Target, Typed},
     kernel::{IndexKernel, Strided},
     ops::{
         arithmetic::{
             Number, Side, add,
             compare::{self, Comparison},
-            div, mul,
+            div, floor_divide, mul, remainder,
         },
         index::where_self::Where,
     },
@@ -32,6 +32,8 @@ pub(super) enum Binary {
     Add(Number),
     Mul,
     Div,
+    FloorDivide,
+    Remainder,
     Compare(Comparison),
 }
 
@@ -71,7 +73,7 @@ impl<'a> Operand<'a> {
         self.tensor().map_or(&[], Tensor::sizes)
     }
 
-    fn dtype(&self) -> DType {
+    pub(super) fn dtype(&self) -> DType {
         match self {
             Self::Theirs(tensor) => tensor.dtype(),
             Self::Made(tensor) => tensor.dtype(),
@@ -114,7 +116,10 @@ fn result_type(a: &Operand, b: &Operand) -> DType {
 }
 
 /// Refuses what torch refuses of types.
-fn check(op: Binary, a: &Operand, b: &Operand, dtype: DType) -> PyResult<()> {
+fn check(py: Python<'_>, op: Binary, a: &Operand, b: &Operand, dtype: DType) -> PyResult<()> {
+    if matches!(op, Binary::FloorDivide | Binary::Remainder) && !dtype.is_float() {
+        return check_divisor(py, b, dtype);
+    }
     let Binary::Add(alpha) = op else { return Ok(()) };
     if alpha == Number::Whole(-1) && [a.dtype(), b.dtype()].contains(&DType::Bool) {
         return Err(PyTypeError::new_err(
@@ -127,13 +132,39 @@ fn check(op: Binary, a: &Operand, b: &Operand, dtype: DType) -> PyResult<()> {
     Ok(())
 }
 
+/// Refuses to divide integers by 0, and bool at all.
+fn check_divisor(py: Python<'_>, divisor: &Operand, dtype: DType) -> PyResult<()> {
+    if dtype == DType::Bool {
+        return Err(PyTypeError::new_err(
+            "bool is not divided with a rest; convert first: tensor.to(\"int64\")",
+        ));
+    }
+    let has_zero = match divisor {
+        Operand::Number(number, _) => number.whole() == 0,
+        Operand::Theirs(tensor) => tensor.contains_zero(py)?,
+        Operand::Made(tensor) => tensor.contains_zero(py)?,
+    };
+    if has_zero {
+        return Err(PyZeroDivisionError::new_err("an integer is divided by 0"));
+    }
+    Ok(())
+}
+
+impl Tensor {
+    fn contains_zero(&self, py: Python<'_>) -> PyResult<bool> {
+        let zero = Operand::Number(Number::Whole(0), self.dtype());
+        let zeros = binary(py, Binary::Compare(Comparison::Equal), Operand::Theirs(self), zero)?;
+        Ok(Bool::slice(zeros.elements()).is_some_and(|zeros| zeros.iter().any(|zero| zero.0 != 0)))
+    }
+}
+
 /// A new tensor of the result.
 pub(super) fn binary(py: Python<'_>, op: Binary, a: Operand, b: Operand) -> PyResult<Tensor> {
     let mut dtype = result_type(&a, &b);
     if matches!(op, Binary::Div) && !dtype.is_float() {
         dtype = DType::F32;
     }
-    check(op, &a, &b, dtype)?;
+    check(py, op, &a, &b, dtype)?;
     let (a, b) = (a.cast(py, dtype)?, b.cast(py, dtype)?);
     let layout = if a.sizes() == b.sizes() {
         contiguous(a.sizes())?
@@ -153,6 +184,8 @@ pub(super) fn binary(py: Python<'_>, op: Binary, a: Operand, b: Operand) -> PyRe
         }
         (Binary::Add(alpha), target) => add::add(exec, sides, alpha, target, sizes),
         (Binary::Div, target) => div::div(exec, sides, target, sizes),
+        (Binary::FloorDivide, target) => floor_divide::floor_divide(exec, sides, target, sizes),
+        (Binary::Remainder, target) => remainder::remainder(exec, sides, target, sizes),
         (_, target) => mul::mul(exec, sides, target, sizes),
     })
 }
@@ -166,8 +199,9 @@ pub(super) fn inplace(py: Python<'_>, op: Binary, tensor: &Tensor, other: Operan
         && broadcast(tensor.sizes(), other.sizes())? == tensor.sizes()
         && !other.tensor().is_some_and(|other| other.overlaps(tensor))
         && (tensor.dtype().is_float() || matches!(op, Binary::Mul | Binary::Add(Number::Whole(1))))
+        && !matches!(op, Binary::FloorDivide | Binary::Remainder)
     {
-        check(op, &this, &other, tensor.dtype())?;
+        check(py, op, &this, &other, tensor.dtype())?;
         let other = other.cast(py, tensor.dtype())?;
         return tensor.change(py, |exec, buf| match op {
             Binary::Add(alpha) => add::add_inplace(exec, buf, other.side(), alpha, tensor.sizes()),

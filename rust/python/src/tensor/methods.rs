@@ -4,7 +4,7 @@ use pyo3::{
     basic::CompareOp,
     exceptions::{PyAttributeError, PyBufferError, PyIndexError, PyTypeError, PyValueError},
     prelude::*,
-    types::{PyBytes, PyDict, PyNotImplemented, PyTuple},
+    types::{PyBool, PyBytes, PyDict, PyNotImplemented, PyTuple},
 };
 use rusttorch_core::{
     dtype::DType,
@@ -13,7 +13,7 @@ use rusttorch_core::{
 
 use super::{
     Tensor,
-    arithmetic::{Binary, Operand, binary, inplace},
+    arithmetic::{Binary, Operand, binary, choose, inplace},
     contiguous,
     create::{dtype_of, dtype_or, number},
     dlpack,
@@ -48,6 +48,22 @@ fn operator<'py>(
     let this = Operand::Theirs(tensor);
     let (a, b) = if reflected { (other, this) } else { (this, other) };
     Ok(Bound::new(py, binary(py, op, a, b)?)?.into_any())
+}
+
+/// The same of what is true or false.
+fn logical<'py>(
+    py: Python<'py>,
+    op: Binary,
+    tensor: &Tensor,
+    other: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let is_bool = |operand: &Operand| operand.dtype() == DType::Bool;
+    match Operand::of(other)? {
+        Some(other) if !is_bool(&other) || tensor.dtype() != DType::Bool => Err(PyTypeError::new_err(
+            "&, |, ^ and ~ are for tensors of bool, such as comparisons",
+        )),
+        _ => operator(py, op, tensor, other, false),
+    }
 }
 
 fn assign(py: Python<'_>, op: Binary, tensor: &Tensor, other: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -480,6 +496,59 @@ impl Tensor {
         }
         let minus = Operand::Number(MINUS_ONE, DType::I64);
         binary(py, Binary::Mul, Operand::Theirs(self), minus)
+    }
+
+    fn __floordiv__<'py>(&self, py: Python<'py>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        operator(py, Binary::FloorDivide, self, other, false)
+    }
+
+    fn __rfloordiv__<'py>(&self, py: Python<'py>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        operator(py, Binary::FloorDivide, self, other, true)
+    }
+
+    fn __mod__<'py>(&self, py: Python<'py>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        operator(py, Binary::Remainder, self, other, false)
+    }
+
+    fn __rmod__<'py>(&self, py: Python<'py>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        operator(py, Binary::Remainder, self, other, true)
+    }
+
+    fn __and__<'py>(&self, py: Python<'py>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        logical(py, Binary::Mul, self, other)
+    }
+
+    fn __or__<'py>(&self, py: Python<'py>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        logical(py, Binary::Add(ONE), self, other)
+    }
+
+    fn __xor__<'py>(&self, py: Python<'py>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        logical(py, Binary::Compare(Comparison::NotEqual), self, other)
+    }
+
+    fn __invert__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let no = PyBool::new(py, false).to_owned().into_any();
+        logical(py, Binary::Compare(Comparison::Equal), self, &no)
+    }
+
+    fn __abs__(&self, py: Python<'_>) -> PyResult<Self> {
+        if matches!(self.dtype(), DType::Bool | DType::U8) {
+            return Ok(self.clone());
+        }
+        let zero = Operand::Number(Number::Whole(0), DType::I64);
+        let positive = binary(py, Binary::Compare(Comparison::Greater), Operand::Theirs(self), zero)?;
+        let zero = Operand::Number(Number::Whole(0), DType::I64);
+        // A difference, as minus zero has none.
+        let negative = binary(py, Binary::Add(MINUS_ONE), zero, Operand::Theirs(self))?;
+        choose(py, &positive, self, &negative)
+    }
+
+    fn __ifloordiv__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<()> {
+        assign(py, Binary::FloorDivide, self, other)
+    }
+
+    fn __imod__(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> PyResult<()> {
+        assign(py, Binary::Remainder, self, other)
     }
 
     fn __pos__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -98,7 +98,12 @@ impl Native {
             Operand::Made(tensor) => Ok(*tensor),
             Operand::Number(..) => Err(PyTypeError::new_err(format!("{name}: expected a tensor, not a number"))),
         };
-        let flag = |index: usize| optional(index).map_or(Ok(false), Bound::is_truthy);
+        let flag = |index: usize| match optional(index) {
+            None => Ok(false),
+            Some(object) => object.extract::<bool>().map_err(|_| {
+                PyTypeError::new_err(format!("{name}: expected True or False, not {}", object.get_type()))
+            }),
+        };
         let one = match self {
             Self::Add | Self::Sub => {
                 let mut alpha = optional(2).map_or(Ok(Number::Whole(1)), |alpha| create::number("alpha", alpha))?;
@@ -133,7 +138,10 @@ impl Native {
                 tensor(0)?.transpose(dim(1)?, dim(2)?)
             }
             Self::Reshape => tensor(0)?.reshape(py, &sizes_of("shape", required(1)?)?),
-            Self::Unique => return tensor(0)?.unique(py, flag(2)?, flag(3)?),
+            Self::Unique => {
+                let _always_sorted = flag(1)?;
+                return tensor(0)?.unique(py, flag(2)?, flag(3)?);
+            }
             Self::Multinomial => {
                 let samples: &Bound<'_, PyAny> = required(1)?;
                 let samples = samples.extract::<usize>().map_err(|_| {

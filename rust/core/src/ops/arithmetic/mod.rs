@@ -24,7 +24,9 @@
 pub mod add;
 pub mod compare;
 pub mod div;
+pub mod floor_divide;
 pub mod mul;
+pub mod remainder;
 
 use core::mem::MaybeUninit;
 
