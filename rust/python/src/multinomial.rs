@@ -24,12 +24,10 @@ pub(crate) fn forward(
     numbers: &[f64],
     really: bool,
 ) -> Result<Py<PyAny>, Failure> {
-    let &[samples, replacement] = numbers else {
-        return Err(Decline::Kernel.into());
-    };
+    let number = |index: usize| numbers.get(index).copied().unwrap_or_default();
     let draws = Draws {
-        samples: samples as usize,
-        replacement: replacement != 0.0,
+        samples: number(0) as usize,
+        replacement: number(1) != 0.0,
     };
     if !input.layout.is_contiguous() {
         return Err(Decline::Layout.into());
