@@ -470,6 +470,7 @@ NO_GAIN: list[tuple[str, Callable[[], Any]]] = [
     ("cummax", lambda: torch.cummax(torch.randn(9, 255), 1)),
     ("linear", lambda: F.linear(torch.ones(1, 1025).half(), torch.ones(1024, 1025).half())),
     ("mm", lambda: torch.mm(torch.ones(8, 8).half(), torch.ones(8, 8).half())),
+    ("scaled_dot_product_attention", lambda: F.scaled_dot_product_attention(*[torch.ones(1, 1, 4, 4)] * 3)),
 ]
 
 

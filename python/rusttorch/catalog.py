@@ -65,7 +65,8 @@ ROLES = {
 
 #: Numbers that stock torch takes as true or false only.
 FLAGS = ("keepdim", "unbiased", "descending", "largest", "sorted", "as_tuple", "right",
-         "return_inverse", "return_counts", "assume_unique", "invert", "replacement", "include_self")
+         "return_inverse", "return_counts", "assume_unique", "invert", "replacement", "include_self",
+         "is_causal", "enable_gqa")
 
 #: Where an entrance lives: its prefix, the module, the attribute that owns it.
 OWNERS = {
@@ -429,6 +430,10 @@ class Index(Row):
     ``passes``, ``beside``
         bytes that the best of kernels moves for those of ``x``, and for each of its elements beside them; in training twice
         as many.
+    ``optional``
+        those of the ``numbers`` for which ``None`` stands for the default.
+    ``setting``
+        the function of ``torch._C`` that says whether stock torch computes it as the kernel does.
     ``choices``
         as of `Op`.
     """
@@ -448,6 +453,8 @@ class Index(Row):
     saves: dict[int, str] = field(default_factory=dict)
     saved_for: dict[int, int] = field(default_factory=dict)
     backward: Callable[..., tuple[Any, ...]] | None = None
+    optional: tuple[str, ...] = ()
+    setting: str = ""
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     multiplies: bool = False
     exactness: Literal["bits", "ulp"] = "bits"
@@ -466,7 +473,10 @@ class Index(Row):
         if name in self.operands:
             role = "constant" if name in self.constants else "operand"
             return role + " or number" * (name in self.numbers), self.operands.index(name)
-        return ("input", 0) if name == self.input else super()._role(name)
+        if name == self.input:
+            return "input", 0
+        role, index = super()._role(name)
+        return ("optional" if name in self.optional else role), index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -2004,6 +2014,28 @@ INDEX_ROWS: tuple[Index, ...] = (
         passes=2.0,
         node="CloneBackward0",
         backward=lambda grad, saved, sizes: (grad,),
+    ),
+    Index(
+        "scaled_dot_product_attention",
+        ("F.scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, "
+         "scale=None, enable_gqa=False)",),
+        input="query",
+        operands=("key", "value", "attn_mask"),
+        numbers={"dropout_p": 0.0, "is_causal": 0.0, "scale": math.nan, "enable_gqa": 0.0},
+        optional=("scale",),
+        setting="_get_flash_sdp_enabled",
+        calls=(
+            "F.scaled_dot_product_attention(q, q, x[None, None])",
+            "F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)",
+            "F.scaled_dot_product_attention(q, k, k, m, scale=0.5, enable_gqa=True)",
+        ),
+        given={
+            "q": "x[None, None]",
+            "k": "x[None, None].flip(2)",
+            "v": "x[None, None].roll(1, 2)",
+            "m": "(x[:, :1] > x[:, :1].t())",
+        },
+        **_PRODUCT,
     ),
     Index(
         "cdist",

@@ -142,6 +142,12 @@ def _build(row: Row) -> Operation:
         choices = row.choices
         if row.trains:
             native.set_apply(make_apply(row, native), copies)
+    if isinstance(row, Index) and row.setting:
+        import torch
+
+        setting = getattr(torch._C, row.setting, None)
+        if setting is not None:
+            native.set_setting(setting)
     fixed = [without_modes(number) if callable(number) else number for number in row.fixed]
     sites = []
     for entrance in row.parsed():

@@ -97,6 +97,11 @@ impl DType {
         }
     }
 
+    /// Whether it is a floating-point number of half precision.
+    pub fn is_half(self) -> bool {
+        self.is_float() && self.size() == 2
+    }
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
@@ -737,7 +742,7 @@ views!(
 
 /// Numbers that are added, multiplied and divided in their own type, as torch has it: integers wrap around, and quotients of
 /// integers are cut off.
-pub(crate) trait Arithmetic: Copy + Default + PartialEq + Send + Sync + 'static {
+pub(crate) trait Arithmetic: Copy + Default + PartialOrd + Send + Sync + 'static {
     fn plus(self, other: Self) -> Self;
     fn times(self, other: Self) -> Self;
     fn over(self, other: Self) -> Self;

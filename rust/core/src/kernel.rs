@@ -337,7 +337,7 @@ impl<'a> Strided<'a> {
 }
 
 /// The most tensors that an operation on elements of any type takes.
-pub const MAX_TENSORS: usize = 3;
+pub const MAX_TENSORS: usize = 4;
 
 /// An operation that moves, chooses or finds elements of any type. The first tensor is the input; others may be missing.
 /// Gradients are torch's.

@@ -157,6 +157,36 @@ impl Layout {
         Some(result)
     }
 
+    /// The strides that torch gives a new tensor like this one: its own if it is dense, else dense ones in their order
+    /// (`at::infer_dense_strides`).
+    #[must_use]
+    pub fn like(&self) -> Self {
+        let mut result = *self;
+        if self.dense_order().is_some() {
+            return result;
+        }
+        // Innermost first. What cannot be told from one of two dimensions is told from others, or stays.
+        let mut order: [usize; MAX_DIMS] = core::array::from_fn(|place| self.ndim.saturating_sub(place + 1));
+        for next in 1..self.ndim {
+            let mut at = next;
+            for before in (0..next).rev() {
+                let (inner, outer) = (order[before], order[at]);
+                let (a, b) = (self.strides[inner], self.strides[outer]);
+                if a == 0 || b == 0 {
+                    continue;
+                }
+                if a > b || a == b && self.sizes[inner] > self.sizes[outer] {
+                    order.swap(before, at);
+                    at = before;
+                } else if a < b {
+                    break;
+                }
+            }
+        }
+        result.restride(order[..self.ndim].iter().copied());
+        result
+    }
+
     /// The dimension that `dim` names, counting from the end if negative; a scalar has one, of size 1.
     pub fn wrap_dim(&self, dim: i64) -> Option<usize> {
         let ndim = self.ndim.max(1) as i64;

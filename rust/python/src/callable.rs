@@ -921,7 +921,8 @@ impl Data {
             if passed.mode == Mode::Training {
                 return Err(Decline::Training.into());
             }
-            (given, dim[0], count) = (pair.tensors, pair.dim, 2);
+            let [first, second] = pair.tensors;
+            (given, dim[0], count) = ([first, second, index::Given::Missing], pair.dim, 2);
             numbers = &dim;
         }
         let others = &given[..count];
@@ -939,6 +940,7 @@ impl Data {
         if self.op.weighs() {
             indexed.pays(runtime, numbers)?;
         }
+        self.op.is_set(py)?;
         let mut mode = passed.mode;
         for (other, constant) in others.iter().zip(self.signature.constants()) {
             let Some(tensor) = other.tensor() else { continue };

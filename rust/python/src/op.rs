@@ -4,7 +4,7 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -281,6 +281,8 @@ pub(crate) struct OpState {
     fast: AtomicBool,
     /// Whether calls that a kernel accepts but that do not pay are stock torch's.
     weighs: AtomicBool,
+    /// What says whether torch's settings have the operation computed as the kernel does.
+    setting: OnceLock<Py<PyAny>>,
     calls: AtomicU64,
     elements: AtomicU64,
     nanoseconds: AtomicU64,
@@ -564,6 +566,19 @@ impl OpState {
             Work::Nary(kernel) if self.weighs() => kernel.glance(isa, dtype),
             Work::Index(kernel) if self.weighs() => kernel.glance(isa, dtype),
             _ => None,
+        }
+    }
+
+    /// Whether torch's settings are as the kernel needs them.
+    pub(crate) fn is_set(&self, py: Python<'_>) -> Result<(), Failure> {
+        let Some(setting) = self.setting.get() else {
+            return Ok(());
+        };
+        let truth = setting.call0(py).and_then(|truth| truth.is_truthy(py));
+        if truth.map_err(Failure::Raise)? {
+            Ok(())
+        } else {
+            Err(Decline::Setting.into())
         }
     }
 
@@ -1036,6 +1051,7 @@ impl Op {
             probe: Mutex::new(None),
             fast: AtomicBool::new(false),
             weighs: AtomicBool::new(true),
+            setting: OnceLock::new(),
             calls: AtomicU64::new(0),
             elements: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
@@ -1102,6 +1118,12 @@ impl Op {
     /// Sets whether calls that a kernel accepts, but that do not pay by their shape or numbers, are stock torch's.
     fn set_weighs(&self, weighs: bool) {
         self.0.weighs.store(weighs, Relaxed);
+    }
+
+    /// Sets a function of nothing that says whether torch's settings have the operation computed as the kernel does.
+    fn set_setting(&self, setting: Py<PyAny>) -> PyResult<()> {
+        let set = self.0.setting.set(setting);
+        set.map_err(|_| PyValueError::new_err("set before"))
     }
 
     /// Says that stock torch's autocast leaves inputs of a dtype, and their gradients, alone.

@@ -26,6 +26,8 @@ reasons! {
     Keyword = "keyword not supported",
     /// `training=False` and the like: there is nothing for a kernel to do.
     Off = "off by an argument, as in evaluation",
+    /// torch's settings choose another way of its own than the one that a kernel stands for.
+    Setting = "off by torch's settings",
     /// An optimizer keeps nothing of a parameter yet.
     First = "first step, which makes the optimizer's state",
     /// Not exactly `torch.Tensor` or `torch.nn.Parameter`.

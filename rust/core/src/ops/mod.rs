@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod arithmetic;
+pub mod attention;
 pub mod cast;
 pub mod cumulative;
 pub mod distance;
@@ -122,6 +123,7 @@ pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &Compare::GE,
     &Compare::ISNAN,
     &distance::cdist::Cdist,
+    &attention::scaled_dot_product_attention::ScaledDotProductAttention,
     &index::contiguous::Contiguous,
     &Searchsorted::SEARCHSORTED,
     &Searchsorted::BUCKETIZE,

@@ -257,6 +257,36 @@ fn factors(kernel: &str, terms: i64, u: &mut Unstructured) -> Result<Operands> {
     Ok((factors, numbers))
 }
 
+/// Queries, keys and values whose scores are exact, and a mask of them.
+fn heads(keys: i64, u: &mut Unstructured) -> Result<Operands> {
+    let mut small = |most: i64| u.int_in_range(1..=most);
+    let (batch, of, group, width) = (small(2)?, small(2)?, small(3)?, small(20)?);
+    let most = *u.choose(&[1, 3, 40, 150])?;
+    let queries = u.int_in_range(1..=most)?;
+    let exact = |sizes: Vec<i64>| Some((sizes, Content::Elements { any: false }));
+    let mut tensors = vec![exact(vec![batch, of * group, queries, width])];
+    tensors.extend([(); 2].map(|()| exact(vec![batch, of, keys, width])));
+    let causal = u.ratio(1, 3)?;
+    if !causal && u.ratio(2, 3)? {
+        let mut sizes = vec![batch, of * group, queries, keys];
+        for size in &mut sizes {
+            if u.ratio(1, 3)? {
+                *size = 1;
+            }
+        }
+        let sizes = if u.ratio(1, 2)? { sizes } else { sizes[2..].to_vec() };
+        let mask = if u.ratio(1, 2)? {
+            Some((sizes, Content::Mask))
+        } else {
+            exact(sizes)
+        };
+        tensors.push(mask);
+    }
+    tensors.resize(4, None);
+    let scale = *u.choose(&[1.0, 0.5])?;
+    Ok((tensors, vec![0.0, f64::from(u8::from(causal)), scale, 1.0]))
+}
+
 /// Those that go with a kernel, most of the time.
 fn operands(kernel: &str, input: &[i64], u: &mut Unstructured) -> Result<Operands> {
     let elements = Content::Elements { any: u.ratio(1, 4)? };
@@ -340,6 +370,7 @@ fn operands(kernel: &str, input: &[i64], u: &mut Unstructured) -> Result<Operand
             (vec![first, Some((others, elements))], vec![norm, 0.0])
         }
         "matmul" | "mm" | "bmm" | "addmm" | "baddbmm" => factors(kernel, count + 1, u)?,
+        "scaled_dot_product_attention" => heads(3 * count + 1, u)?,
         // Whatever another may take: a tensor to be compared with; indices and a source; a mask and one.
         _ => {
             let source = |sizes| Some((sizes, elements));

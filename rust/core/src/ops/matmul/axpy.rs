@@ -25,16 +25,16 @@ const SUMS: usize = 1 << 13;
 const PAD: usize = 16;
 
 /// See [`gemm`](super::gemm).
-pub(super) fn gemm<T: RowElement>(
+pub(super) fn gemm<A: RowElement, B: RowElement<Lane = A::Lane>, D: RowElement<Lane = A::Lane>>(
     exec: &Exec,
-    a: Matrix<T>,
-    b: Matrix<T>,
-    sum: Option<Sum<T>>,
-    dst: &mut [MaybeUninit<T>],
+    a: Matrix<A>,
+    b: Matrix<B>,
+    sum: Option<Sum<D>>,
+    dst: &mut [MaybeUninit<D>],
 ) {
     let (rows, terms) = (a.rows, a.columns);
     // By groups of terms, and for each by rows; beyond the last term there are zeros.
-    let mut factors = vec![[T::Lane::ZERO; DEPTH]; rows * terms.div_ceil(DEPTH)];
+    let mut factors = vec![[A::Lane::ZERO; DEPTH]; rows * terms.div_ceil(DEPTH)];
     for row in 0..rows {
         for term in 0..terms {
             factors[term / DEPTH * rows + row][term % DEPTH] = a.at(row, term).lane();
@@ -45,7 +45,7 @@ pub(super) fn gemm<T: RowElement>(
         sum,
         dst: &Shared::new(dst),
     };
-    let (team, grain) = exec.team(b.columns, terms * size_of::<T>(), rows * terms);
+    let (team, grain) = exec.team(b.columns, terms * size_of::<B>(), rows * terms);
     team.run(b.columns, grain.max(PAD), &|columns| {
         exec.isa.run(Part {
             factors: &factors,
@@ -58,15 +58,15 @@ pub(super) fn gemm<T: RowElement>(
 }
 
 /// Some columns of a product.
-struct Part<'a, T: RowElement> {
-    factors: &'a [[T::Lane; DEPTH]],
+struct Part<'a, B: RowElement, D> {
+    factors: &'a [[B::Lane; DEPTH]],
     rows: usize,
-    b: Matrix<'a, T>,
+    b: Matrix<'a, B>,
     columns: Range<usize>,
-    result: Rows<'a, T>,
+    result: Rows<'a, D>,
 }
 
-impl<T: RowElement> Program for Part<'_, T> {
+impl<B: RowElement, D: RowElement<Lane = B::Lane>> Program for Part<'_, B, D> {
     type Output = ();
 
     #[inline(always)]
@@ -74,19 +74,19 @@ impl<T: RowElement> Program for Part<'_, T> {
         let rows = self.rows;
         let widest = BLOCK.min(SUMS / rows / PAD * PAD);
         let pitch = widest.min(self.columns.len().next_multiple_of(PAD));
-        let mut tile = Tile::<T::Lane>::new((DEPTH + 2 * rows) * pitch);
+        let mut tile = Tile::<B::Lane>::new((DEPTH + 2 * rows) * pitch);
         let (widened, rest) = tile.get().split_at_mut(DEPTH * pitch);
         let (sums, rest) = rest.split_at_mut(rows * pitch);
         let part = &mut rest[..rows * pitch];
         for first in self.columns.clone().step_by(widest) {
             let block = first..self.columns.end.min(first + widest);
-            sums.fill(T::Lane::ZERO);
+            sums.fill(B::Lane::ZERO);
             for (group, factors) in self.factors.chunks_exact(rows).enumerate() {
                 if group % (TERMS / DEPTH) == 0 {
-                    part.fill(T::Lane::ZERO);
+                    part.fill(B::Lane::ZERO);
                 }
                 self.widen(simd, group, &block, widened);
-                add::<T::Lane, S>(simd, factors, widened, part, pitch);
+                add::<B::Lane, S>(simd, factors, widened, part, pitch);
                 if (group + 1) % (TERMS / DEPTH) == 0 || group + 1 == self.factors.len() / rows {
                     for (sum, part) in sums.iter_mut().zip(&*part) {
                         *sum += *part;
@@ -98,16 +98,16 @@ impl<T: RowElement> Program for Part<'_, T> {
     }
 }
 
-impl<T: RowElement> Part<'_, T> {
+impl<B: RowElement, D> Part<'_, B, D> {
     /// Widens a block of a group's rows, and asks memory for that of the next.
     #[inline(always)]
-    fn widen<S: Simd>(&self, simd: S, group: usize, block: &Range<usize>, widened: &mut [T::Lane]) {
+    fn widen<S: Simd>(&self, simd: S, group: usize, block: &Range<usize>, widened: &mut [B::Lane]) {
         let pitch = widened.len() / DEPTH;
         for (row, widened) in (group * DEPTH..).zip(widened.chunks_exact_mut(pitch)) {
             if row < self.b.rows {
-                T::widen(simd, self.b.line(row, block.clone()), &mut widened[..block.len()]);
+                B::widen(simd, self.b.line(row, block.clone()), &mut widened[..block.len()]);
             } else {
-                widened.fill(T::Lane::ZERO);
+                widened.fill(B::Lane::ZERO);
             }
             if row + DEPTH < self.b.rows {
                 simd.prefetch(self.b.line(row + DEPTH, block.clone()));

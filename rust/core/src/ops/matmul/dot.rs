@@ -34,15 +34,15 @@ fn pitch(terms: usize) -> usize {
 }
 
 /// See [`gemm`](super::gemm).
-pub(super) fn gemm<T: RowElement>(
+pub(super) fn gemm<A: RowElement, B: RowElement<Lane = A::Lane>, D: RowElement<Lane = A::Lane>>(
     exec: &Exec,
-    a: Matrix<T>,
-    b: Matrix<T>,
-    sum: Option<Sum<T>>,
-    dst: &mut [MaybeUninit<T>],
+    a: Matrix<A>,
+    b: Matrix<B>,
+    sum: Option<Sum<D>>,
+    dst: &mut [MaybeUninit<D>],
 ) {
     let pitch = pitch(a.columns);
-    let mut widened = vec![T::Lane::ZERO; a.rows.next_multiple_of(M) * pitch];
+    let mut widened = vec![A::Lane::ZERO; a.rows.next_multiple_of(M) * pitch];
     for (row, dst) in (0..a.rows).zip(widened.chunks_exact_mut(pitch)) {
         exec.isa.run(Widen {
             src: a.line(row, 0..a.columns),
@@ -54,7 +54,7 @@ pub(super) fn gemm<T: RowElement>(
         sum,
         dst: &Shared::new(dst),
     };
-    let (team, grain) = exec.team(b.columns, b.rows * size_of::<T>(), a.rows * b.rows);
+    let (team, grain) = exec.team(b.columns, b.rows * size_of::<B>(), a.rows * b.rows);
     team.run(b.columns, grain, &|columns| {
         exec.isa.run(Part {
             a: &widened,
@@ -82,30 +82,30 @@ impl<T: RowElement> Program for Widen<'_, T> {
 }
 
 /// Some columns of a product.
-struct Part<'a, T: RowElement> {
+struct Part<'a, B: RowElement, D> {
     /// Rows, filled up.
-    a: &'a [T::Lane],
+    a: &'a [B::Lane],
     rows: usize,
     /// The transpose of a row-major matrix.
-    b: Matrix<'a, T>,
+    b: Matrix<'a, B>,
     columns: Range<usize>,
-    result: Rows<'a, T>,
+    result: Rows<'a, D>,
 }
 
-impl<T: RowElement> Program for Part<'_, T> {
+impl<B: RowElement, D: RowElement<Lane = B::Lane>> Program for Part<'_, B, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (terms, pitches) = (self.b.rows, [pitch(self.b.rows), pitch(TERMS)]);
         let chunks = terms.div_ceil(TERMS);
-        let mut tile = Tile::<T::Lane>::new(N * pitches[1] + self.rows * BLOCK * N);
+        let mut tile = Tile::<B::Lane>::new(N * pitches[1] + self.rows * BLOCK * N);
         let (widened, sums) = tile.get().split_at_mut(N * pitches[1]);
         for first in self.columns.clone().step_by(BLOCK * N) {
             let block = first..self.columns.end.min(first + BLOCK * N);
             let (width, groups) = (block.len(), block.len().div_ceil(N));
             let sums = &mut sums[..self.rows * width];
-            sums.fill(T::Lane::ZERO);
+            sums.fill(B::Lane::ZERO);
             // Some columns, and some of their terms.
             let part = |index: usize| -> (Range<usize>, Range<usize>) {
                 // Where all rows are worked on at a time, the columns are read one after the other; else a part of the
@@ -126,8 +126,8 @@ impl<T: RowElement> Program for Part<'_, T> {
                 let padded = terms.start..terms.end.next_multiple_of(PAD);
                 for (index, widened) in of.clone().zip(widened.chunks_exact_mut(pitches[1])) {
                     let (widened, rest) = widened[..padded.len()].split_at_mut(terms.len());
-                    T::widen(simd, column(index, &terms), widened);
-                    rest.fill(T::Lane::ZERO);
+                    B::widen(simd, column(index, &terms), widened);
+                    rest.fill(B::Lane::ZERO);
                 }
                 if index + 1 < chunks * groups {
                     let (of, terms) = part(index + 1);

@@ -62,7 +62,7 @@ fn backward<T: RowElement>(
     operands: &[Option<Operand>],
     gradients: [Option<Target>; MAX_OPERANDS],
 ) {
-    let call = Call::of(operands);
+    let call = Call::<T>::of(operands);
     let grad = Matrix::new(grad, call.rows, call.columns);
     let [input, weight, bias, ..] = gradients
         .map(|target| target.map(|target| T::target(target).expect("a gradient has its operand's element type").0));

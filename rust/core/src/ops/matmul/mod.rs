@@ -72,7 +72,7 @@ impl<'a, T> Matrix<'a, T> {
     ///
     /// # Panics
     /// Where there are fewer elements.
-    fn lying(elements: &'a [T], rows: usize, columns: usize, lie: Lie) -> Self {
+    pub(in crate::ops) fn lying(elements: &'a [T], rows: usize, columns: usize, lie: Lie) -> Self {
         let (count, len) = if lie.transposed {
             (columns, rows)
         } else {
@@ -148,6 +148,16 @@ pub(in crate::ops) struct Sum<'a, T> {
 }
 
 impl<'a, T: RowElement> Sum<'a, T> {
+    /// That of nothing and so many times the product.
+    pub(in crate::ops) fn times(alpha: f64) -> Self {
+        Self {
+            c: &[],
+            strides: [0; 2],
+            alpha,
+            beta: 0.0,
+        }
+    }
+
     /// With a row that is added to each.
     pub(in crate::ops) fn with_row(row: &'a [T]) -> Self {
         Self {
@@ -290,16 +300,16 @@ const TERMS: usize = 128;
 /// Tiles for each thread, so that all have about as much to do.
 const TILES: usize = 4;
 
-/// `dst = a * b`, or the sum that it is a part of.
+/// `dst = a * b`, or the sum that it is a part of. The three may be of several types, which are computed in one.
 ///
 /// # Panics
 /// Where the sizes do not match.
-pub(in crate::ops) fn gemm<T: RowElement>(
+pub(in crate::ops) fn gemm<A: RowElement, B: RowElement<Lane = A::Lane>, D: RowElement<Lane = A::Lane>>(
     exec: &Exec,
-    a: Matrix<T>,
-    b: Matrix<T>,
-    sum: Option<Sum<T>>,
-    dst: &mut [MaybeUninit<T>],
+    a: Matrix<A>,
+    b: Matrix<B>,
+    sum: Option<Sum<D>>,
+    dst: &mut [MaybeUninit<D>],
 ) {
     assert!(
         a.columns == b.rows && dst.len() == a.rows * b.columns,
@@ -316,7 +326,7 @@ pub(in crate::ops) fn gemm<T: RowElement>(
     let (rows, columns) = (a.rows, b.columns);
     let (team, _) = exec.team(
         rows * columns,
-        size_of::<T>() * (a.columns / columns + b.rows / rows + 1),
+        size_of::<B>() * (a.columns / columns + b.rows / rows + 1),
         a.columns,
     );
     let down = rows.div_ceil(TILE_ROWS);
@@ -351,21 +361,21 @@ pub(in crate::ops) fn gemm<T: RowElement>(
 const NARROWEST: usize = 48;
 
 /// A tile of a product.
-struct Panel<'a, T> {
-    a: Matrix<'a, T>,
-    b: Matrix<'a, T>,
+struct Panel<'a, A, B, D> {
+    a: Matrix<'a, A>,
+    b: Matrix<'a, B>,
     rows: Range<usize>,
     columns: Range<usize>,
-    result: Rows<'a, T>,
+    result: Rows<'a, D>,
 }
 
-impl<T: RowElement> Program for Panel<'_, T> {
+impl<A: RowElement, B: RowElement<Lane = A::Lane>, D: RowElement<Lane = A::Lane>> Program for Panel<'_, A, B, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         // With a row of the one matrix and an element of the other, or two, these fill all registers.
-        match (S::F32::LANES, size_of::<T::Lane>()) {
+        match (S::F32::LANES, size_of::<A::Lane>()) {
             (16, 4) => self.by::<S, 8, 3, 48>(simd),
             (16, _) => self.by::<S, 8, 3, 24>(simd),
             (_, 4) => self.by::<S, 6, 2, 16>(simd),
@@ -374,19 +384,19 @@ impl<T: RowElement> Program for Panel<'_, T> {
     }
 }
 
-impl<T: RowElement> Panel<'_, T> {
+impl<A: RowElement, B: RowElement<Lane = A::Lane>, D: RowElement<Lane = A::Lane>> Panel<'_, A, B, D> {
     /// With register tiles of `M` rows and `WIDTH` columns, `N` registers.
     #[inline(always)]
     fn by<S: Simd, const M: usize, const N: usize, const WIDTH: usize>(self, simd: S)
     where
-        Registers<T::Lane, S, M, N>: Accumulate<T::Lane, S, N>,
+        Registers<A::Lane, S, M, N>: Accumulate<A::Lane, S, N>,
     {
         let (rows, columns) = (
             self.rows.len().next_multiple_of(M),
             self.columns.len().next_multiple_of(WIDTH),
         );
         let terms = TERMS.min(self.a.columns);
-        let mut tile = Tile::<T::Lane>::new((rows + columns) * terms + rows * columns + rows.max(columns));
+        let mut tile = Tile::<A::Lane>::new((rows + columns) * terms + rows * columns + rows.max(columns));
         let (packed_a, rest) = tile.get().split_at_mut(rows * terms);
         let (packed_b, rest) = rest.split_at_mut(columns * terms);
         let (sums, line) = rest.split_at_mut(rows * columns);
@@ -394,14 +404,14 @@ impl<T: RowElement> Panel<'_, T> {
             let depth = start..self.a.columns.min(start + TERMS);
             let terms = depth.len();
             let (packed_a, packed_b) = (&mut packed_a[..rows * terms], &mut packed_b[..columns * terms]);
-            pack::strips::<T, S, M>(simd, self.a.t(), depth.clone(), self.rows.clone(), line, packed_a);
-            pack::strips::<T, S, WIDTH>(simd, self.b, depth, self.columns.clone(), line, packed_b);
+            pack::strips::<A, S, M>(simd, self.a.t(), depth.clone(), self.rows.clone(), line, packed_a);
+            pack::strips::<B, S, WIDTH>(simd, self.b, depth, self.columns.clone(), line, packed_b);
             // Column by column of register tiles: a strip of `b` stays in the first-level cache.
             let mut tiles = sums.chunks_exact_mut(M * WIDTH);
             for b in packed_b.chunks_exact(WIDTH * terms) {
                 for a in packed_a.chunks_exact(M * terms) {
                     let sums = tiles.next().expect("a register tile for each pair of strips");
-                    microkernel::microkernel::<T::Lane, S, M, N, WIDTH>(simd, a, b, sums, start == 0);
+                    microkernel::microkernel::<A::Lane, S, M, N, WIDTH>(simd, a, b, sums, start == 0);
                 }
             }
         }
@@ -410,7 +420,7 @@ impl<T: RowElement> Panel<'_, T> {
 
     /// Writes the tile from the sums of register tiles.
     #[inline(always)]
-    fn write<S: Simd, const M: usize, const WIDTH: usize>(self, simd: S, sums: &[T::Lane], line: &mut [T::Lane]) {
+    fn write<S: Simd, const M: usize, const WIDTH: usize>(self, simd: S, sums: &[A::Lane], line: &mut [A::Lane]) {
         let down = self.rows.len().div_ceil(M);
         let width = self.columns.len();
         let line = &mut line[..width];

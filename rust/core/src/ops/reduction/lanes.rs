@@ -5,13 +5,7 @@
 use core::{cell::Cell, mem};
 use std::thread::LocalKey;
 
-use crate::{
-    dtype::{Element, Typed},
-    float::Float,
-    isa::Simd,
-    math::row_exp::RowExp,
-    vector::Vector,
-};
+use crate::{dtype::Element, float::Float, isa::Simd, math::row_exp::RowExp, vector::Vector};
 
 /// Partial sums of short rows.
 const SHORT_SUMS: usize = 16;
@@ -319,7 +313,7 @@ impl<F: RowLane> Drop for Tile<F> {
 }
 
 /// A lane type with registers and a [`Tile`].
-pub(in crate::ops) trait RowLane: RowExp + Typed + Into<f64> {
+pub(in crate::ops) trait RowLane: RowExp + Element<Lane = Self> + Into<f64> {
     /// Its register in an instruction set.
     type Vector<S: Simd>: Vector<Lane = Self, Isa = S>;
     /// Partial sums of a row: so many that additions do not wait for one another.

@@ -1,0 +1,3 @@
+//! Attention.
+
+pub mod scaled_dot_product_attention;
