@@ -165,6 +165,8 @@ class Row:
     kernel: str = field(default="", kw_only=True)
     #: whether there is a kernel for inputs that require a gradient
     trains: ClassVar[bool] = True
+    #: the first version of torch whose function it stands for; that of others is left alone
+    since: ClassVar[tuple[int, int]] = (2, 0)
     #: whether it draws random numbers
     random: ClassVar[bool] = False
     #: the kinds of inputs that the kernel tells apart: see `Nary.kinds`
@@ -434,6 +436,8 @@ class Index(Row):
         those of the ``numbers`` for which ``None`` stands for the default.
     ``setting``
         the function of ``torch._C`` that says whether stock torch computes it as the kernel does.
+    ``since``
+        as of `Row`.
     ``choices``
         as of `Op`.
     """
@@ -455,6 +459,7 @@ class Index(Row):
     backward: Callable[..., tuple[Any, ...]] | None = None
     optional: tuple[str, ...] = ()
     setting: str = ""
+    since: tuple[int, int] = (2, 0)  # type: ignore[misc]
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     multiplies: bool = False
     exactness: Literal["bits", "ulp"] = "bits"
@@ -470,6 +475,8 @@ class Index(Row):
         return {node.id for node in ast.walk(ast.parse(call, mode="eval")) if isinstance(node, ast.Name)}
 
     def _role(self, name: str) -> tuple[str, int]:
+        if name == "self" and "input" in self.operands:
+            name = "input"  # which is called so as a method
         if name in self.operands:
             role = "constant" if name in self.constants else "operand"
             return role + " or number" * (name in self.numbers), self.operands.index(name)
@@ -1806,11 +1813,11 @@ INDEX_ROWS: tuple[Index, ...] = (
     ),
     Index(
         "where",
-        ("torch.where(condition, input, other, *, out=None)",),
+        ("torch.where(condition, input, other, *, out=None)", "Tensor.where(self, condition, other)"),
         input="condition",
         operands=("input", "other"),
         numbers={"input": 0.0, "other": 0.0},
-        calls=("torch.where(c, y, z)", "torch.where(c, y, 0)", "torch.where(c[:1], y, z)"),
+        calls=("torch.where(c, y, z)", "torch.where(c, y, 0)", "torch.where(c[:1], y, z)", "y.where(c, z)"),
         passes=1.0,
         beside=12.0,
         given={"c": "(x > 0) if x.dtype != torch.bool else x", "y": "torch.arange(float(x.numel())).view_as(x)",
@@ -2024,6 +2031,7 @@ INDEX_ROWS: tuple[Index, ...] = (
         numbers={"dropout_p": 0.0, "is_causal": 0.0, "scale": math.nan, "enable_gqa": 0.0},
         optional=("scale",),
         setting="_get_flash_sdp_enabled",
+        since=(2, 5),  # which took keys for several heads, and made zeros of what no key is for
         calls=(
             "F.scaled_dot_product_attention(q, q, x[None, None])",
             "F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)",

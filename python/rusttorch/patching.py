@@ -145,12 +145,10 @@ def _build(row: Row) -> Operation:
     if isinstance(row, Index) and row.setting:
         import torch
 
-        setting = getattr(torch._C, row.setting, None)
-        if setting is not None:
-            native.set_setting(setting)
+        native.set_setting(getattr(torch._C, row.setting))
     fixed = [without_modes(number) if callable(number) else number for number in row.fixed]
     sites = []
-    for entrance in row.parsed():
+    for entrance in row.parsed() if torch_version() >= row.since else ():
         holder = entrance.holder()
         stock = getattr(holder, entrance.attribute, None)
         if stock is None:

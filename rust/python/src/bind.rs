@@ -136,6 +136,8 @@ pub(crate) struct Signature {
     count: usize,
     /// Whether the one argument that must be given is the input, in front.
     simple: bool,
+    /// The parameter that is the input.
+    pub(crate) input: usize,
     /// Whether the input alone is an overload of its own, in which all elements are one row.
     pub(crate) alone: bool,
     /// Whether an argument can ask for work in place.
@@ -214,13 +216,12 @@ impl Signature {
         }
         operands.sort_unstable();
         signature.operands = operands.into_iter().map(|(_, parameter)| parameter).collect();
-        let first = signature.parameters.first();
-        if signature.parameters.len() > MAX_PARAMETERS || !first.is_some_and(|p| matches!(p.role, Role::Input)) {
-            return Err(PyValueError::new_err(
-                "the first of up to eight parameters is the input",
-            ));
-        }
-        signature.simple = alone || signature.parameters[1..].iter().all(|parameter| !parameter.required);
+        let input = signature.parameters.iter().position(|p| matches!(p.role, Role::Input));
+        signature.input = input
+            .filter(|_| signature.parameters.len() <= MAX_PARAMETERS)
+            .ok_or_else(|| PyValueError::new_err("one of up to eight parameters is the input"))?;
+        let alone = alone || signature.parameters[1..].iter().all(|parameter| !parameter.required);
+        signature.simple = signature.input == 0 && alone;
         signature.inplace = signature.parameters.iter().any(|p| matches!(p.role, Role::Inplace));
         Ok(signature)
     }

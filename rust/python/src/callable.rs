@@ -509,7 +509,7 @@ impl Data {
         args: *const *mut ffi::PyObject,
         positional: usize,
     ) -> Result<Option<bool>, Decline> {
-        if positional == 0 {
+        if positional == 0 || self.signature.input != 0 {
             return Ok(None);
         }
         // SAFETY: there is an argument, the first is the input, alive during the call, and the GIL is held.
