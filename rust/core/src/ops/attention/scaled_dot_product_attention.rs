@@ -11,7 +11,7 @@ use crate::{
     math::row_exp::RowExp,
     ops::{
         matmul::{Lie, Matrix, Sum, gemm},
-        reduction::lanes::{RowElement, RowLane},
+        reduction::lanes::{RowElement, RowLane, Tile, fold},
     },
     parallel::Shared,
 };
@@ -29,9 +29,10 @@ pub struct ScaledDotProductAttention;
 /// Queries, and keys, that are worked on together: the scores stay in the second-level cache.
 const QUERIES: usize = 128;
 const KEYS: usize = 336;
-/// So many queries are few, and take more keys together.
-const FEW: usize = 32;
-const MORE_KEYS: usize = 1024;
+/// So few queries go along keys and values as these lie, of which so many are widened together.
+const FEW: usize = 8;
+const FEW_KEYS: usize = 256;
+const TILE_KEYS: usize = 16;
 
 /// What a call does.
 struct Plan {
@@ -344,6 +345,9 @@ struct Block<F> {
     rows: Vec<Row<F>>,
     /// Keys that are worked on together.
     keys: usize,
+    /// How far apart the rows of all but the scores are: of few queries, filled up with zeros.
+    pitch: usize,
+    few: bool,
 }
 
 /// Of one query: its greatest score, the sum of exponentials, and what the sums so far are to be multiplied by.
@@ -354,23 +358,34 @@ struct Row<F> {
     factor: F,
 }
 
+impl<F: RowLane> Row<F> {
+    const START: Self = Self {
+        greatest: F::NEG_INFINITY,
+        sum: F::ZERO,
+        factor: F::ZERO,
+    };
+}
+
 impl<F: RowLane> Block<F> {
     fn new(plan: &Plan) -> Self {
         let rows = QUERIES.min(plan.group * plan.queries);
-        let keys = plan.keys.min(if rows <= FEW { MORE_KEYS } else { KEYS });
-        let of = |len: usize| vec![F::ZERO; len];
-        let row = Row {
-            greatest: F::NEG_INFINITY,
-            sum: F::ZERO,
-            factor: F::ZERO,
+        let few = rows <= FEW;
+        let (keys, pitch) = if few {
+            (FEW_KEYS, plan.width.next_multiple_of(LANES))
+        } else {
+            (KEYS, plan.width)
         };
+        let keys = keys.min(plan.keys);
+        let of = |len: usize| vec![F::ZERO; len];
         Self {
-            queries: of(rows * plan.width),
+            queries: of(rows * pitch),
             scores: of(rows * keys),
-            sums: of(rows * plan.width),
-            products: of(rows * plan.width),
-            rows: vec![row; rows],
+            sums: of(rows * pitch),
+            products: of(rows * pitch),
+            rows: vec![Row::START; rows],
             keys,
+            pitch,
+            few,
         }
     }
 
@@ -385,16 +400,13 @@ impl<F: RowLane> Block<F> {
             ..
         } = heads.plan;
         let (len, [batch, head]) = (rows.len(), of);
-        let queries = &mut self.queries[..len * width];
-        let sums = &mut self.sums[..len * width];
-        let products = &mut self.products[..len * width];
+        let pitch = self.pitch;
+        let queries = &mut self.queries[..len * pitch];
+        let sums = &mut self.sums[..len * pitch];
+        let products = &mut self.products[..len * pitch];
         let states = &mut self.rows[..len];
         sums.fill(F::ZERO);
-        states.fill(Row {
-            greatest: F::NEG_INFINITY,
-            sum: F::ZERO,
-            factor: F::ZERO,
-        });
+        states.fill(Row::START);
         exec.isa.run(Widen {
             heads,
             of,
@@ -415,8 +427,18 @@ impl<F: RowLane> Block<F> {
             let scores = &mut self.scores[..len * part.len()];
             let key = heads.key.rows(batch, head, &part, width);
             let value = heads.value.rows(batch, head, &part, width);
-            let queries = Matrix::new(queries, len, width);
-            gemm(exec, queries, key.t(), Some(Sum::times(scale)), as_uninit(scores));
+            if self.few {
+                exec.isa.run(Scores {
+                    queries,
+                    pitch,
+                    key,
+                    scale,
+                    dst: scores,
+                });
+            } else {
+                let queries = Matrix::new(queries, len, width);
+                gemm(exec, queries, key.t(), Some(Sum::times(scale)), as_uninit(scores));
+            }
             exec.isa.run(Exponentials {
                 heads,
                 of,
@@ -425,8 +447,17 @@ impl<F: RowLane> Block<F> {
                 scores,
                 rows: states,
             });
-            let scores = Matrix::new(scores, len, part.len());
-            gemm(exec, scores, value, None, as_uninit(products));
+            if self.few {
+                exec.isa.run(Products {
+                    scores,
+                    value,
+                    pitch,
+                    dst: products,
+                });
+            } else {
+                let scores = Matrix::new(scores, len, part.len());
+                gemm(exec, scores, value, None, as_uninit(products));
+            }
             exec.isa.run(Add { states, products, sums });
             start = part.end;
         }
@@ -453,12 +484,126 @@ impl<T: RowElement> Program for Widen<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let width = self.heads.plan.width;
-        for (row, dst) in self.rows.zip(self.dst.chunks_exact_mut(width)) {
+        let (width, pitch) = (self.heads.plan.width, self.dst.len() / self.rows.len());
+        for (row, dst) in self.rows.zip(self.dst.chunks_exact_mut(pitch)) {
             let at = self.heads.query.at(self.heads.place(self.of, row));
-            T::widen(simd, &self.heads.query.elements[at..at + width], dst);
+            T::widen(simd, &self.heads.query.elements[at..at + width], &mut dst[..width]);
         }
     }
+}
+
+/// Rows of a matrix, so many at a time, widened and filled up with zeros to a distance; and which these are.
+#[inline(always)]
+fn tiles<T: RowElement, S: Simd>(
+    simd: S,
+    rows: Matrix<T>,
+    pitch: usize,
+    mut each: impl FnMut(Range<usize>, &[T::Lane]),
+) {
+    let (count, width) = rows.sizes();
+    let mut tile = Tile::<T::Lane>::new(TILE_KEYS * pitch);
+    let tile = &mut tile.get()[..TILE_KEYS * pitch];
+    tile.fill(T::Lane::ZERO);
+    for start in (0..count).step_by(TILE_KEYS) {
+        let part = start..count.min(start + TILE_KEYS);
+        for (row, dst) in part.clone().zip(tile.chunks_exact_mut(pitch)) {
+            T::widen(simd, rows.line(row, 0..width), &mut dst[..width]);
+        }
+        each(part, tile);
+    }
+}
+
+/// Scores of few queries.
+struct Scores<'a, T: RowElement> {
+    queries: &'a [T::Lane],
+    pitch: usize,
+    key: Matrix<'a, T>,
+    scale: f64,
+    dst: &'a mut [T::Lane],
+}
+
+impl<T: RowElement> Program for Scores<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (count, scale) = (self.key.sizes().0, T::Lane::of(self.scale));
+        tiles(
+            simd,
+            self.key,
+            self.pitch,
+            #[inline(always)]
+            |part, tile| {
+                for (query, scores) in self
+                    .queries
+                    .chunks_exact(self.pitch)
+                    .zip(self.dst.chunks_exact_mut(count))
+                {
+                    let (query, _) = query.as_chunks::<LANES>();
+                    for (score, key) in scores[part.clone()].iter_mut().zip(tile.chunks_exact(self.pitch)) {
+                        let (key, _) = key.as_chunks::<LANES>();
+                        let mut sums = [T::Lane::ZERO; LANES];
+                        for (query, key) in query.iter().zip(key) {
+                            for i in 0..LANES {
+                                sums[i] = query[i].mul_add(key[i], sums[i]);
+                            }
+                        }
+                        *score = fold(&mut sums, |a, b| a + b) * scale;
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Sums of values, by the exponentials of few queries.
+struct Products<'a, T: RowElement> {
+    scores: &'a [T::Lane],
+    value: Matrix<'a, T>,
+    pitch: usize,
+    dst: &'a mut [T::Lane],
+}
+
+impl<T: RowElement> Program for Products<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let (count, pitch) = (self.value.sizes().0, self.pitch);
+        self.dst.fill(T::Lane::ZERO);
+        tiles(
+            simd,
+            self.value,
+            pitch,
+            #[inline(always)]
+            |part, tile| {
+                for (products, scores) in self.dst.chunks_exact_mut(pitch).zip(self.scores.chunks_exact(count)) {
+                    let scores = &scores[part.clone()];
+                    let (wide, rest) = products.as_chunks_mut::<WIDE>();
+                    let done = wide.len() * WIDE;
+                    for (at, sums) in wide.iter_mut().enumerate() {
+                        add(scores, &tile[at * WIDE..], pitch, sums);
+                    }
+                    for (at, sums) in rest.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                        add(scores, &tile[done + at * LANES..], pitch, sums);
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Adds some columns of rows, each times its factor.
+#[inline(always)]
+fn add<F: RowLane, const N: usize>(factors: &[F], rows: &[F], pitch: usize, sums: &mut [F; N]) {
+    let mut all = *sums;
+    for (at, &factor) in factors.iter().enumerate() {
+        let row: &[F; N] = rows[at * pitch..].first_chunk().expect("as many columns");
+        for i in 0..N {
+            all[i] = row[i].mul_add(factor, all[i]);
+        }
+    }
+    *sums = all;
 }
 
 /// Scores become exponentials of how far they are from the greatest so far.
@@ -471,8 +616,9 @@ struct Exponentials<'a, T: RowElement> {
     rows: &'a mut [Row<T::Lane>],
 }
 
-/// Numbers that are worked on together.
+/// Numbers that are worked on together, and where many are.
 const LANES: usize = 16;
+const WIDE: usize = 64;
 
 impl<T: RowElement> Program for Exponentials<'_, T> {
     type Output = ();
@@ -544,7 +690,7 @@ fn exponentials<F: RowLane>(row: &mut [F], shift: F) -> F {
         }
         rest.copy_from_slice(&last[..rest.len()]);
     }
-    crate::ops::reduction::lanes::fold(&mut sums, |a, b| a + b)
+    fold(&mut sums, |a, b| a + b)
 }
 
 /// Adds what a block of keys gives to the sums.
@@ -583,8 +729,8 @@ impl<T: RowElement> Program for Write<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let width = self.heads.plan.width;
-        for (index, (state, sums)) in self.states.iter().zip(self.sums.chunks_exact_mut(width)).enumerate() {
+        let (width, pitch) = (self.heads.plan.width, self.sums.len() / self.states.len());
+        for (index, (state, sums)) in self.states.iter().zip(self.sums.chunks_exact_mut(pitch)).enumerate() {
             let by = if state.sum == T::Lane::ZERO {
                 T::Lane::ZERO
             } else {
@@ -596,7 +742,7 @@ impl<T: RowElement> Program for Write<'_, T> {
             let at = place(self.heads.steps, self.heads.place(self.of, self.first + index));
             // SAFETY: rows of the result are apart, and each belongs to one unit of work.
             let dst = unsafe { self.heads.result.piece(at..at + width) };
-            T::narrow(simd, sums, dst);
+            T::narrow(simd, &sums[..width], dst);
         }
     }
 }

@@ -105,6 +105,12 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
+    /// Rows and columns.
+    #[inline(always)]
+    pub(in crate::ops) fn sizes(&self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
     /// An element.
     #[inline(always)]
     fn at(&self, row: usize, column: usize) -> &'a T {
@@ -118,7 +124,7 @@ impl<'a, T> Matrix<'a, T> {
 
     /// Some elements of a row that lies one after the other, or of such a column.
     #[inline(always)]
-    fn line(&self, index: usize, part: Range<usize>) -> &'a [T] {
+    pub(in crate::ops) fn line(&self, index: usize, part: Range<usize>) -> &'a [T] {
         &self.elements[index * self.lie.pitch..][part]
     }
 
