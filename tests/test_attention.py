@@ -142,6 +142,9 @@ STOCKS: dict[str, Callable[[], Any]] = {
     "no queries": lambda: F.scaled_dot_product_attention(Q[:, :, :0], K, V),
     "no keys": lambda: F.scaled_dot_product_attention(Q, K[:, :, :0], V[:, :, :0]),
     "turned": lambda: F.scaled_dot_product_attention(torch.randn(2, 2, 8, 3).mT, K, V),
+    "expanded such that the result is turned": lambda: F.scaled_dot_product_attention(
+        torch.randn(8).as_strided((1, 2, 3, 8), (1, 0, 0, 1)), K[:1], V[:1]
+    ).shape,
     "a scale that is none": lambda: F.scaled_dot_product_attention(Q, K, V, scale="a"),
 }  # fmt: skip
 

@@ -126,7 +126,12 @@ impl IndexKernel for ScaledDotProductAttention {
         }
         plan(tensors, numbers)?;
         let query = tensors[0].as_ref().ok_or("no query")?;
-        Ok((query.elements.dtype(), query.layout.like()))
+        let layout = query.layout.like();
+        // Of an expanded query it may not be so even where that of the query is.
+        if layout.strides()[3] != 1 {
+            return Err("elements of a result that would not lie one after the other");
+        }
+        Ok((query.elements.dtype(), layout))
     }
 
     fn glance(&self, _: Isa, dtype: DType) -> Option<([usize; 2], usize)> {
