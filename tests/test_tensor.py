@@ -361,6 +361,7 @@ def test_torch_tensors_that_are_refused(make: object, error: type[Exception], me
         (lambda: Tensor.ones(2, dtype="bool") % True, TypeError, "with a rest"),
         (lambda: Tensor.ones(2) & Tensor.ones(2, dtype="bool"), TypeError, "for tensors of bool"),
         (lambda: ~Tensor.arange(2), TypeError, "for tensors of bool"),
+        (lambda: abs(Tensor.ones(2, dtype="bool")), TypeError, "no magnitude"),
         (lambda: Tensor.ones(2, dtype="bool") - Tensor.ones(2, dtype="bool"), TypeError, "no difference"),
         (lambda: -Tensor.ones(2, dtype="bool"), TypeError, "no negative"),
         (lambda: operator.isub(Tensor.ones(2), Tensor.ones(2, dtype="bool")), TypeError, "no difference"),
@@ -488,6 +489,10 @@ def test_logic_and_magnitudes() -> None:
         same(of(positive, True), of(masks[0], True))
     same(~positive, ~masks[0])
     same(abs(ours), abs(x))
+    bytes_ = Tensor.from_torch(torch.tensor([3, 200, 0], dtype=torch.uint8))
+    found = abs(bytes_)
+    found.zero_()
+    assert bytes_.tolist() == [3, 200, 0]
     numbers = torch.tensor([-0.0, 0.0, -math.inf, 1.5, -1e-40])
     assert [math.copysign(1, value) for value in abs(Tensor.from_torch(numbers)).tolist()] == [1] * 5
     same(abs(Tensor.from_torch(numbers)), numbers.abs())

@@ -532,14 +532,15 @@ impl Tensor {
     }
 
     fn __abs__(&self, py: Python<'_>) -> PyResult<Self> {
-        if matches!(self.dtype(), DType::Bool | DType::U8) {
-            return Ok(self.clone());
+        if self.dtype() == DType::Bool {
+            return Err(PyTypeError::new_err(
+                "bool has no magnitude; convert first: tensor.to(\"int64\")",
+            ));
         }
-        let zero = Operand::Number(Number::Whole(0), DType::I64);
-        let positive = binary(py, Binary::Compare(Comparison::Greater), Operand::Theirs(self), zero)?;
-        let zero = Operand::Number(Number::Whole(0), DType::I64);
+        let zero = || Operand::Number(Number::Whole(0), DType::I64);
+        let positive = binary(py, Binary::Compare(Comparison::Greater), Operand::Theirs(self), zero())?;
         // A difference, as minus zero has none.
-        let negative = binary(py, Binary::Add(MINUS_ONE), zero, Operand::Theirs(self))?;
+        let negative = binary(py, Binary::Add(MINUS_ONE), zero(), Operand::Theirs(self))?;
         choose(py, &positive, self, &negative)
     }
 
