@@ -285,9 +285,7 @@ impl Tensor {
         outcome.map_err(|reason| refused("matmul", reason))?;
         Ok(result)
     }
-}
 
-impl Tensor {
     /// As `torch.unique` without a dim: the different elements, ascending, and if they are asked for the place of each element
     /// among them, and how many there are of each.
     fn unique(&self, py: Python<'_>, inverse: bool, counts: bool) -> PyResult<Made> {

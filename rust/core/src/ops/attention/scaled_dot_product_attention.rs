@@ -11,7 +11,7 @@ use crate::{
     math::row_exp::RowExp,
     ops::{
         matmul::{Lie, Matrix, Sum, gemm},
-        reduction::lanes::{RowElement, RowLane, Tile, fold},
+        reduction::lanes::{RowElement, RowLane, Tile, fold, max},
     },
     parallel::Shared,
 };
@@ -141,9 +141,10 @@ impl IndexKernel for ScaledDotProductAttention {
 
     /// As measured: the libraries that stock torch calls for products are slow with halves and few queries, or without
     /// instructions for such numbers, which those for bfloat16 do without.
-    fn pays(&self, isa: Isa, tensors: &[Option<Strided>], numbers: &[f64]) -> Result<(), &'static str> {
-        let dtype = tensors[0].as_ref().map_or(DType::F32, |query| query.elements.dtype());
-        let few = plan(tensors, numbers)?.queries <= 2;
+    fn pays(&self, isa: Isa, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {
+        let query = tensors[0].as_ref().ok_or("no query")?;
+        let dtype = query.elements.dtype();
+        let few = query.sizes()[2] <= 2;
         let slow = dtype == DType::F16 && !isa.multiplies(dtype);
         if dtype.is_half() && (few || slow) {
             Ok(())
@@ -419,12 +420,10 @@ impl<F: RowLane> Block<F> {
             dst: queries,
         });
         // The last key that any of the queries sees.
-        let last = if !causal {
-            keys
-        } else if group == 1 {
-            keys.min(rows.end)
-        } else {
-            keys.min(count)
+        let last = match (causal, group) {
+            (false, _) => keys,
+            (true, 1) => keys.min(rows.end),
+            (true, _) => keys.min(count),
         };
         let mut start = 0;
         while start < last {
@@ -629,7 +628,7 @@ impl<T: RowElement> Program for Exponentials<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let count = self.keys.len();
         for (index, (state, scores)) in self
             .rows
@@ -645,7 +644,8 @@ impl<T: RowElement> Program for Exponentials<'_, T> {
                 let seen = (row[2] + 1).saturating_sub(self.keys.start).min(count);
                 scores[seen..].fill(T::Lane::NEG_INFINITY);
             }
-            let greatest = greatest(scores, state.greatest);
+            // What is no number is none of them, and makes the sum one.
+            let greatest = max(simd, scores).larger(state.greatest);
             // Where there is nothing yet, all are 0 but what is no number.
             let shift = if greatest == T::Lane::NEG_INFINITY {
                 T::Lane::ZERO
@@ -658,20 +658,6 @@ impl<T: RowElement> Program for Exponentials<'_, T> {
             state.greatest = greatest;
         }
     }
-}
-
-/// The greatest of some numbers and one more.
-#[inline(always)]
-fn greatest<F: RowLane>(row: &[F], so_far: F) -> F {
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    let mut lanes = [so_far; LANES];
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = if x > *lane { x } else { *lane };
-        }
-    }
-    let all = lanes.iter().chain(rest);
-    all.fold(so_far, |most, &x| if x > most { x } else { most })
 }
 
 /// Makes exponentials of numbers, and gives their sum.

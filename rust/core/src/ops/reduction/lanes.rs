@@ -113,7 +113,7 @@ impl Order for Smallest {
 
 /// The largest element; NaN if one of them is.
 #[inline(always)]
-pub(super) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
+pub(in crate::ops) fn max<F: RowLane, S: Simd>(simd: S, values: &[F]) -> F {
     extreme::<Largest, _, _>(simd, values)
 }
 

@@ -59,10 +59,7 @@ pub fn unique(exec: &Exec, src: View, inverse: bool, as_torch: bool) -> Result<B
 }
 
 /// Elements that are told apart.
-trait Item: Typed + Copy + Send + Sync + 'static
-where
-    for<'a> View<'a>: From<&'a [Self]>,
-{
+trait Item: Typed + Copy + Send + Sync + 'static {
     fn equals(self, other: Self) -> bool;
     /// Whether it is a zero of which there may be another.
     fn is_zero(self) -> bool;
@@ -118,10 +115,7 @@ macro_rules! integers {
 }
 integers!(i64, i32, i16, i8, u8);
 
-trait Integer: Item + Ord
-where
-    for<'a> View<'a>: From<&'a [Self]>,
-{
+trait Integer: Item + Ord {
     fn wide(self) -> i64;
     fn of(wide: i64) -> Self;
 }
@@ -135,10 +129,7 @@ struct Sorted<T> {
     starts: Vec<usize>,
 }
 
-fn sorted<T: Item>(exec: &Exec, src: &[T], inverse: bool, as_torch: bool) -> Result<Box<dyn Distinct>, &'static str>
-where
-    for<'a> View<'a>: From<&'a [T]>,
-{
+fn sorted<T: Item>(exec: &Exec, src: &[T], inverse: bool, as_torch: bool) -> Result<Box<dyn Distinct>, &'static str> {
     let len = src.len();
     let mut elements = src.to_vec();
     let mut order = vec![0; if inverse { len } else { 0 }];
@@ -152,7 +143,7 @@ where
         (&Sort::MSORT, [Some(values), None])
     };
     let numbers: &[f64] = &[];
-    kernel.forward(exec, View::from(src), results, Geometry::flat(len), numbers)?;
+    kernel.forward(exec, T::view(src), results, Geometry::flat(len), numbers)?;
     // NaN differ, and come last.
     if as_torch && inverse && len > 1 && !elements[len - 2].equals(elements[len - 2]) {
         return Err("several NaN");
@@ -179,10 +170,7 @@ where
     }))
 }
 
-impl<T: Item> Distinct for Sorted<T>
-where
-    for<'a> View<'a>: From<&'a [T]>,
-{
+impl<T: Item> Distinct for Sorted<T> {
     fn count(&self) -> usize {
         self.starts.len() - 1
     }
@@ -236,10 +224,7 @@ struct Counted<T> {
 /// Integers of a range up to this are counted however few there are.
 const SHORT: u64 = 1 << 12;
 
-fn integers<T: Integer>(exec: &Exec, src: &[T], inverse: bool) -> Result<Box<dyn Distinct>, &'static str>
-where
-    for<'a> View<'a>: From<&'a [T]>,
-{
+fn integers<T: Integer>(exec: &Exec, src: &[T], inverse: bool) -> Result<Box<dyn Distinct>, &'static str> {
     let first = *src.first().ok_or("no elements")?;
     let (low, high) = src
         .iter()
@@ -272,10 +257,7 @@ where
     }))
 }
 
-impl<T: Integer> Distinct for Counted<T>
-where
-    for<'a> View<'a>: From<&'a [T]>,
-{
+impl<T: Integer> Distinct for Counted<T> {
     fn count(&self) -> usize {
         self.count
     }
@@ -330,22 +312,19 @@ mod tests {
         parallel::{Serial, Team, test::Halves},
     };
 
-    fn found<T: Item + PartialOrd + core::fmt::Debug>(src: &[T], exec: &Exec) -> (Vec<T>, Vec<i64>, Vec<i64>)
-    where
-        for<'a> View<'a>: From<&'a [T]>,
-    {
-        let distinct = unique(exec, src.into(), true, true).unwrap();
+    fn found<T: Item + PartialOrd + core::fmt::Debug>(src: &[T], exec: &Exec) -> (Vec<T>, Vec<i64>, Vec<i64>) {
+        let distinct = unique(exec, T::view(src), true, true).unwrap();
         let (mut values, mut counts) = (vec![src[0]; distinct.count()], vec![0; distinct.count()]);
         let mut inverse = vec![0; src.len()];
         let target = T::written(&mut values);
         distinct.write(
             exec,
-            src.into(),
+            T::view(src),
             target,
             Some((&mut inverse[..]).into()),
             Some((&mut counts[..]).into()),
         );
-        let alone = unique(exec, src.into(), false, true).unwrap();
+        let alone = unique(exec, T::view(src), false, true).unwrap();
         assert_eq!(alone.count(), distinct.count());
         (values, inverse, counts)
     }
