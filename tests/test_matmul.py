@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support import calls, declined, outcome
 
 import rusttorch
 from rusttorch.catalog import EVERY
 from rusttorch.runtime import open_runtime
 
-PRODUCTS = ("matmul", "mm", "bmm", "addmm", "baddbmm")
+PRODUCTS = ("matmul", "mm", "mv", "bmm", "addmm", "baddbmm")
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 of_each_type = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
@@ -61,6 +62,7 @@ def test_matrices_in_any_order(sizes: tuple[int, int, int], dtype: torch.dtype) 
     for a in laid_out(rows, terms, dtype=dtype):
         check(lambda a, b: torch.matmul(a, b), (a, torch.randn(terms).to(dtype)), "matmul")
         check(lambda a, b: torch.matmul(a, b), (a, torch.randn(terms, 2).to(dtype)[:, 1]), "matmul")
+        check(lambda a, b: torch.mv(a, b), (a, torch.randn(terms, 2).to(dtype)[:, 1]), "mv")
 
 
 @of_each_type
@@ -147,6 +149,9 @@ def test_bad_input_gets_stock_torchs_error() -> None:
         lambda: torch.mm(a, b.bfloat16()),
         lambda: torch.mm(a, vector),
         lambda: torch.mm(a, 3),
+        lambda: torch.mv(a, b),
+        lambda: torch.mv(a, torch.randn(5)),
+        lambda: torch.mv(vector, vector),
         lambda: torch.bmm(a, b),
         lambda: torch.bmm(a.expand(2, 4, 6), b.expand(3, 6, 5)),
         lambda: torch.matmul(a, a),
@@ -172,6 +177,7 @@ def test_gradients_are_near_those_of_doubles(dtype: torch.dtype) -> None:
     for function, shapes, name in (
         (lambda a, b: torch.mm(a, b), ((5, 8), (8, 3)), "mm"),
         (lambda a, b: torch.matmul(a, b), ((5, 8), (8, 3)), "matmul"),
+        (lambda a, b: torch.mv(a, b), ((5, 8), (8,)), "mv"),
         (lambda a, b: torch.bmm(a, b), ((2, 5, 8), (2, 8, 3)), "bmm"),
         (lambda c, a, b: torch.addmm(c, a, b, beta=0.5, alpha=2), ((3,), (5, 8), (8, 3)), "addmm"),
         (lambda c, a, b: torch.baddbmm(c, a, b), ((2, 1, 3), (2, 5, 8), (2, 8, 3)), "baddbmm"),
@@ -209,6 +215,7 @@ def test_training_with_many_matrices_is_stock_torchs() -> None:
 
 def test_types_that_the_cpu_multiplies_are_stock_torchs_but_of_few_rows() -> None:
     x, few = torch.randn(1024, 1024), torch.randn(8, 1024)
+    amd, wide = open_runtime()["vendor"] == "amd", open_runtime()["isa"] == "avx512"
     with rusttorch.patch(["mm", "linear"]):
         for name, function in (("mm", torch.mm), ("linear", torch.nn.functional.linear)):  # as they are patched
             before = calls(name)
@@ -217,8 +224,91 @@ def test_types_that_the_cpu_multiplies_are_stock_torchs_but_of_few_rows() -> Non
             function(few[:, :8].half(), x[:8, :8].half())
             assert calls(name) == before
             function(few, x)
-            assert calls(name) - before == (open_runtime()["vendor"] == "amd")
+            assert calls(name) - before == amd
+            # A smaller matrix, but in training.
+            function(few[:4, :256].contiguous(), x[:256, :256].contiguous())
+            assert calls(name) - before == amd + (amd and not wide)
+            function(few[:4, :256].contiguous(), x[:256, :256].contiguous().requires_grad_())
+            assert calls(name) - before == amd + (amd and not wide)
 
 
 def test_rows_say_what_products_are() -> None:
     assert all(EVERY[name].multiplies for name in PRODUCTS)
+
+
+CAST = {
+    "linear": lambda x, w, b: F.linear(x, w.view(20, 40), b),
+    "mm": lambda x, w, b: torch.mm(x, w),
+    "addmm": lambda x, w, b: torch.addmm(b, x, w, beta=0.5),
+    "matmul": lambda x, w, b: x @ w,
+    "bmm": lambda x, w, b: torch.bmm(x[None], w[None]),
+    "baddbmm": lambda x, w, b: torch.baddbmm(b, x[None], w[None]),
+}
+under_autocast = pytest.mark.skipif(
+    open_runtime()["door"] > 1, reason="this torch's autocast cannot be asked to cast"
+)
+
+
+@under_autocast
+@pytest.mark.parametrize("name", CAST)
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("given", [torch.float32, None, torch.float64], ids=str)
+def test_products_under_autocast(name: str, low: torch.dtype, given: torch.dtype | None) -> None:
+    """Of singles, of what has its type already beside singles, and of doubles, which are left alone."""
+    tensors = torch.randn(33, 40), torch.randn(40, 20), torch.randn(20)
+    first = given or low
+
+    def run() -> list[torch.Tensor]:
+        leaves = [tensors[0].to(first), *(tensor.to(given or torch.float32) for tensor in tensors[1:])]
+        leaves = [leaf.requires_grad_() for leaf in leaves]
+        with torch.autocast("cpu", dtype=low):
+            plain = CAST[name](*(leaf.detach() for leaf in leaves))
+            result = CAST[name](*leaves)
+        result.backward(torch.linspace(-1, 1, result.numel()).to(result.dtype).view(result.shape))
+        return [plain, result.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+    stock = run()
+    with rusttorch.patch(min_numel=0):
+        before = calls(name)
+        ours = run()
+        assert calls(name) >= before + 2, declined(name)
+    assert [(x.dtype, x.shape, x.stride()) for x in ours] == [(x.dtype, x.shape, x.stride()) for x in stock]
+    for mine, theirs in zip(ours, stock, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=2 ** (-7 if low == torch.bfloat16 else -9), atol=0.05)
+
+
+@under_autocast
+def test_a_weight_is_cast_once_in_autocast() -> None:
+    """As by stock torch: kept for parameters, in training, until autocast ends; and seen when it has changed since."""
+    x, w = torch.randn(8, 32), torch.randn(16, 32, requires_grad=True)
+
+    def cast(y: torch.Tensor) -> object:
+        return y.grad_fn.next_functions[1][0]
+
+    with rusttorch.patch("linear", min_numel=0):
+        with torch.autocast("cpu", torch.bfloat16):
+            first, second = F.linear(x, w), F.linear(x, w)
+            assert cast(first) is cast(second) and cast(first).name() == "ToCopyBackward0"
+            with torch.autocast("cpu", enabled=False):
+                assert F.linear(x, w).dtype == torch.float32
+        with torch.no_grad():
+            w.mul_(2)
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            third, fourth = F.linear(x, w), F.linear(x, w)
+            assert cast(third) is not cast(fourth)
+        assert calls("linear") >= 5
+        torch.testing.assert_close(third, 2 * first)
+        (first + second).sum().backward()
+    assert w.grad.dtype == torch.float32
+
+
+@under_autocast
+def test_autocast_is_left_to_stock_torch_where_little_is_multiplied() -> None:
+    x, w = torch.randn(4, 8), torch.randn(8, 8)
+    with rusttorch.patch("linear"), torch.autocast("cpu", torch.bfloat16):
+        before = calls("linear")
+        assert F.linear(x, w).dtype == torch.bfloat16
+        assert rusttorch.explain(F.linear, x, w) != "accelerated"
+        assert calls("linear") == before
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            F.linear(x, torch.randn(3, 5))

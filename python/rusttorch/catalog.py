@@ -427,6 +427,8 @@ class Index(Row):
         that were saved and the input's sizes; or functions of nothing that make them, called where one is wanted.
     ``multiplies``
         whether each of the input's elements is multiplied by as many as there are in a row.
+    ``casts``
+        whether stock torch's autocast on the CPU has it done in its type.
     ``calls``
         representative calls, over a two-dimensional ``x`` and what ``given`` names, for tests and benches.
     ``passes``, ``beside``
@@ -462,6 +464,7 @@ class Index(Row):
     since: tuple[int, int] = (2, 0)  # type: ignore[misc]
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     multiplies: bool = False
+    casts: bool = False
     exactness: Literal["bits", "ulp"] = "bits"
     dtypes: tuple[str, ...] = DTYPES
 
@@ -520,6 +523,8 @@ class Nary(Row):
     ``multiplies``
         whether it is a product of the rows of ``x`` and a matrix, ``flops`` for each term of a sum: stock torch's for the
         types that the CPU multiplies by instructions of its own.
+    ``casts``
+        whether stock torch's autocast on the CPU has it done in its type.
     """
 
     shape: ClassVar[str] = "nary"
@@ -538,6 +543,7 @@ class Nary(Row):
     absent: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     multiplies: bool = False
+    casts: bool = False
     kinds: tuple[str, ...] = ()  # type: ignore[misc]
 
     def kind(self, call: str) -> int:
@@ -1430,6 +1436,7 @@ NARY_ROWS: tuple[Nary, ...] = (
         calls=("F.linear(x, w, b)", "F.linear(x, w)"),
         given={"w": _MATRIX, "b": f"torch.linspace(-1.0, 1.0, {_ROWS}).to(x.dtype)"},
         multiplies=True,
+        casts=True,
         backward=_linear_backward,
         node="AddmmBackward0",
         names=("mat1", "mat2", ""),
@@ -1742,6 +1749,11 @@ def _mm_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
     return lambda: grad.mm(b.t()), lambda: a.t().mm(grad)
 
 
+def _mv_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
+    matrix, vector = saved
+    return lambda: grad.ger(vector), lambda: matrix.t().mv(grad)
+
+
 def _bmm_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
     a, b = saved
     return lambda: grad.bmm(b.transpose(1, 2)), lambda: a.transpose(1, 2).bmm(grad)
@@ -1762,7 +1774,7 @@ _FACTOR = "torch.linspace(1.0, 99.0, x.shape[1] ** 2).cos().to(x.dtype).view(x.s
 #: As many of these as there are in `_BATCH`.
 _FACTORS = f"{_FACTOR}.repeat(math.gcd(x.shape[0], 2), 1, 1)"
 #: What products of matrices have in common.
-_PRODUCT: dict[str, Any] = {"passes": 3.0, "multiplies": True, "dtypes": FLOATS, "exactness": "ulp"}
+_PRODUCT: dict[str, Any] = {"passes": 3.0, "multiplies": True, "casts": True, "dtypes": FLOATS, "exactness": "ulp"}
 #: Those of two.
 _OF_MATRICES: dict[str, Any] = _PRODUCT | {
     "given": {"w": _FACTOR},
@@ -2043,7 +2055,7 @@ INDEX_ROWS: tuple[Index, ...] = (
             "v": "x[None, None].roll(1, 2)",
             "m": "(x[:, :1] > x[:, :1].t())",
         },
-        **_PRODUCT,
+        **_PRODUCT | {"casts": False},  # of few types and shapes: a cast would mostly be for nothing
     ),
     Index(
         "cdist",
@@ -2072,6 +2084,18 @@ INDEX_ROWS: tuple[Index, ...] = (
         operands=("mat2",),
         calls=("torch.mm(x, w)", "torch.mm(x, x.t())"),
         **_OF_MATRICES,
+    ),
+    Index(
+        "mv",
+        ("torch.mv(input, vec, *, out=None)", "Tensor.mv(self, vec)"),
+        operands=("vec",),
+        calls=("torch.mv(x, v)", "torch.mv(x.t(), x[:, 0].contiguous())"),
+        given={"v": "x[0].clone()"},
+        node="MvBackward0",
+        saves={0: "self", 1: "vec"},
+        saved_for={0: 1, 1: 0},
+        backward=_mv_backward,
+        **_PRODUCT | {"passes": 1.0, "casts": False},
     ),
     Index(
         "bmm",

@@ -146,6 +146,8 @@ def _build(row: Row) -> Operation:
         import torch
 
         native.set_setting(getattr(torch._C, row.setting))
+    if isinstance(row, (Nary, Index)) and row.casts:
+        native.set_casts()
     fixed = [without_modes(number) if callable(number) else number for number in row.fixed]
     sites = []
     for entrance in row.parsed() if torch_version() >= row.since else ():

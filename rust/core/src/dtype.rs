@@ -171,6 +171,11 @@ pub trait Element: Typed {
     fn widen<S: Simd>(simd: S, src: &[Self], dst: &mut [Self::Lane]);
     /// The values of `src`: itself, or widened into the beginning of `scratch`.
     fn lanes<'a, S: Simd>(simd: S, src: &'a [Self], scratch: &'a mut [Self::Lane]) -> &'a [Self::Lane];
+    /// The first values of `src`, as many as a register has.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    fn register<V: Vector<Lane = Self::Lane>>(isa: V::Isa, src: &[Self]) -> V;
     /// Rounds `src` into `dst`, of the same length, to nearest even.
     fn narrow<S: Simd>(simd: S, src: &[Self::Lane], dst: &mut [MaybeUninit<Self>]);
     /// `dst[i] = f(src[i])`.
@@ -262,6 +267,11 @@ macro_rules! lane_element {
             #[inline(always)]
             fn lanes<'a, S: Simd>(_: S, src: &'a [Self], _: &'a mut [Self]) -> &'a [Self] {
                 src
+            }
+
+            #[inline(always)]
+            fn register<V: Vector<Lane = Self>>(isa: V::Isa, src: &[Self]) -> V {
+                V::load(isa, src)
             }
 
             #[inline(always)]
@@ -362,7 +372,7 @@ lane_element!(f32, DType::F32, F32);
 lane_element!(f64, DType::F64, F64);
 
 macro_rules! half_element {
-    ($half:ty, $dtype:expr, $packs:expr, $lane:expr, $rounded:expr, $widen:expr, $narrow:expr) => {
+    ($half:ty, $dtype:expr, $packs:expr, $load:ident, $lane:expr, $rounded:expr, $widen:expr, $narrow:expr) => {
         impl Element for $half {
             type Lane = f32;
             const DTYPE: DType = $dtype;
@@ -378,6 +388,11 @@ macro_rules! half_element {
                 let widened = &mut scratch[..src.len()];
                 Self::widen(simd, src, widened);
                 widened
+            }
+
+            #[inline(always)]
+            fn register<V: Vector<Lane = f32>>(isa: V::Isa, src: &[Self]) -> V {
+                V::$load(isa, src)
             }
 
             #[inline(always)]
@@ -480,6 +495,7 @@ half_element!(
     f16,
     DType::F16,
     false,
+    load_f16,
     f16::to_f32,
     f16::from_f32,
     |simd: S, src, dst| simd.widen_f16(src, dst),
@@ -489,6 +505,7 @@ half_element!(
     bf16,
     DType::Bf16,
     true,
+    load_bf16,
     widened_bf16,
     rounded_bf16,
     |_: S, src, dst| widen_bf16(src, dst),

@@ -215,6 +215,11 @@ impl Isa {
         }
     }
 
+    /// Whether its registers are the widest that there are.
+    pub fn is_widest(self) -> bool {
+        self.name() == "avx512"
+    }
+
     /// Runs a program compiled for this instruction set.
     ///
     /// # Panics

@@ -2,6 +2,8 @@
 
 use core::fmt::Debug;
 
+use half::{bf16, f16};
+
 /// A register of floating-point lanes. It exists only where its instruction set does, as its [token](Self::Isa) does.
 pub trait Vector: Copy + Debug {
     /// The type of a lane.
@@ -23,6 +25,22 @@ pub trait Vector: Copy + Debug {
     /// # Panics
     /// Where there are fewer.
     fn load_singles(isa: Self::Isa, src: &[f32]) -> Self;
+    /// The first numbers of a slice of halves, exactly.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    #[inline(always)]
+    fn load_bf16(isa: Self::Isa, src: &[bf16]) -> Self {
+        Self::load_singles(isa, &widened(&src[..Self::LANES], bf16::to_f32))
+    }
+    /// The first numbers of a slice of halves, exactly.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    #[inline(always)]
+    fn load_f16(isa: Self::Isa, src: &[f16]) -> Self {
+        Self::load_singles(isa, &widened(&src[..Self::LANES], f16::to_f32))
+    }
     /// Writes the first numbers of a slice.
     ///
     /// # Panics
@@ -46,6 +64,19 @@ pub trait Vector: Copy + Debug {
     /// The smaller numbers; `other`'s where one is NaN.
     #[must_use]
     fn smaller(self, other: Self) -> Self;
+}
+
+/// The most lanes that a register has.
+const MOST_LANES: usize = 16;
+
+/// Numbers of a register, one by one.
+#[inline(always)]
+fn widened<T: Copy>(src: &[T], widen: impl Fn(T) -> f32) -> [f32; MOST_LANES] {
+    let mut singles = [0.0; MOST_LANES];
+    for (single, &x) in singles.iter_mut().zip(src) {
+        *single = widen(x);
+    }
+    singles
 }
 
 /// A register without instructions of its own.
@@ -138,6 +169,8 @@ mod x86 {
     #[allow(clippy::wildcard_imports)]
     use core::arch::x86_64::*;
 
+    use half::{bf16, f16};
+
     use super::Vector;
     use crate::isa::{Avx2, Avx512};
 
@@ -145,6 +178,7 @@ mod x86 {
         (
             $name:ident: $register:ident of $lanes:literal $lane:ident, $isa:ident,
             $set:ident $load:ident $($widen:ident)? ($load_singles:ident) $store:ident $add:ident $sub:ident $mul:ident $mul_add:ident $max:ident $min:ident
+            $(, $load_halves:ident $widen_bits:ident $shift:ident $as_singles:ident $widen_f16:ident)?
         ) => {
             #[doc = concat!("A register of ", stringify!($isa), ".")]
             #[derive(Clone, Copy, Debug)]
@@ -179,6 +213,22 @@ mod x86 {
                     )?
                     Self(singles)
                 }
+
+                $(
+                    #[inline(always)]
+                    fn load_bf16(_: $isa, src: &[bf16]) -> Self {
+                        let src: &[bf16; $lanes] = src.first_chunk().expect("a whole register");
+                        // SAFETY: the token is the proof of the instruction set; there are so many numbers.
+                        Self(unsafe { $as_singles($shift::<16>($widen_bits($load_halves(src.as_ptr().cast())))) })
+                    }
+
+                    #[inline(always)]
+                    fn load_f16(_: $isa, src: &[f16]) -> Self {
+                        let src: &[f16; $lanes] = src.first_chunk().expect("a whole register");
+                        // SAFETY: as above.
+                        Self(unsafe { $widen_f16($load_halves(src.as_ptr().cast())) })
+                    }
+                )?
 
                 #[inline(always)]
                 fn store(self, dst: &mut [$lane]) {
@@ -228,13 +278,13 @@ mod x86 {
 
     vector!(F32x8: __m256 of 8 f32, Avx2,
         _mm256_set1_ps _mm256_loadu_ps (_mm256_loadu_ps) _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_fmadd_ps _mm256_max_ps
-        _mm256_min_ps);
+        _mm256_min_ps, _mm_loadu_si128 _mm256_cvtepu16_epi32 _mm256_slli_epi32 _mm256_castsi256_ps _mm256_cvtph_ps);
     vector!(F64x4: __m256d of 4 f64, Avx2,
         _mm256_set1_pd _mm256_loadu_pd _mm256_cvtps_pd (_mm_loadu_ps) _mm256_storeu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_fmadd_pd _mm256_max_pd
         _mm256_min_pd);
     vector!(F32x16: __m512 of 16 f32, Avx512,
         _mm512_set1_ps _mm512_loadu_ps (_mm512_loadu_ps) _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_fmadd_ps _mm512_max_ps
-        _mm512_min_ps);
+        _mm512_min_ps, _mm256_loadu_si256 _mm512_cvtepu16_epi32 _mm512_slli_epi32 _mm512_castsi512_ps _mm512_cvtph_ps);
     vector!(F64x8: __m512d of 8 f64, Avx512,
         _mm512_set1_pd _mm512_loadu_pd _mm512_cvtps_pd (_mm256_loadu_ps) _mm512_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_fmadd_pd _mm512_max_pd
         _mm512_min_pd);
@@ -306,6 +356,48 @@ mod tests {
             assert_eq!(smaller, numbers.map(|x| x.min(2.0)));
             assert!(nan.iter().chain(&small_nan).all(|x| x.is_nan()));
             assert_eq!([number, small_number], [numbers; 2]);
+        }
+    }
+
+    /// Halves that are widened to singles and to doubles.
+    struct Widened<'a>(&'a [bf16], &'a [f16]);
+
+    impl Program for Widened<'_> {
+        type Output = [Vec<f64>; 4];
+
+        fn run<S: Simd>(self, simd: S) -> Self::Output {
+            fn all<V: Vector<Lane: Copy + Default + Into<f64>>, T>(src: &[T], load: impl Fn(&[T]) -> V) -> Vec<f64> {
+                let mut lanes = vec![V::Lane::default(); src.len()];
+                for (src, lanes) in src.chunks(V::LANES).zip(lanes.chunks_mut(V::LANES)) {
+                    load(src).store(lanes);
+                }
+                lanes.into_iter().map(Into::into).collect()
+            }
+            [
+                all(self.0, |src| S::F32::load_bf16(simd, src)),
+                all(self.0, |src| S::F64::load_bf16(simd, src)),
+                all(self.1, |src| S::F32::load_f16(simd, src)),
+                all(self.1, |src| S::F64::load_f16(simd, src)),
+            ]
+        }
+    }
+
+    #[test]
+    fn all_halves_are_widened_exactly() {
+        let bits = || 0..=u16::MAX;
+        let brains: Vec<_> = bits().map(bf16::from_bits).collect();
+        let halves: Vec<_> = bits().map(f16::from_bits).collect();
+        let expected = [
+            brains.iter().map(|x| x.to_f64()).collect::<Vec<_>>(),
+            halves.iter().map(|x| x.to_f64()).collect(),
+        ];
+        for isa in Isa::available() {
+            let widened = isa.run(Widened(&brains, &halves));
+            for (index, widened) in widened.iter().enumerate() {
+                for (x, y) in widened.iter().zip(&expected[index / 2]) {
+                    assert!(x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan(), "{x} {y}");
+                }
+            }
         }
     }
 }

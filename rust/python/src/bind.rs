@@ -1,5 +1,7 @@
 //! Arguments of a call, bound to the stock signature.
 
+use std::ptr;
+
 use pyo3::{
     exceptions::PyValueError,
     ffi,
@@ -173,6 +175,15 @@ impl Arguments {
     pub(crate) fn numbers(&self) -> &[f64] {
         &self.numbers[..self.count]
     }
+
+    /// Puts a tensor in the place of the input, or of another that was given.
+    pub(crate) fn replace(&mut self, tensor: *mut ffi::PyObject, by: *mut ffi::PyObject) {
+        for place in self.given.iter_mut().chain([&mut self.input]) {
+            if ptr::eq(*place, tensor) {
+                *place = by;
+            }
+        }
+    }
 }
 
 impl Signature {
@@ -250,13 +261,13 @@ impl Signature {
     #[inline]
     pub(crate) fn defaults(&self) -> Arguments {
         Arguments {
-            input: std::ptr::null_mut(),
+            input: ptr::null_mut(),
             dim: self.dim,
-            dtype: std::ptr::null_mut(),
+            dtype: ptr::null_mut(),
             inplace: false,
             numbers: self.numbers,
             count: self.count,
-            given: [std::ptr::null_mut(); MAX_PARAMETERS],
+            given: [ptr::null_mut(); MAX_PARAMETERS],
         }
     }
 

@@ -509,7 +509,8 @@ impl Data {
         args: *const *mut ffi::PyObject,
         positional: usize,
     ) -> Result<Option<bool>, Decline> {
-        if positional == 0 || self.signature.input != 0 {
+        // What autocast makes of the tensors is another matter.
+        if positional == 0 || self.signature.input != 0 || self.op.casts(runtime) {
             return Ok(None);
         }
         // SAFETY: there is an argument, the first is the input, alive during the call, and the GIL is held.
@@ -687,6 +688,55 @@ impl Data {
         })
     }
 
+    /// Under autocast, puts what that makes of the tensors in their places, unless they are too small to pay: what it
+    /// returns are those that must live as long as the call. From here on, autocast has been seen to.
+    fn cast<'a>(
+        &self,
+        py: Python<'_>,
+        runtime: &'a Runtime,
+        passed: &mut Passed<'a>,
+        arguments: &mut Arguments,
+    ) -> Result<Vec<Py<PyAny>>, Decline> {
+        if !passed.state.autocast || !self.op.casts(runtime) {
+            return Ok(Vec::new());
+        }
+        let Some(dtype) = runtime.doors.autocast() else {
+            return Ok(Vec::new());
+        };
+        let given = [arguments.input].into_iter().chain(self.signature.operands(arguments));
+        // SAFETY: arguments, which are alive during the call, and the GIL is held.
+        let tensors: Vec<_> = given
+            .filter(|&object| !object.is_null() && unsafe { object != ffi::Py_None() })
+            .collect();
+        let mut held = Vec::with_capacity(tensors.len());
+        for &object in &tensors {
+            // SAFETY: as above; a plain tensor.
+            unsafe {
+                if !runtime.doors.is_plain(object) {
+                    return Err(Decline::NotPlain);
+                }
+                held.push(runtime.doors.hold(py, object)?);
+            }
+        }
+        let numel = |index: usize| held.get(index).map_or(Ok(0), |tensor| tensor.numel(py));
+        self.op.takes(passed.mode, Some(dtype), numel(0)?)?;
+        if let Some(([first, second], least)) = self.op.glance(runtime.isa, dtype)
+            && numel(first)?.saturating_mul(numel(second)?) < least
+        {
+            return Err(Decline::Kernel);
+        }
+        let mut casts = Vec::with_capacity(held.len());
+        for (tensor, &object) in held.iter().zip(&tensors) {
+            let cast = tensor.autocast(py, dtype)?;
+            arguments.replace(object, cast.as_ptr());
+            casts.push(cast);
+        }
+        // SAFETY: a cast, which is alive as long as the caller keeps it.
+        passed.held = unsafe { runtime.doors.hold(py, arguments.input) }?;
+        passed.state.autocast = false;
+        Ok(casts)
+    }
+
     /// The result of a call, or null where it raises.
     fn run(&self, py: Python<'_>, given: Given, recorded: Option<bool>) -> Result<*mut ffi::PyObject, Decline> {
         let result = if self.step.is_some() {
@@ -694,7 +744,8 @@ impl Data {
         } else {
             let runtime = runtime().ok_or(Decline::Failed)?;
             let mut arguments = self.signature.defaults();
-            let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
+            let mut passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
+            let _casts = self.cast(py, runtime, &mut passed, &mut arguments)?;
             if let Some(kernel) = self.op.nary_kernel() {
                 self.nary(py, runtime, kernel, &passed, &arguments, true)
             } else if let Some(kernel) = self.op.select_kernel() {
@@ -817,7 +868,7 @@ impl Data {
         }
         let outline = operands.outline(numbers)?;
         if self.op.weighs() {
-            operands.pays(runtime)?;
+            operands.pays(runtime, mode == Mode::Training)?;
         }
         operands.inspect(runtime, numbers)?;
         if !really {
@@ -937,10 +988,6 @@ impl Data {
             return select::forward(py, runtime, &self.op, select, &input, Some(&mask), &[]);
         }
         let indexed = Indexed::read(runtime, kernel, input, others, numbers, inplace, state.profiled)?;
-        if self.op.weighs() {
-            indexed.pays(runtime, numbers)?;
-        }
-        self.op.is_set(py)?;
         let mut mode = passed.mode;
         for (other, constant) in others.iter().zip(self.signature.constants()) {
             let Some(tensor) = other.tensor() else { continue };
@@ -960,6 +1007,10 @@ impl Data {
         if mode == Mode::Training && !indexed.is_recorded() {
             return Err(Decline::Training.into());
         }
+        if self.op.weighs() {
+            indexed.pays(runtime, mode == Mode::Training, numbers)?;
+        }
+        self.op.is_set(py)?;
         if inplace {
             if !indexed.is_apart() {
                 return Err(Decline::Kernel.into());
@@ -1056,7 +1107,8 @@ impl Data {
         let mut arguments = self.signature.defaults();
         // SAFETY: the arguments of a call.
         let recorded = unsafe { self.outline(runtime, given.args, given.positional) }?;
-        let passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
+        let mut passed = self.guard(py, runtime, given, recorded, &mut arguments)?;
+        let _casts = self.cast(py, runtime, &mut passed, &mut arguments)?;
         if let Some(kernel) = self.op.nary_kernel() {
             return self.nary(py, runtime, kernel, &passed, &arguments, false).map(drop);
         }

@@ -281,6 +281,8 @@ pub(crate) struct OpState {
     fast: AtomicBool,
     /// Whether calls that a kernel accepts but that do not pay are stock torch's.
     weighs: AtomicBool,
+    /// Whether stock torch's autocast has the operation done in its type.
+    casts: AtomicBool,
     /// What says whether torch's settings have the operation computed as the kernel does.
     setting: OnceLock<Py<PyAny>>,
     calls: AtomicU64,
@@ -585,6 +587,12 @@ impl OpState {
     /// Whether calls that do not pay are stock torch's.
     pub(crate) fn weighs(&self) -> bool {
         self.weighs.load(Relaxed)
+    }
+
+    /// Whether torch in this state casts the operation's tensors.
+    #[inline]
+    pub(crate) fn casts(&self, runtime: &Runtime) -> bool {
+        self.casts.load(Relaxed) && runtime.state.autocast()
     }
 
     fn accepts(&self, geometry: Geometry, numbers: &[f64]) -> Result<(), Decline> {
@@ -1051,6 +1059,7 @@ impl Op {
             probe: Mutex::new(None),
             fast: AtomicBool::new(false),
             weighs: AtomicBool::new(true),
+            casts: AtomicBool::new(false),
             setting: OnceLock::new(),
             calls: AtomicU64::new(0),
             elements: AtomicU64::new(0),
@@ -1118,6 +1127,11 @@ impl Op {
     /// Sets whether calls that a kernel accepts, but that do not pay by their shape or numbers, are stock torch's.
     fn set_weighs(&self, weighs: bool) {
         self.0.weighs.store(weighs, Relaxed);
+    }
+
+    /// Says that stock torch's autocast has the operation done in its type.
+    fn set_casts(&self) {
+        self.0.casts.store(true, Relaxed);
     }
 
     /// Sets a function of nothing that says whether torch's settings have the operation computed as the kernel does.

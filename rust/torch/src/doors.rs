@@ -9,7 +9,7 @@ use rusttorch_core::{
     layout::{Layout, MAX_DIMS},
 };
 
-use crate::{decline::Decline, symbol::Library};
+use crate::{autocast::Autocast, decline::Decline, symbol::Library};
 
 /// How native code reaches a tensor, fastest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +109,7 @@ struct Reader {
     bump_version: Option<Ask<()>>,
     /// Takes what a handle points to: a tensor is a pointer to its implementation.
     requires_grad: Option<Ask<bool>>,
+    autocast: Option<Autocast>,
 }
 
 impl Reader {
@@ -137,6 +138,7 @@ impl Reader {
                 is_inference: cpu.function(c"_ZN2at4_ops12is_inference4callERKNS_6TensorE"),
                 bump_version: cpu.function(c"_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE"),
                 requires_grad: c10.and_then(|c10| c10.function(c"_ZNK3c1010TensorImpl13requires_gradEv")),
+                autocast: Autocast::open(cpu),
             })
         }
     }
@@ -719,6 +721,15 @@ impl Doors {
         })
     }
 
+    /// The type that autocast on the CPU makes of others, where the door can have it do so.
+    pub fn autocast(&self) -> Option<DType> {
+        let Door::Stable(reader) = &self.door else { return None };
+        // SAFETY: takes the number of a device that autocast knows.
+        let dtype = unsafe { (reader.autocast?.dtype)(reader.cpu as i8) };
+        let index = reader.dtypes.iter().position(|&known| known == i32::from(dtype))?;
+        DType::ALL.get(index).copied()
+    }
+
     /// The new tensor as a Python object.
     ///
     /// # Errors
@@ -750,6 +761,43 @@ impl Doors {
 }
 
 impl Held<'_> {
+    /// What autocast on the CPU makes of the tensor for an operation in this type: itself, or it in the type, and recorded
+    /// for gradients if it is.
+    ///
+    /// # Errors
+    /// Where the door cannot have it do so, or memory is short.
+    pub fn autocast(&self, py: Python<'_>, dtype: DType) -> Result<Py<PyAny>, Decline> {
+        let (Some((reader, held)), Some(maker)) = (&self.native, &self.doors.maker) else {
+            return Err(Decline::Mode);
+        };
+        let autocast = reader.autocast.ok_or(Decline::Mode)?;
+        // An exception of C++ must not come here: memory that can be had now can be had for the cast.
+        let sizes = self.read(py, false)?.layout;
+        let plain = Layout::contiguous(sizes.sizes()).ok_or(Decline::Layout)?;
+        drop(self.doors.empty(py, dtype, &plain)?);
+        let mut aten = ptr::null_mut();
+        // SAFETY: the handle is filled where 0 is returned; it points to the place of a tensor that is none, which needs
+        // no farewell; what is held is a tensor.
+        let handle = unsafe {
+            if (autocast.handle)(&raw mut aten) != 0 {
+                return Err(Decline::Failed);
+            }
+            let cast = (autocast.cast)(reader.dtypes[dtype as usize] as i8, held.aten, reader.cpu as i8);
+            *aten.cast() = cast.tensor();
+            Handle {
+                delete: Some(maker.delete),
+                aten,
+            }
+        };
+        self.doors.finish(
+            py,
+            NewTensor {
+                data: ptr::null_mut(),
+                made: Made::Handle(handle, maker.wrap),
+            },
+        )
+    }
+
     /// Asks natively where the door can, else by the method of `Tensor`.
     fn ask(
         &self,

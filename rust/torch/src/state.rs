@@ -343,6 +343,12 @@ impl StateReader {
         !self.function_mode() && self.modes().is_ok() && !self.callbacks.is_on()
     }
 
+    /// Whether autocast on the CPU is on, and no mode that only stock torch knows.
+    #[inline]
+    pub fn autocast(&self) -> bool {
+        self.modes().is_ok_and(|(_, autocast)| autocast)
+    }
+
     /// torch's state on this thread.
     ///
     /// # Errors

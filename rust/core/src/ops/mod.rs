@@ -131,6 +131,7 @@ pub static INDEX_KERNELS: &[&dyn IndexKernel] = &[
     &index::histc::Histc,
     &matmul::matmul::MATMUL,
     &matmul::matmul::MM,
+    &matmul::matmul::MV,
     &matmul::matmul::BMM,
     &matmul::matmul::ADDMM,
     &matmul::matmul::BADDBMM,

@@ -13,8 +13,6 @@ use crate::{
     vector::Vector,
 };
 
-/// Rows of the matrix that are added at a time, for which sums are read and written once.
-const DEPTH: usize = 4;
 /// Such rows that are summed up by themselves before their sum is added to the others', so that errors stay small.
 const TERMS: usize = 128;
 /// Columns that are worked on at a time: so many of the sums, of a few rows, stay in the first-level cache.
@@ -32,6 +30,22 @@ pub(super) fn gemm<A: RowElement, B: RowElement<Lane = A::Lane>, D: RowElement<L
     sum: Option<Sum<D>>,
     dst: &mut [MaybeUninit<D>],
 ) {
+    // As many factors as stay in registers beside the sums.
+    if a.rows == 1 {
+        by::<8, A, B, D>(exec, a, b, sum, dst);
+    } else {
+        by::<4, A, B, D>(exec, a, b, sum, dst);
+    }
+}
+
+/// The same, with so many rows of the matrix at a time, for which sums are read and written once.
+fn by<const DEPTH: usize, A: RowElement, B: RowElement<Lane = A::Lane>, D: RowElement<Lane = A::Lane>>(
+    exec: &Exec,
+    a: Matrix<A>,
+    b: Matrix<B>,
+    sum: Option<Sum<D>>,
+    dst: &mut [MaybeUninit<D>],
+) {
     let (rows, terms) = (a.rows, a.columns);
     // By groups of terms, and for each by rows; beyond the last term there are zeros.
     let mut factors = vec![[A::Lane::ZERO; DEPTH]; rows * terms.div_ceil(DEPTH)];
@@ -40,6 +54,7 @@ pub(super) fn gemm<A: RowElement, B: RowElement<Lane = A::Lane>, D: RowElement<L
             factors[term / DEPTH * rows + row][term % DEPTH] = a.at(row, term).lane();
         }
     }
+    let zeros = [B::rounded(A::Lane::ZERO); BLOCK];
     let result = Rows {
         width: b.columns,
         sum,
@@ -51,6 +66,7 @@ pub(super) fn gemm<A: RowElement, B: RowElement<Lane = A::Lane>, D: RowElement<L
             factors: &factors,
             rows,
             b,
+            zeros: &zeros,
             columns,
             result,
         });
@@ -58,25 +74,38 @@ pub(super) fn gemm<A: RowElement, B: RowElement<Lane = A::Lane>, D: RowElement<L
 }
 
 /// Some columns of a product.
-struct Part<'a, B: RowElement, D> {
+struct Part<'a, B: RowElement, D, const DEPTH: usize> {
     factors: &'a [[B::Lane; DEPTH]],
     rows: usize,
     b: Matrix<'a, B>,
+    /// What stands for the rows beyond the last one.
+    zeros: &'a [B; BLOCK],
     columns: Range<usize>,
     result: Rows<'a, D>,
 }
 
-impl<B: RowElement, D: RowElement<Lane = B::Lane>> Program for Part<'_, B, D> {
+impl<B: RowElement, D: RowElement<Lane = B::Lane>, const DEPTH: usize> Program for Part<'_, B, D, DEPTH> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        match (S::F32::LANES, size_of::<B::Lane>()) {
+            (16, 4) => self.by::<S, 16>(simd),
+            (16, _) | (_, 4) => self.by::<S, 8>(simd),
+            _ => self.by::<S, 4>(simd),
+        }
+    }
+}
+
+impl<B: RowElement, D: RowElement<Lane = B::Lane>, const DEPTH: usize> Part<'_, B, D, DEPTH> {
+    /// With registers of `LANES` numbers.
+    #[inline(always)]
+    fn by<S: Simd, const LANES: usize>(self, simd: S) {
         let rows = self.rows;
         let widest = BLOCK.min(SUMS / rows / PAD * PAD);
         let pitch = widest.min(self.columns.len().next_multiple_of(PAD));
-        let mut tile = Tile::<B::Lane>::new((DEPTH + 2 * rows) * pitch);
-        let (widened, rest) = tile.get().split_at_mut(DEPTH * pitch);
-        let (sums, rest) = rest.split_at_mut(rows * pitch);
+        let mut tile = Tile::<B::Lane>::new(2 * rows * pitch);
+        let (sums, rest) = tile.get().split_at_mut(rows * pitch);
         let part = &mut rest[..rows * pitch];
         for first in self.columns.clone().step_by(widest) {
             let block = first..self.columns.end.min(first + widest);
@@ -85,8 +114,15 @@ impl<B: RowElement, D: RowElement<Lane = B::Lane>> Program for Part<'_, B, D> {
                 if group % (TERMS / DEPTH) == 0 {
                     part.fill(B::Lane::ZERO);
                 }
-                self.widen(simd, group, &block, widened);
-                add::<B::Lane, S>(simd, factors, widened, part, pitch);
+                let lines: [&[B]; DEPTH] = core::array::from_fn(|term| {
+                    let row = group * DEPTH + term;
+                    if row < self.b.rows {
+                        self.b.line(row, block.clone())
+                    } else {
+                        &self.zeros[..block.len()]
+                    }
+                });
+                add::<B, S, LANES, DEPTH>(simd, factors, lines, part, pitch);
                 if (group + 1) % (TERMS / DEPTH) == 0 || group + 1 == self.factors.len() / rows {
                     for (sum, part) in sums.iter_mut().zip(&*part) {
                         *sum += *part;
@@ -98,66 +134,109 @@ impl<B: RowElement, D: RowElement<Lane = B::Lane>> Program for Part<'_, B, D> {
     }
 }
 
-impl<B: RowElement, D> Part<'_, B, D> {
-    /// Widens a block of a group's rows, and asks memory for that of the next.
-    #[inline(always)]
-    fn widen<S: Simd>(&self, simd: S, group: usize, block: &Range<usize>, widened: &mut [B::Lane]) {
-        let pitch = widened.len() / DEPTH;
-        for (row, widened) in (group * DEPTH..).zip(widened.chunks_exact_mut(pitch)) {
-            if row < self.b.rows {
-                B::widen(simd, self.b.line(row, block.clone()), &mut widened[..block.len()]);
-            } else {
-                widened.fill(B::Lane::ZERO);
-            }
-            if row + DEPTH < self.b.rows {
-                simd.prefetch(self.b.line(row + DEPTH, block.clone()));
-            }
-        }
-    }
-}
-
-/// Adds to the sums of each row a group's rows, times its factors.
+/// Adds to the sums of each row a group's lines, times its factors.
 #[inline(always)]
-fn add<F: RowLane, S: Simd>(simd: S, factors: &[[F; DEPTH]], widened: &[F], sums: &mut [F], pitch: usize) {
+fn add<B: RowElement, S: Simd, const LANES: usize, const DEPTH: usize>(
+    simd: S,
+    factors: &[[B::Lane; DEPTH]],
+    lines: [&[B]; DEPTH],
+    sums: &mut [B::Lane],
+    pitch: usize,
+) {
     let mut pairs = factors.chunks_exact(2);
-    let mut lines = sums.chunks_exact_mut(2 * pitch);
-    for (factors, sums) in (&mut pairs).zip(&mut lines) {
-        add_to::<F, S, 2>(simd, [factors[0], factors[1]], widened, sums, pitch);
+    let mut rows = sums.chunks_exact_mut(2 * pitch);
+    for (factors, sums) in (&mut pairs).zip(&mut rows) {
+        add_to::<B, S, LANES, DEPTH, 2>(simd, [factors[0], factors[1]], lines, sums, pitch);
     }
     if let [factors] = pairs.remainder() {
-        add_to::<F, S, 1>(simd, [*factors], widened, lines.into_remainder(), pitch);
+        add_to::<B, S, LANES, DEPTH, 1>(simd, [*factors], lines, rows.into_remainder(), pitch);
     }
 }
 
 /// The same for so many rows.
 #[inline(always)]
-fn add_to<F: RowLane, S: Simd, const ROWS: usize>(
+fn add_to<B: RowElement, S: Simd, const LANES: usize, const DEPTH: usize, const ROWS: usize>(
     simd: S,
-    factors: [[F; DEPTH]; ROWS],
-    widened: &[F],
-    sums: &mut [F],
+    factors: [[B::Lane; DEPTH]; ROWS],
+    lines: [&[B]; DEPTH],
+    sums: &mut [B::Lane],
     pitch: usize,
 ) {
-    let lanes = Register::<F, S>::LANES;
-    let mut registers = [[Register::<F, S>::splat(simd, F::ZERO); DEPTH]; ROWS];
+    assert_eq!(LANES, Register::<B::Lane, S>::LANES, "the numbers of a register");
+    let mut registers = [[Register::<B::Lane, S>::splat(simd, B::Lane::ZERO); DEPTH]; ROWS];
     for (registers, factors) in registers.iter_mut().zip(&factors) {
         for (register, &factor) in registers.iter_mut().zip(factors) {
-            *register = Register::<F, S>::splat(simd, factor);
+            *register = Register::<B::Lane, S>::splat(simd, factor);
         }
     }
-    for at in (0..pitch).step_by(lanes) {
-        let mut all = [Register::<F, S>::splat(simd, F::ZERO); ROWS];
-        for (row, sum) in all.iter_mut().enumerate() {
-            *sum = Register::<F, S>::load(simd, &sums[row * pitch + at..][..lanes]);
-        }
-        for term in 0..DEPTH {
-            let line = Register::<F, S>::load(simd, &widened[term * pitch + at..][..lanes]);
-            for row in 0..ROWS {
-                all[row] = line.mul_add(registers[row][term], all[row]);
+    // Of one length each, by arrays, so that nothing is checked in the loop.
+    let len = lines[0].len();
+    let steps = len / LANES;
+    let mut rows = sums.chunks_exact_mut(pitch);
+    let mut sums: [&mut [[B::Lane; LANES]]; ROWS] = core::array::from_fn(
+        #[inline(always)]
+        |_| {
+            let row = rows.next().expect("sums of each row");
+            &mut row.as_chunks_mut::<LANES>().0[..len.div_ceil(LANES)]
+        },
+    );
+    if len > steps * LANES {
+        let mut rest = [[B::Lane::ZERO; LANES]; DEPTH];
+        for (rest, line) in rest.iter_mut().zip(&lines) {
+            for (lane, x) in rest.iter_mut().zip(&line[steps * LANES..]) {
+                *lane = x.lane();
             }
         }
-        for (row, sum) in all.iter().enumerate() {
-            sum.store(&mut sums[row * pitch + at..][..lanes]);
+        add_register(
+            simd,
+            &registers,
+            #[inline(always)]
+            |term| Register::<B::Lane, S>::load(simd, &rest[term]),
+            &mut sums,
+            steps,
+        );
+    }
+    let lines = lines.map(
+        #[inline(always)]
+        |line| &line.as_chunks::<LANES>().0[..steps],
+    );
+    let mut sums = sums.map(
+        #[inline(always)]
+        |sums| &mut sums[..steps],
+    );
+    let line = |term: usize, step: usize| B::register(simd, &lines[term][step]);
+    for step in 0..steps {
+        add_register(
+            simd,
+            &registers,
+            #[inline(always)]
+            |term| line(term, step),
+            &mut sums,
+            step,
+        );
+    }
+}
+
+/// Adds to a register of the sums of each row.
+#[inline(always)]
+fn add_register<F: RowLane, S: Simd, const LANES: usize, const DEPTH: usize, const ROWS: usize>(
+    simd: S,
+    factors: &[[Register<F, S>; DEPTH]; ROWS],
+    line: impl Fn(usize) -> Register<F, S>,
+    sums: &mut [&mut [[F; LANES]]; ROWS],
+    step: usize,
+) {
+    let mut all = [Register::<F, S>::splat(simd, F::ZERO); ROWS];
+    for (all, sums) in all.iter_mut().zip(&*sums) {
+        *all = Register::<F, S>::load(simd, &sums[step]);
+    }
+    for term in 0..DEPTH {
+        let line = line(term);
+        for (all, factors) in all.iter_mut().zip(factors) {
+            *all = line.mul_add(factors[term], *all);
         }
+    }
+    for (all, sums) in all.iter().zip(sums) {
+        all.store(&mut sums[step]);
     }
 }

@@ -11,21 +11,19 @@ use crate::{
     isa::{Program, Simd},
     kernel::Exec,
     math::row_exp::RowExp,
-    ops::reduction::lanes::{RowElement, RowLane, Tile},
+    ops::reduction::lanes::{RowElement, Tile},
     parallel::Shared,
     vector::Vector,
 };
 
 /// Terms of the sums that are worked on at a time: so many of the rows stay in the caches.
 const TERMS: usize = 1024;
-/// Groups of columns whose sums are taken before they are written.
-const BLOCK: usize = 32;
+/// Columns whose sums are taken before they are written.
+const BLOCK: usize = 96;
 /// Rows are filled up with zeros to a multiple of that, which is a whole number of registers.
 const PAD: usize = 16;
 /// Rows of the first matrix that are worked on at a time, at most.
 const M: usize = 8;
-/// Columns that are.
-const N: usize = 3;
 
 /// How far apart rows of `terms` numbers lie: rows that begin at the same place of a page would drive one another from the
 /// first-level cache.
@@ -97,17 +95,39 @@ impl<B: RowElement, D: RowElement<Lane = B::Lane>> Program for Part<'_, B, D> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (terms, pitches) = (self.b.rows, [pitch(self.b.rows), pitch(TERMS)]);
+        // With a register of a row, the sums of these fill all registers; those of few rows are bound by memory, which
+        // gives more where more is asked for at a time.
+        match (S::F32::LANES, size_of::<B::Lane>(), self.rows <= 2) {
+            (16, 4, true) => self.by::<S, 16, 4>(simd),
+            (16, 4, false) => self.by::<S, 16, 3>(simd),
+            (16, _, true) | (_, 4, true) => self.by::<S, 8, 4>(simd),
+            (16, _, false) | (_, 4, false) => self.by::<S, 8, 3>(simd),
+            (_, _, true) => self.by::<S, 4, 4>(simd),
+            (_, _, false) => self.by::<S, 4, 3>(simd),
+        }
+    }
+}
+
+impl<B: RowElement, D: RowElement<Lane = B::Lane>> Part<'_, B, D> {
+    /// With registers of `LANES` numbers and `N` columns at a time.
+    #[inline(always)]
+    fn by<S: Simd, const LANES: usize, const N: usize>(self, simd: S)
+    where
+        Registers<B::Lane, S, 1, N>: Accumulate<B::Lane, S, N>,
+        Registers<B::Lane, S, 2, N>: Accumulate<B::Lane, S, N>,
+        Registers<B::Lane, S, 4, N>: Accumulate<B::Lane, S, N>,
+        Registers<B::Lane, S, 8, N>: Accumulate<B::Lane, S, N>,
+    {
+        let terms = self.b.rows;
         let chunks = terms.div_ceil(TERMS);
-        let mut tile = Tile::<B::Lane>::new(N * pitches[1] + self.rows * BLOCK * N);
-        let (widened, sums) = tile.get().split_at_mut(N * pitches[1]);
-        for first in self.columns.clone().step_by(BLOCK * N) {
-            let block = first..self.columns.end.min(first + BLOCK * N);
+        let mut tile = Tile::<B::Lane>::new(self.rows * BLOCK);
+        for first in self.columns.clone().step_by(BLOCK) {
+            let block = first..self.columns.end.min(first + BLOCK);
             let (width, groups) = (block.len(), block.len().div_ceil(N));
-            let sums = &mut sums[..self.rows * width];
+            let sums = &mut tile.get()[..self.rows * width];
             sums.fill(B::Lane::ZERO);
             // Some columns, and some of their terms.
-            let part = |index: usize| -> (Range<usize>, Range<usize>) {
+            let part = |index: usize| {
                 // Where all rows are worked on at a time, the columns are read one after the other; else a part of the
                 // rows stays in the cache for a block of columns.
                 let (chunk, group) = if self.rows <= M {
@@ -123,39 +143,36 @@ impl<B: RowElement, D: RowElement<Lane = B::Lane>> Program for Part<'_, B, D> {
             let column = |index: usize, part: &Range<usize>| self.b.line(block.start + index, part.clone());
             for index in 0..chunks * groups {
                 let (of, terms) = part(index);
-                let padded = terms.start..terms.end.next_multiple_of(PAD);
-                for (index, widened) in of.clone().zip(widened.chunks_exact_mut(pitches[1])) {
-                    let (widened, rest) = widened[..padded.len()].split_at_mut(terms.len());
-                    B::widen(simd, column(index, &terms), widened);
-                    rest.fill(B::Lane::ZERO);
-                }
-                if index + 1 < chunks * groups {
+                if self.rows > 2 && index + 1 < chunks * groups {
+                    // More than one row takes long enough to hide what memory takes.
                     let (of, terms) = part(index + 1);
                     for index in of {
                         simd.prefetch(column(index, &terms));
                     }
                 }
-                let columns = rows(widened, pitches[1], &(0..padded.len()));
+                // Those beyond the last one are not wanted.
+                let columns: [&[B]; N] =
+                    core::array::from_fn(|index| column((of.start + index).min(width - 1), &terms));
                 let mut row = 0;
                 while row < self.rows {
                     let left = self.rows - row;
                     let dots = Dots {
-                        rows: &self.a[row * pitches[0]..],
-                        pitch: pitches[0],
-                        terms: &padded,
+                        rows: &self.a[row * pitch(self.b.rows)..],
+                        pitch: pitch(self.b.rows),
+                        terms: terms.start..terms.end.next_multiple_of(PAD),
                         columns,
                         width,
                         wanted: [left, of.len()],
                     };
                     let sums = &mut sums[row * width + of.start..];
                     row += if left > 4 && S::F32::LANES == 16 {
-                        dots.add::<S, 8>(simd, sums)
+                        dots.add::<S, LANES, 8>(simd, sums)
                     } else if left > 2 {
-                        dots.add::<S, 4>(simd, sums)
+                        dots.add::<S, LANES, 4>(simd, sums)
                     } else if left == 2 {
-                        dots.add::<S, 2>(simd, sums)
+                        dots.add::<S, LANES, 2>(simd, sums)
                     } else {
-                        dots.add::<S, 1>(simd, sums)
+                        dots.add::<S, LANES, 1>(simd, sums)
                     };
                 }
             }
@@ -165,26 +182,26 @@ impl<B: RowElement, D: RowElement<Lane = B::Lane>> Program for Part<'_, B, D> {
 }
 
 /// The dot products of some rows and columns.
-struct Dots<'a, F> {
-    rows: &'a [F],
+struct Dots<'a, B: RowElement, const N: usize> {
+    rows: &'a [B::Lane],
     /// How far apart these rows lie.
     pitch: usize,
-    terms: &'a Range<usize>,
-    columns: [&'a [F]; N],
+    terms: Range<usize>,
+    columns: [&'a [B]; N],
     /// How far apart rows of sums lie, and how many of them and of their columns are wanted.
     width: usize,
     wanted: [usize; 2],
 }
 
-impl<F: RowLane> Dots<'_, F> {
+impl<B: RowElement, const N: usize> Dots<'_, B, N> {
     /// Adds those of `R` rows to their sums.
     #[inline(always)]
-    fn add<S: Simd, const R: usize>(&self, simd: S, sums: &mut [F]) -> usize
+    fn add<S: Simd, const LANES: usize, const R: usize>(&self, simd: S, sums: &mut [B::Lane]) -> usize
     where
-        Registers<F, S, R, N>: Accumulate<F, S, N>,
+        Registers<B::Lane, S, R, N>: Accumulate<B::Lane, S, N>,
     {
-        let rows = rows(self.rows, self.pitch, self.terms);
-        microkernel::dots::<F, S, R, N>(simd, rows, self.columns, sums, self.width, self.wanted);
+        let rows = rows(self.rows, self.pitch, &self.terms);
+        microkernel::dots::<B, S, LANES, R, N>(simd, rows, self.columns, sums, self.width, self.wanted);
         R
     }
 }

@@ -1,4 +1,4 @@
-//! `torch.matmul` of matrices, and of many; `torch.mm`, `bmm`, `addmm` and `baddbmm`.
+//! `torch.matmul` of matrices, and of many; `torch.mm`, `mv`, `bmm`, `addmm` and `baddbmm`.
 
 use core::mem::MaybeUninit;
 
@@ -127,6 +127,8 @@ pub struct Matmul {
 pub static MATMUL: Matmul = Matmul::of("matmul", None, false);
 /// `torch.mm`: of matrices.
 pub static MM: Matmul = Matmul::of("mm", Some([2, 2]), false);
+/// `torch.mv`: of a matrix and a vector.
+pub static MV: Matmul = Matmul::of("mv", Some([2, 1]), false);
 /// `torch.bmm`: of as many matrices as others.
 pub static BMM: Matmul = Matmul::of("bmm", Some([3, 3]), false);
 /// `torch.addmm`: of matrices, added to what is broadcast.
@@ -326,10 +328,10 @@ impl IndexKernel for Matmul {
 
     fn glance(&self, isa: Isa, dtype: DType) -> Option<([usize; 2], usize)> {
         let first = usize::from(self.adds);
-        Some(super::glance(isa, dtype, [first, first + 1]))
+        super::glance(isa, dtype, [first, first + 1])
     }
 
-    fn pays(&self, isa: Isa, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {
+    fn pays(&self, isa: Isa, training: bool, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {
         let plan = self.plan(tensors)?;
         let Product {
             rows,
@@ -340,9 +342,16 @@ impl IndexKernel for Matmul {
         let pairs = plan.outer.numel();
         if columns == 1 && rows > 1 {
             // Computed as the product of the transposes.
-            super::pays(isa, plan.dtype, [1, terms, rows], !lies[0].transposed, pairs)
+            super::pays(isa, plan.dtype, training, [1, terms, rows], !lies[0].transposed, pairs)
         } else {
-            super::pays(isa, plan.dtype, [rows, terms, columns], lies[1].transposed, pairs)
+            super::pays(
+                isa,
+                plan.dtype,
+                training,
+                [rows, terms, columns],
+                lies[1].transposed,
+                pairs,
+            )
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::{
     isa::Simd,
-    ops::reduction::lanes::{Register, RowLane, fold},
+    math::row_exp::RowExp,
+    ops::reduction::lanes::{Register, RowElement, RowLane, fold},
     vector::Vector,
 };
 
@@ -36,10 +37,9 @@ macro_rules! accumulate {
                     let columns = columns(step);
                     $(
                         let x = row(step, $index);
-                        $row = core::array::from_fn(
-                            #[inline(always)]
-                            |column| x.mul_add(columns[column], $row[column]),
-                        );
+                        for (sum, column) in $row.iter_mut().zip(&columns) {
+                            *sum = x.mul_add(*column, *sum);
+                        }
                     )+
                 }
                 [$($row),+]
@@ -54,12 +54,23 @@ accumulate!(4: r0 0, r1 1, r2 2, r3 3);
 accumulate!(6: r0 0, r1 1, r2 2, r3 3, r4 4, r5 5);
 accumulate!(8: r0 0, r1 1, r2 2, r3 3, r4 4, r5 5, r6 6, r7 7);
 
+/// `core::array::from_fn`, which the compiler may leave a call of its own: then all registers go through memory.
+#[inline(always)]
+fn each<T: Copy, const N: usize>(of: impl Fn(usize) -> T, start: T) -> [T; N] {
+    let mut all = [start; N];
+    for (index, x) in all.iter_mut().enumerate() {
+        *x = of(index);
+    }
+    all
+}
+
 /// A row of registers.
 #[inline(always)]
 fn load<F: RowLane, S: Simd, const N: usize>(simd: S, row: &[F]) -> [Register<F, S>; N] {
-    core::array::from_fn(
+    each(
         #[inline(always)]
         |column| Register::<F, S>::load(simd, &row[column * Register::<F, S>::LANES..]),
+        Register::<F, S>::splat(simd, F::ZERO),
     )
 }
 
@@ -102,37 +113,72 @@ pub(super) fn microkernel<F: RowLane, S: Simd, const M: usize, const N: usize, c
     }
 }
 
-/// Adds the dot products of `M` rows and `N` columns, of one length that is a whole number of registers, to their sums:
-/// those of so many rows and columns as are `wanted`, of which the rows are `width` apart.
+/// Adds the dot products of `M` rows and `N` columns, all of one length, to their sums: those of so many rows and columns
+/// as are `wanted`, of which the rows are `width` apart. Rows go on with zeros to a whole number of registers, which have
+/// `LANES` numbers.
 #[inline(always)]
-pub(super) fn dots<F: RowLane, S: Simd, const M: usize, const N: usize>(
+pub(super) fn dots<B: RowElement, S: Simd, const LANES: usize, const M: usize, const N: usize>(
     simd: S,
-    rows: [&[F]; M],
-    columns: [&[F]; N],
-    sums: &mut [F],
+    rows: [&[B::Lane]; M],
+    columns: [&[B]; N],
+    sums: &mut [B::Lane],
     width: usize,
     wanted: [usize; 2],
 ) where
-    Registers<F, S, M, N>: Accumulate<F, S, N>,
+    Registers<B::Lane, S, M, N>: Accumulate<B::Lane, S, N>,
 {
-    let lanes = Register::<F, S>::LANES;
-    let tile = [[Register::<F, S>::splat(simd, F::ZERO); N]; M].accumulate(
-        columns[0].len() / lanes,
+    assert_eq!(LANES, Register::<B::Lane, S>::LANES, "the numbers of a register");
+    let steps = columns[0].len() / LANES;
+    let zero = Register::<B::Lane, S>::splat(simd, B::Lane::ZERO);
+    let mut tile = [[zero; N]; M];
+    if columns[0].len() > steps * LANES {
+        let mut rest = [[B::Lane::ZERO; LANES]; N];
+        for (rest, column) in rest.iter_mut().zip(&columns) {
+            for (lane, x) in rest.iter_mut().zip(&column[steps * LANES..]) {
+                *lane = x.lane();
+            }
+        }
+        tile = tile.accumulate(
+            1,
+            #[inline(always)]
+            |_, row| Register::<B::Lane, S>::load(simd, &rows[row][steps * LANES..]),
+            #[inline(always)]
+            |_| {
+                each(
+                    #[inline(always)]
+                    |column| Register::<B::Lane, S>::load(simd, &rest[column]),
+                    zero,
+                )
+            },
+        );
+    }
+    // Of one length each, by arrays, so that nothing is checked in the loop.
+    let rows = rows.map(
         #[inline(always)]
-        |step, row| Register::<F, S>::load(simd, &rows[row][step * lanes..]),
+        |row| &row.as_chunks::<LANES>().0[..steps],
+    );
+    let columns = columns.map(
+        #[inline(always)]
+        |column| &column.as_chunks::<LANES>().0[..steps],
+    );
+    let tile = tile.accumulate(
+        steps,
+        #[inline(always)]
+        |step, row| Register::<B::Lane, S>::load(simd, &rows[row][step]),
         #[inline(always)]
         |step| {
-            core::array::from_fn(
+            each(
                 #[inline(always)]
-                |column| Register::<F, S>::load(simd, &columns[column][step * lanes..]),
+                |column| B::register(simd, &columns[column][step]),
+                zero,
             )
         },
     );
     for (registers, sums) in tile.iter().take(wanted[0]).zip(sums.chunks_mut(width)) {
         for (register, sum) in registers.iter().zip(&mut sums[..wanted[1]]) {
-            let mut numbers = [F::ZERO; 16];
+            let mut numbers = [B::Lane::ZERO; LANES];
             register.store(&mut numbers);
-            *sum += fold(&mut numbers[..lanes], |a, b| a + b);
+            *sum += fold(&mut numbers, |a, b| a + b);
         }
     }
 }

@@ -246,55 +246,92 @@ impl<T: RowElement> Rows<'_, T> {
 /// Rows up to which the other matrix is read where it lies.
 const FEW_ROWS: usize = 32;
 
-/// A large matrix: of fewer elements, nothing is to be gained over the libraries that stock torch calls, and of more over its
-/// own kernel for one row of halves.
+/// A large matrix: of fewer elements, nothing is to be gained over the libraries that stock torch calls, by AVX-512 or in
+/// training.
 const LARGE: usize = 1 << 20;
 /// Rows up to which those libraries are slow, and up to which they are with a matrix of so many elements.
 const FEWER_ROWS: usize = 8;
 const LARGER: usize = 1 << 23;
 
+/// The sizes of matrices in the caches over which stock torch's own kernel for one row of halves is as fast as memory.
+const HELD: Range<usize> = 1 << 19..1 << 22;
+
 /// Multiplications of halves that take as long as the call.
 const FEW: usize = 1 << 14;
 
+/// Whether stock torch's libraries are slow with few rows: they differ by the maker of the CPU.
+fn are_slow(isa: Isa, dtype: DType) -> bool {
+    dtype == DType::F32 && isa.has_fma() && isa::vendor() == "amd"
+}
+
 /// What two factors, by their indices, tell at a glance: see [`IndexKernel::glance`](crate::kernel::IndexKernel::glance).
-fn glance(isa: Isa, dtype: DType, [a, b]: [usize; 2]) -> ([usize; 2], usize) {
-    if isa.multiplies(dtype) {
-        ([b, b], LARGE * LARGE)
-    } else {
+fn glance(isa: Isa, dtype: DType, [a, b]: [usize; 2]) -> Option<([usize; 2], usize)> {
+    match (isa.multiplies(dtype), are_slow(isa, dtype)) {
         // Unless one is much longer than wide, these make few multiplications.
-        ([a, b], FEW << 4)
+        (false, _) => Some(([a, b], FEW << 4)),
+        (true, false) => Some(([b, b], usize::MAX)),
+        (true, true) if isa.is_widest() => Some(([b, b], LARGE * LARGE)),
+        (true, true) => None,
     }
 }
 
 /// Whether there is something to gain over stock torch in products of so many rows and a matrix, which lies by its columns if
-/// it is `along`, of so many `pairs`. As measured.
+/// it is `along`, of so many `pairs`, in `training` or else. As measured.
 ///
 /// # Errors
 /// The reason why not.
 fn pays(
     isa: Isa,
     dtype: DType,
+    training: bool,
     [rows, terms, columns]: [usize; 3],
     along: bool,
     pairs: usize,
 ) -> Result<(), &'static str> {
     let elements = terms * columns;
     if isa.multiplies(dtype) {
-        // The libraries differ by the maker of the CPU.
-        let most = if elements >= LARGER { FEW_ROWS } else { FEWER_ROWS };
-        let few = elements >= LARGE && (2..=most).contains(&rows);
-        if dtype == DType::F32 && pairs == 1 && few && isa::vendor() == "amd" {
+        let most = if training || isa.is_widest() {
+            match elements {
+                ..LARGE => 0,
+                LARGE..LARGER => FEWER_ROWS,
+                LARGER.. => FEW_ROWS,
+            }
+        } else {
+            most_rows(terms, columns, along)
+        };
+        // By AVX-512, one row is as fast in the libraries.
+        let least = if isa.is_widest() { 2 } else { 1 };
+        if are_slow(isa, dtype) && pairs == 1 && (least..=most).contains(&rows) {
             return Ok(());
         }
         return Err("the CPU's own instructions are at the hardware's limit");
     }
-    if rows == 1 && along && elements > LARGE {
-        return Err("one row and a large matrix");
+    if rows == 1 && along && HELD.contains(&elements) {
+        return Err("one row and a matrix that the caches hold");
     }
     if pairs * rows * elements < FEW {
         return Err("few multiplications");
     }
     Ok(())
+}
+
+/// Rows up to which a product of singles gains by AVX2 over libraries that are slow with few.
+fn most_rows(terms: usize, columns: usize, along: bool) -> usize {
+    let elements = terms * columns;
+    if along {
+        match (terms, elements) {
+            (..128, _) => 4,
+            (_, ..0x4000) => 8,
+            (_, ..0x4_0000) => 16,
+            _ => FEW_ROWS,
+        }
+    } else {
+        match (terms, columns) {
+            (256.., ..128) => 0,
+            _ if elements < 0x4_0000 => 8,
+            _ => 16,
+        }
+    }
 }
 
 /// Rows and columns of a tile of the result at most, and the terms of its sums that are packed at a time and summed up by
