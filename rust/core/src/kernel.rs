@@ -398,17 +398,11 @@ pub trait IndexKernel: Sync {
         None
     }
 
-    /// Whether there is something to gain over stock torch, of what `outline` takes, in `training` or else.
+    /// Whether there is something to gain over stock torch, of what `outline` takes.
     ///
     /// # Errors
     /// The reason why not.
-    fn pays(
-        &self,
-        _isa: Isa,
-        _training: bool,
-        _tensors: &[Option<Strided>],
-        _numbers: &[f64],
-    ) -> Result<(), &'static str> {
+    fn pays(&self, _isa: Isa, _tensors: &[Option<Strided>], _numbers: &[f64]) -> Result<(), &'static str> {
         Ok(())
     }
 
@@ -587,11 +581,11 @@ pub trait NaryKernel: Sync {
         None
     }
 
-    /// Whether there is something to gain over stock torch, of operands that `outline` takes, in `training` or else.
+    /// Whether there is something to gain over stock torch, of operands that `outline` takes.
     ///
     /// # Errors
     /// The reason why not.
-    fn pays(&self, _isa: Isa, _training: bool, _operands: &[Option<Operand>]) -> Result<(), &'static str> {
+    fn pays(&self, _isa: Isa, _operands: &[Option<Operand>]) -> Result<(), &'static str> {
         Ok(())
     }
 

@@ -868,7 +868,7 @@ impl Data {
         }
         let outline = operands.outline(numbers)?;
         if self.op.weighs() {
-            operands.pays(runtime, mode == Mode::Training)?;
+            operands.pays(runtime)?;
         }
         operands.inspect(runtime, numbers)?;
         if !really {
@@ -988,6 +988,10 @@ impl Data {
             return select::forward(py, runtime, &self.op, select, &input, Some(&mask), &[]);
         }
         let indexed = Indexed::read(runtime, kernel, input, others, numbers, inplace, state.profiled)?;
+        if self.op.weighs() {
+            indexed.pays(runtime, numbers)?;
+        }
+        self.op.is_set(py)?;
         let mut mode = passed.mode;
         for (other, constant) in others.iter().zip(self.signature.constants()) {
             let Some(tensor) = other.tensor() else { continue };
@@ -1007,10 +1011,6 @@ impl Data {
         if mode == Mode::Training && !indexed.is_recorded() {
             return Err(Decline::Training.into());
         }
-        if self.op.weighs() {
-            indexed.pays(runtime, mode == Mode::Training, numbers)?;
-        }
-        self.op.is_set(py)?;
         if inplace {
             if !indexed.is_apart() {
                 return Err(Decline::Kernel.into());

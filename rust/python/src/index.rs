@@ -207,11 +207,11 @@ impl Indexed {
     }
 
     /// Whether there is something to gain over stock torch.
-    pub(crate) fn pays(&self, runtime: &Runtime, training: bool, numbers: &[f64]) -> Result<(), Decline> {
+    pub(crate) fn pays(&self, runtime: &Runtime, numbers: &[f64]) -> Result<(), Decline> {
         // SAFETY: as in `read`.
         let tensors = unsafe { self.strided() };
         self.kernel
-            .pays(runtime.isa, training, &tensors[..self.count], numbers)
+            .pays(runtime.isa, &tensors[..self.count], numbers)
             .map_err(|_| Decline::Kernel)
     }
 

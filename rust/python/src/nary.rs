@@ -177,12 +177,10 @@ impl Operands {
     }
 
     /// Whether there is something to gain over stock torch.
-    pub(crate) fn pays(&self, runtime: &Runtime, training: bool) -> Result<(), Decline> {
+    pub(crate) fn pays(&self, runtime: &Runtime) -> Result<(), Decline> {
         // SAFETY: as in `outline`.
         let operands = unsafe { self.operands() };
-        self.kernel
-            .pays(runtime.isa, training, &operands)
-            .map_err(|_| Decline::Kernel)
+        self.kernel.pays(runtime.isa, &operands).map_err(|_| Decline::Kernel)
     }
 
     /// Lets the kernel look at the elements.

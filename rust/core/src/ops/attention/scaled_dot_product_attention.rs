@@ -141,7 +141,7 @@ impl IndexKernel for ScaledDotProductAttention {
 
     /// As measured: the libraries that stock torch calls for products are slow with halves and few queries, or without
     /// instructions for such numbers, which those for bfloat16 do without.
-    fn pays(&self, isa: Isa, _: bool, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {
+    fn pays(&self, isa: Isa, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {
         let query = tensors[0].as_ref().ok_or("no query")?;
         let dtype = query.elements.dtype();
         let few = query.sizes()[2] <= 2;

@@ -121,17 +121,17 @@ impl NaryKernel for Linear {
     }
 
     fn glance(&self, isa: Isa, dtype: DType) -> Option<([usize; 2], usize)> {
-        super::glance(isa, dtype, [0, 1])
+        Some(super::glance(isa, dtype, [0, 1]))
     }
 
-    fn pays(&self, isa: Isa, training: bool, operands: &[Option<Operand>]) -> Result<(), &'static str> {
+    fn pays(&self, isa: Isa, operands: &[Option<Operand>]) -> Result<(), &'static str> {
         let [Some(input), Some(weight), ..] = operands else {
             return Err("no input or no weight");
         };
         let dtype = input.floats().ok_or("no floating-point numbers")?.dtype();
         let rows = input.sizes.iter().rev().skip(1).product::<i64>() as usize;
         let (terms, columns) = (weight.sizes[1] as usize, weight.sizes[0] as usize);
-        super::pays(isa, dtype, training, [rows, terms, columns], true, 1)
+        super::pays(isa, dtype, [rows, terms, columns], true, 1)
     }
 
     fn forward(&self, exec: &Exec, operands: &[Option<Operand>], result: Target, _: Option<Target>, _: &[f64]) {

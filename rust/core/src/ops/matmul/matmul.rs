@@ -328,10 +328,16 @@ impl IndexKernel for Matmul {
 
     fn glance(&self, isa: Isa, dtype: DType) -> Option<([usize; 2], usize)> {
         let first = usize::from(self.adds);
-        super::glance(isa, dtype, [first, first + 1])
+        let vector_last = self.dims.is_some_and(|[_, dims]| dims == 1);
+        let factors = if vector_last {
+            [first + 1, first]
+        } else {
+            [first, first + 1]
+        };
+        Some(super::glance(isa, dtype, factors))
     }
 
-    fn pays(&self, isa: Isa, training: bool, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {
+    fn pays(&self, isa: Isa, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {
         let plan = self.plan(tensors)?;
         let Product {
             rows,
@@ -342,16 +348,9 @@ impl IndexKernel for Matmul {
         let pairs = plan.outer.numel();
         if columns == 1 && rows > 1 {
             // Computed as the product of the transposes.
-            super::pays(isa, plan.dtype, training, [1, terms, rows], !lies[0].transposed, pairs)
+            super::pays(isa, plan.dtype, [1, terms, rows], !lies[0].transposed, pairs)
         } else {
-            super::pays(
-                isa,
-                plan.dtype,
-                training,
-                [rows, terms, columns],
-                lies[1].transposed,
-                pairs,
-            )
+            super::pays(isa, plan.dtype, [rows, terms, columns], lies[1].transposed, pairs)
         }
     }
 

@@ -246,9 +246,10 @@ impl<T: RowElement> Rows<'_, T> {
 /// Rows up to which the other matrix is read where it lies.
 const FEW_ROWS: usize = 32;
 
-/// A large matrix: of fewer elements, nothing is to be gained over the libraries that stock torch calls, by AVX-512 or in
-/// training.
+/// A large matrix: of fewer elements, nothing is to be gained by AVX-512 over the libraries that stock torch calls, nor by
+/// AVX2 below the second number, where to find that out may take longer than the gain is.
 const LARGE: usize = 1 << 20;
+const SMALL: usize = 1 << 16;
 /// Rows up to which those libraries are slow, and up to which they are with a matrix of so many elements.
 const FEWER_ROWS: usize = 8;
 const LARGER: usize = 1 << 23;
@@ -265,43 +266,42 @@ fn are_slow(isa: Isa, dtype: DType) -> bool {
 }
 
 /// What two factors, by their indices, tell at a glance: see [`IndexKernel::glance`](crate::kernel::IndexKernel::glance).
-fn glance(isa: Isa, dtype: DType, [a, b]: [usize; 2]) -> Option<([usize; 2], usize)> {
+fn glance(isa: Isa, dtype: DType, [a, b]: [usize; 2]) -> ([usize; 2], usize) {
     match (isa.multiplies(dtype), are_slow(isa, dtype)) {
         // Unless one is much longer than wide, these make few multiplications.
-        (false, _) => Some(([a, b], FEW << 4)),
-        (true, false) => Some(([b, b], usize::MAX)),
-        (true, true) if isa.is_widest() => Some(([b, b], LARGE * LARGE)),
-        (true, true) => None,
+        (false, _) => ([a, b], FEW << 4),
+        (true, false) => ([b, b], usize::MAX),
+        (true, true) => ([b, b], least(isa) * least(isa)),
     }
 }
 
+/// Elements of a matrix from which singles gain.
+fn least(isa: Isa) -> usize {
+    if isa.is_widest() { LARGE } else { SMALL }
+}
+
 /// Whether there is something to gain over stock torch in products of so many rows and a matrix, which lies by its columns if
-/// it is `along`, of so many `pairs`, in `training` or else. As measured.
+/// it is `along`, of so many `pairs`. As measured.
 ///
 /// # Errors
 /// The reason why not.
 fn pays(
     isa: Isa,
     dtype: DType,
-    training: bool,
     [rows, terms, columns]: [usize; 3],
     along: bool,
     pairs: usize,
 ) -> Result<(), &'static str> {
     let elements = terms * columns;
     if isa.multiplies(dtype) {
-        let most = if training || isa.is_widest() {
-            match elements {
-                ..LARGE => 0,
-                LARGE..LARGER => FEWER_ROWS,
-                LARGER.. => FEW_ROWS,
-            }
+        let gaining = if isa.is_widest() {
+            2..=if elements < LARGER { FEWER_ROWS } else { FEW_ROWS }
         } else {
-            most_rows(terms, columns, along)
+            // One thread reads one row's sums and a large matrix no faster.
+            let least = if along || elements < LARGER { 1 } else { 2 };
+            least..=most_rows(terms, columns, along)
         };
-        // By AVX-512, one row is as fast in the libraries.
-        let least = if isa.is_widest() { 2 } else { 1 };
-        if are_slow(isa, dtype) && pairs == 1 && (least..=most).contains(&rows) {
+        if are_slow(isa, dtype) && pairs == 1 && elements >= least(isa) && gaining.contains(&rows) {
             return Ok(());
         }
         return Err("the CPU's own instructions are at the hardware's limit");
@@ -317,20 +317,14 @@ fn pays(
 
 /// Rows up to which a product of singles gains by AVX2 over libraries that are slow with few.
 fn most_rows(terms: usize, columns: usize, along: bool) -> usize {
-    let elements = terms * columns;
-    if along {
-        match (terms, elements) {
-            (..128, _) => 4,
-            (_, ..0x4000) => 8,
-            (_, ..0x4_0000) => 16,
-            _ => FEW_ROWS,
-        }
-    } else {
-        match (terms, columns) {
-            (256.., ..128) => 0,
-            _ if elements < 0x4_0000 => 8,
-            _ => 16,
-        }
+    let is_small = terms * columns < 4 * SMALL;
+    match (along, terms, columns) {
+        (true, ..128, _) => 4,
+        (true, ..) if is_small => 16,
+        (true, ..) => FEW_ROWS,
+        (false, _, ..128) => 0,
+        (false, ..) if is_small || terms > 2 * columns => 8,
+        (false, ..) => 16,
     }
 }
 
