@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 import torch
 import torch.nn.functional as F
@@ -319,3 +320,22 @@ def test_autocast_is_left_to_stock_torch_where_little_is_multiplied() -> None:
         assert calls("linear") == before
         with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
             F.linear(x, torch.randn(3, 5))
+
+
+@under_autocast
+def test_casts_do_not_stay_in_memory() -> None:
+    x, w = torch.randn(64, 512), torch.randn(512, 512, requires_grad=True)
+
+    def train(times: int) -> None:
+        for _ in range(times):
+            with torch.autocast("cpu", torch.bfloat16):
+                y = F.linear(F.linear(x, w), w)
+            y.float().sum().backward()
+            w.grad = None
+
+    with rusttorch.patch("linear"):
+        train(20)
+        before = psutil.Process().memory_info().rss
+        train(300)
+        assert psutil.Process().memory_info().rss - before < 32 * 2**20  # of 180 MiB that the casts of weights take
+        assert calls("linear") >= 640
