@@ -510,7 +510,7 @@ impl Data {
         positional: usize,
     ) -> Result<Option<bool>, Decline> {
         // What autocast makes of the tensors is another matter.
-        if positional == 0 || self.signature.input != 0 || self.op.casts(runtime) {
+        if positional == 0 || self.signature.input != 0 || self.op.casts() && runtime.state.autocast() {
             return Ok(None);
         }
         // SAFETY: there is an argument, the first is the input, alive during the call, and the GIL is held.
@@ -697,27 +697,21 @@ impl Data {
         passed: &mut Passed<'a>,
         arguments: &mut Arguments,
     ) -> Result<Vec<Py<PyAny>>, Decline> {
-        if !passed.state.autocast || !self.op.casts(runtime) {
+        if !passed.state.autocast || !self.op.casts() {
             return Ok(Vec::new());
         }
         let Some(dtype) = runtime.doors.autocast() else {
             return Ok(Vec::new());
         };
         let given = [arguments.input].into_iter().chain(self.signature.operands(arguments));
-        // SAFETY: arguments, which are alive during the call, and the GIL is held.
+        // SAFETY: arguments, which are alive during the call.
         let tensors: Vec<_> = given
-            .filter(|&object| !object.is_null() && unsafe { object != ffi::Py_None() })
+            .filter_map(|object| unsafe { nary::optional(py, object) })
             .collect();
-        let mut held = Vec::with_capacity(tensors.len());
-        for &object in &tensors {
-            // SAFETY: as above; a plain tensor.
-            unsafe {
-                if !runtime.doors.is_plain(object) {
-                    return Err(Decline::NotPlain);
-                }
-                held.push(runtime.doors.hold(py, object)?);
-            }
-        }
+        let held = tensors
+            .iter()
+            .map(|tensor| hold(runtime, tensor))
+            .collect::<Result<Vec<_>, _>>()?;
         let numel = |index: usize| held.get(index).map_or(Ok(0), |tensor| tensor.numel(py));
         self.op.takes(passed.mode, Some(dtype), numel(0)?)?;
         if let Some(([first, second], least)) = self.op.glance(runtime.isa, dtype)
@@ -726,9 +720,9 @@ impl Data {
             return Err(Decline::Kernel);
         }
         let mut casts = Vec::with_capacity(held.len());
-        for (tensor, &object) in held.iter().zip(&tensors) {
-            let cast = tensor.autocast(py, dtype)?;
-            arguments.replace(object, cast.as_ptr());
+        for (held, tensor) in held.iter().zip(&tensors) {
+            let cast = held.autocast(py, dtype)?;
+            arguments.replace(tensor.as_ptr(), cast.as_ptr());
             casts.push(cast);
         }
         // SAFETY: a cast, which is alive as long as the caller keeps it.

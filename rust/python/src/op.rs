@@ -281,7 +281,7 @@ pub(crate) struct OpState {
     fast: AtomicBool,
     /// Whether calls that a kernel accepts but that do not pay are stock torch's.
     weighs: AtomicBool,
-    /// Whether stock torch's autocast has the operation done in its type.
+    /// See [`casts`](Self::casts).
     casts: AtomicBool,
     /// What says whether torch's settings have the operation computed as the kernel does.
     setting: OnceLock<Py<PyAny>>,
@@ -589,10 +589,10 @@ impl OpState {
         self.weighs.load(Relaxed)
     }
 
-    /// Whether torch in this state casts the operation's tensors.
+    /// Whether stock torch's autocast has it done in its type.
     #[inline]
-    pub(crate) fn casts(&self, runtime: &Runtime) -> bool {
-        self.casts.load(Relaxed) && runtime.state.autocast()
+    pub(crate) fn casts(&self) -> bool {
+        self.casts.load(Relaxed)
     }
 
     fn accepts(&self, geometry: Geometry, numbers: &[f64]) -> Result<(), Decline> {

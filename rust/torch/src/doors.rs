@@ -51,6 +51,29 @@ enum Wrap {
     Internal(Ask<*mut c_void>),
 }
 
+impl Wrap {
+    /// The handle's tensor as a Python object.
+    fn object(self, py: Python<'_>, handle: &Handle) -> Result<Py<PyAny>, Decline> {
+        let mut object = ptr::null_mut();
+        // SAFETY: the handle is alive; the result is a new reference, or null with an exception set.
+        unsafe {
+            match self {
+                Self::Stable(to_pyobject) => {
+                    if to_pyobject(handle.aten, ptr::null_mut(), &raw mut object) != 0 {
+                        object = ptr::null_mut();
+                    }
+                }
+                Self::Internal(wrap) => object = wrap(handle.aten),
+            }
+            if object.is_null() {
+                drop(PyErr::take(py));
+                return Err(Decline::Failed);
+            }
+            Ok(Bound::from_owned_ptr(py, object.cast()).unbind())
+        }
+    }
+}
+
 impl Maker {
     fn open(cpu: Library) -> Option<Self> {
         type Number = unsafe extern "C" fn() -> i32;
@@ -737,25 +760,7 @@ impl Doors {
     pub fn finish(&self, py: Python<'_>, tensor: NewTensor) -> Result<Py<PyAny>, Decline> {
         match tensor.made {
             Made::Object(object) => Ok(object),
-            Made::Handle(handle, wrap) => {
-                let mut object = ptr::null_mut();
-                // SAFETY: the handle is alive; the result is a new reference, or null with an exception set.
-                unsafe {
-                    match wrap {
-                        Wrap::Stable(to_pyobject) => {
-                            if to_pyobject(handle.aten, ptr::null_mut(), &raw mut object) != 0 {
-                                object = ptr::null_mut();
-                            }
-                        }
-                        Wrap::Internal(wrap) => object = wrap(handle.aten),
-                    }
-                    if object.is_null() {
-                        drop(PyErr::take(py));
-                        return Err(Decline::Failed);
-                    }
-                    Ok(Bound::from_owned_ptr(py, object.cast()).unbind())
-                }
-            }
+            Made::Handle(handle, wrap) => wrap.object(py, &handle),
         }
     }
 }
@@ -772,8 +777,8 @@ impl Held<'_> {
         };
         let autocast = reader.autocast.ok_or(Decline::Mode)?;
         // An exception of C++ must not come here: memory that can be had now can be had for the cast.
-        let sizes = self.read(py, false)?.layout;
-        let plain = Layout::contiguous(sizes.sizes()).ok_or(Decline::Layout)?;
+        let layout = self.read(py, false)?.layout;
+        let plain = Layout::contiguous(layout.sizes()).ok_or(Decline::Layout)?;
         drop(self.doors.empty(py, dtype, &plain)?);
         let mut aten = ptr::null_mut();
         // SAFETY: the handle is filled where 0 is returned; it points to the place of a tensor that is none, which needs
@@ -789,13 +794,7 @@ impl Held<'_> {
                 aten,
             }
         };
-        self.doors.finish(
-            py,
-            NewTensor {
-                data: ptr::null_mut(),
-                made: Made::Handle(handle, maker.wrap),
-            },
-        )
+        maker.wrap.object(py, &handle)
     }
 
     /// Asks natively where the door can, else by the method of `Tensor`.

@@ -3,7 +3,7 @@
 
 use core::{mem::MaybeUninit, ops::Range};
 
-use super::{Matrix, Rows, Sum};
+use super::{Matrix, Rows, Sum, microkernel::filled_up};
 use crate::{
     isa::{Program, Simd},
     kernel::Exec,
@@ -181,12 +181,7 @@ fn add_to<B: RowElement, S: Simd, const LANES: usize, const DEPTH: usize, const 
         },
     );
     if len > steps * LANES {
-        let mut rest = [[B::Lane::ZERO; LANES]; DEPTH];
-        for (rest, line) in rest.iter_mut().zip(&lines) {
-            for (lane, x) in rest.iter_mut().zip(&line[steps * LANES..]) {
-                *lane = x.lane();
-            }
-        }
+        let rest: [[B::Lane; LANES]; DEPTH] = filled_up(&lines, steps * LANES);
         add_register(
             simd,
             &registers,

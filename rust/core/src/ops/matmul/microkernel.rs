@@ -113,6 +113,21 @@ pub(super) fn microkernel<F: RowLane, S: Simd, const M: usize, const N: usize, c
     }
 }
 
+/// What each of some slices has from `start` on, which is less than a register, filled up with zeros.
+#[inline(always)]
+pub(super) fn filled_up<T: RowElement, const LANES: usize, const N: usize>(
+    slices: &[&[T]; N],
+    start: usize,
+) -> [[T::Lane; LANES]; N] {
+    let mut filled = [[T::Lane::ZERO; LANES]; N];
+    for (filled, slice) in filled.iter_mut().zip(slices) {
+        for (lane, x) in filled.iter_mut().zip(&slice[start..]) {
+            *lane = x.lane();
+        }
+    }
+    filled
+}
+
 /// Adds the dot products of `M` rows and `N` columns, all of one length, to their sums: those of so many rows and columns
 /// as are `wanted`, of which the rows are `width` apart. Rows go on with zeros to a whole number of registers, which have
 /// `LANES` numbers.
@@ -132,12 +147,7 @@ pub(super) fn dots<B: RowElement, S: Simd, const LANES: usize, const M: usize, c
     let zero = Register::<B::Lane, S>::splat(simd, B::Lane::ZERO);
     let mut tile = [[zero; N]; M];
     if columns[0].len() > steps * LANES {
-        let mut rest = [[B::Lane::ZERO; LANES]; N];
-        for (rest, column) in rest.iter_mut().zip(&columns) {
-            for (lane, x) in rest.iter_mut().zip(&column[steps * LANES..]) {
-                *lane = x.lane();
-            }
-        }
+        let rest: [[B::Lane; LANES]; N] = filled_up(&columns, steps * LANES);
         tile = tile.accumulate(
             1,
             #[inline(always)]

@@ -298,8 +298,8 @@ fn pays(
             2..=if elements < LARGER { FEWER_ROWS } else { FEW_ROWS }
         } else {
             // One thread reads one row's sums and a large matrix no faster.
-            let least = if along || elements < LARGER { 1 } else { 2 };
-            least..=most_rows(terms, columns, along)
+            let fewest = if along || elements < LARGER { 1 } else { 2 };
+            fewest..=most_rows(terms, columns, along)
         };
         if are_slow(isa, dtype) && pairs == 1 && elements >= least(isa) && gaining.contains(&rows) {
             return Ok(());
