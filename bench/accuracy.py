@@ -182,6 +182,9 @@ class Reference:
     def cumsum(self, x: Array, dim: int) -> Array:  # noqa: D102
         return np.cumsum(x, axis=dim)
 
+    def logcumsumexp(self, x: Array, dim: int) -> Array:  # noqa: D102
+        return np.logaddexp.accumulate(x, axis=dim)
+
     def logsumexp(self, x: Array, dim: int, keepdim: bool = False) -> Array:  # noqa: D102
         return _sum_exp(x, dim, keepdim)[1]
 

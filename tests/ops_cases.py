@@ -35,7 +35,7 @@ EXTREMES = ("argmax", "argmin", "max", "min")
 SORTED = ("sort", "argsort", "msort", "topk")
 
 #: Operations whose results are what is so far.
-CUMULATIVE = ("cumsum", "cummax", "cummin")
+CUMULATIVE = ("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
 
 #: The most dimensions that kernels take.
 MAX_DIMS = 12

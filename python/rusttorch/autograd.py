@@ -54,13 +54,23 @@ def _make_plain(op: Op, native: Any) -> Callable[..., Any]:
     return _function(op, forward, backward, names)
 
 
+#: What an `Along` row's node has, by what it saves.
+_SAVED_ALONG = {
+    "indices": ("indices",),
+    "input": ("self",),
+    "both": ("self", "result"),
+    "places": ("self", "indices"),
+    "nothing": (),
+}
+
+
 def _make_along(op: Along, native: Any) -> Callable[..., Any]:
     """Saves what stock torch saves; the gradient is its formula."""
     import torch
 
     formula, forward_kernel = op.backward, native.forward
     pack = getattr(torch.return_types, op.pack) if op.pack else tuple
-    names = {"indices": ("indices",), "input": ("self",)}.get(op.saves, ("self", "result"))
+    names = _SAVED_ALONG[op.saves]
 
     def forward(ctx: Any, input: Any) -> Any:
         ctx.dim, ctx.numbers = dim, numbers = _call.arguments
@@ -70,8 +80,8 @@ def _make_along(op: Along, native: Any) -> Callable[..., Any]:
         ctx.mark_non_differentiable(*indices)
         ctx.set_materialize_grads(False)
         ctx.sizes, ctx.differentiable = input.shape, len(results) - len(indices)
-        saved = {"indices": indices, "input": (input,)}.get(op.saves, (input, *results))
-        ctx.save_for_backward(*saved)
+        kinds = {"self": (input,), "result": results, "indices": indices}
+        ctx.save_for_backward(*(tensor for name in names for tensor in kinds[name]))
         return tuple(results) if len(results) > 1 else results[0]
 
     def backward(ctx: Any, *grads: Any) -> Any:

@@ -331,7 +331,8 @@ class Along(Op):
     ``names``
         of these results.
     ``saves``
-        as of `Op`; or the ``"indices"``, which are the last result; or ``"nothing"`` where no result has a gradient, or that is stock torch's.
+        as of `Op`; or the ``"indices"``, which are the last result; or ``"places"``, the input and these; or ``"nothing"``, as
+        where no result has a gradient, or that is stock torch's.
     ``backward``
         as of `Op`, from ``(grads, saved, sizes, dim, *numbers)``: the gradients of the results that have one, ``None`` for
         what nobody asked for, what was saved, and the input's sizes.
@@ -345,7 +346,7 @@ class Along(Op):
     Where torch takes the input alone as another overload, with other results, it trains along a dimension only.
     """
 
-    saves: Literal["input", "both", "indices", "nothing"]  # type: ignore[assignment]
+    saves: Literal["input", "both", "indices", "places", "nothing"]  # type: ignore[assignment]
     pack: str = ""
     names: tuple[str, str] = ("values", "indices")
     shape: Literal["reduce", "rows", "first"] = "reduce"  # type: ignore[assignment]
@@ -673,6 +674,59 @@ def _sorted_backward(
 ) -> Any:
     (grad,), (indices,) = grads, saved
     return grad.new_zeros(sizes).scatter(dim, indices, grad)
+
+
+def _reversed(function: Callable[[Any, int], Any], x: Any, dim: int) -> Any:
+    """What is so far from the end on."""
+    return function(x.flip(dim), dim).flip(dim)
+
+
+def _is_single(sizes: Any, dim: int) -> bool:
+    """Whether there is nothing before or after along the dimension."""
+    return len(sizes) == 0 or sizes[dim] == 1
+
+
+def _cumsum_backward(grads: Any, saved: Any, sizes: Any, dim: int) -> Any:
+    import torch
+
+    (grad,) = grads
+    return grad if _is_single(sizes, dim) else _reversed(torch.cumsum, grad, dim)
+
+
+def _cumprod_backward(grads: Any, saved: Any, sizes: Any, dim: int) -> Any:
+    import torch
+
+    (grad,), (input, result) = grads, saved
+    if _is_single(sizes, dim):
+        return grad
+    if not (input == 0).any():
+        return _reversed(torch.cumsum, result * grad, dim) / input
+    # What stock torch does about zeros is its own.
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        input = input if differentiable else input.detach().requires_grad_()
+        product = torch.ops.aten.cumprod(input, dim)
+    return torch.autograd.grad(product, input, grad, create_graph=differentiable)[0]
+
+
+def _logcumsumexp_backward(grads: Any, saved: Any, sizes: Any, dim: int) -> Any:
+    import torch
+
+    (grad,), (input, result) = grads, saved
+    if len(sizes) == 0:
+        return grad
+
+    def part(grad: Any) -> Any:
+        # Numbers that are not positive have no logarithm, and no part in the sums.
+        logarithm = torch.where(grad > 0, grad.log(), torch.finfo(grad.dtype).min)
+        return (_reversed(torch.logcumsumexp, logarithm - result, dim) + input).exp()
+
+    return part(grad) - part(-grad)
+
+
+def _cumulative_extreme_backward(grads: Any, saved: Any, sizes: Any, dim: int) -> Any:
+    (grad,), (_, indices) = grads, saved
+    return grad.new_zeros(sizes).scatter_add(dim, indices, grad)
 
 
 def _wide_ranks() -> float:
@@ -1076,9 +1130,32 @@ ROWS: tuple[Op, ...] = (
         calls=("torch.cumsum(x, -1)", "torch.cumsum(x, 0)"),
         shape="rows",
         saves="nothing",
-        backward=None,
-        node="",
+        backward=_cumsum_backward,
+        node="CumsumBackward0",
         flops=4,
+    ),
+    Along(
+        "cumprod",
+        ("torch.cumprod(input, dim, *, dtype=None, out=None)", "Tensor.cumprod(self, dim, *, dtype=None)"),
+        calls=("torch.cumprod(x, -1)", "torch.cumprod(x, 0)"),
+        shape="rows",
+        saves="both",
+        backward=_cumprod_backward,
+        node="CumprodBackward0",
+        flops=4,
+        exactness="bits",
+    ),
+    Along(
+        "logcumsumexp",
+        ("torch.logcumsumexp(input, dim, *, out=None)", "Tensor.logcumsumexp(self, dim)"),
+        # As of cumsum.
+        dtypes=("float32", "bfloat16", "float16"),
+        calls=("torch.logcumsumexp(x, -1)", "torch.logcumsumexp(x, 0)"),
+        shape="rows",
+        saves="both",
+        backward=_logcumsumexp_backward,
+        node="LogcumsumexpBackward0",
+        flops=160,
     ),
     *(
         Along(
@@ -1088,9 +1165,9 @@ ROWS: tuple[Op, ...] = (
             calls=(f"torch.{name}(x, -1).values", f"torch.{name}(x, 0).values"),
             shape="rows",
             pack=name,
-            saves="nothing",
-            backward=None,
-            node="",
+            saves="places",
+            backward=_cumulative_extreme_backward,
+            node=f"{name.capitalize()}Backward0",
             flops=3,
             exactness="bits",
         )

@@ -85,6 +85,8 @@ pub static ALONG_KERNELS: &[&dyn AlongKernel] = &[
     &Sort::MSORT,
     &Topk,
     &cumulative::cumsum::Cumsum,
+    &cumulative::cumprod::Cumprod,
+    &cumulative::logcumsumexp::Logcumsumexp,
     &Cumulative::CUMMAX,
     &Cumulative::CUMMIN,
     &Kthvalue,

@@ -11,7 +11,7 @@ use rusttorch_core::{
         arithmetic::{
             Number, Side, add,
             compare::{self, Comparison},
-            div, floor_divide, mul, remainder,
+            div, floor_divide, mul, pow, remainder,
         },
         index::where_self::Where,
     },
@@ -34,6 +34,7 @@ pub(super) enum Binary {
     Div,
     FloorDivide,
     Remainder,
+    Pow,
     Compare(Comparison),
 }
 
@@ -120,6 +121,9 @@ fn check(py: Python<'_>, op: Binary, a: &Operand, b: &Operand, dtype: DType) -> 
     if matches!(op, Binary::FloorDivide | Binary::Remainder) && !dtype.is_float() {
         return check_divisor(py, b, dtype);
     }
+    if matches!(op, Binary::Pow) && !dtype.is_float() {
+        return check_exponent(b, dtype);
+    }
     let Binary::Add(alpha) = op else { return Ok(()) };
     if alpha == Number::Whole(-1) && [a.dtype(), b.dtype()].contains(&DType::Bool) {
         return Err(PyTypeError::new_err(
@@ -146,6 +150,21 @@ fn check_divisor(py: Python<'_>, divisor: &Operand, dtype: DType) -> PyResult<()
     };
     if has_zero {
         return Err(PyZeroDivisionError::new_err("an integer is divided by 0"));
+    }
+    Ok(())
+}
+
+/// Refuses powers of bool, and of integers to a negative number, which are fractions.
+fn check_exponent(exponent: &Operand, dtype: DType) -> PyResult<()> {
+    if dtype == DType::Bool {
+        return Err(PyTypeError::new_err(
+            "bool has no powers; convert first: tensor.to(\"int64\")",
+        ));
+    }
+    if matches!(exponent, Operand::Number(number, _) if number.whole() < 0) {
+        return Err(PyValueError::new_err(
+            "integers to a negative power are fractions; convert first: tensor.to(\"float32\")",
+        ));
     }
     Ok(())
 }
@@ -186,6 +205,7 @@ pub(super) fn binary(py: Python<'_>, op: Binary, a: Operand, b: Operand) -> PyRe
         (Binary::Div, target) => div::div(exec, sides, target, sizes),
         (Binary::FloorDivide, target) => floor_divide::floor_divide(exec, sides, target, sizes),
         (Binary::Remainder, target) => remainder::remainder(exec, sides, target, sizes),
+        (Binary::Pow, target) => pow::pow(exec, sides, target, sizes),
         (_, target) => mul::mul(exec, sides, target, sizes),
     })
 }
@@ -199,7 +219,7 @@ pub(super) fn inplace(py: Python<'_>, op: Binary, tensor: &Tensor, other: Operan
         && broadcast(tensor.sizes(), other.sizes())? == tensor.sizes()
         && !other.tensor().is_some_and(|other| other.overlaps(tensor))
         && (tensor.dtype().is_float() || matches!(op, Binary::Mul | Binary::Add(Number::Whole(1))))
-        && !matches!(op, Binary::FloorDivide | Binary::Remainder)
+        && !matches!(op, Binary::FloorDivide | Binary::Remainder | Binary::Pow)
     {
         check(py, op, &this, &other, tensor.dtype())?;
         let other = other.cast(py, tensor.dtype())?;
@@ -236,13 +256,7 @@ pub(super) fn inplace(py: Python<'_>, op: Binary, tensor: &Tensor, other: Operan
 
 /// `on` where a mask of the same shape as `off` is true, and `off` elsewhere.
 pub(super) fn choose(py: Python<'_>, mask: &Tensor, on: &Tensor, off: &Tensor) -> PyResult<Tensor> {
-    let expanded = on.expand(off.sizes()).ok_or_else(|| {
-        PyValueError::new_err(format!(
-            "a value of shape {} cannot be broadcast to {}",
-            shape(on.sizes()),
-            shape(off.sizes())
-        ))
-    })?;
+    let expanded = on.broadcast_to(off.sizes())?;
     let sides = [mask.contiguous(py)?, expanded.contiguous(py)?, off.contiguous(py)?];
     let layout = contiguous(off.sizes())?;
     let mut outcome = Ok(());

@@ -3,11 +3,11 @@
 use pyo3::{
     exceptions::{PyIndexError, PyTypeError, PyValueError},
     prelude::*,
-    types::{PyEllipsis, PySlice, PyTuple},
+    types::{PyEllipsis, PyList, PySlice, PyTuple},
 };
 use rusttorch_core::{
     chosen::Chosen,
-    dtype::{DType, View},
+    dtype::{DType, Typed},
     kernel::{IndexKernel, SelectKernel, Slot},
     layout::Layout,
     ops::{arithmetic::Number, index::index_select::Index, select::masked_select::MaskedSelect},
@@ -61,7 +61,7 @@ impl Tensor {
                 let size = self.sizes()[dim];
                 let index: i64 = item.extract().map_err(|_| {
                     PyTypeError::new_err(format!(
-                        "an index is an integer, a slice, None, ..., or a single tensor, not {}",
+                        "an index is an integer, a slice, None, ..., or a single tensor or list, not {}",
                         item.get_type()
                     ))
                 })?;
@@ -85,7 +85,7 @@ impl Tensor {
 
     /// `tensor[index]`.
     pub(super) fn get(&self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<Self> {
-        if let Some(chosen) = tensor_of(index)? {
+        if let Some(chosen) = chosen(index)? {
             return self.choose(py, &chosen);
         }
         if let Ok(items) = index.cast::<PyTuple>() {
@@ -99,55 +99,81 @@ impl Tensor {
     /// `tensor[index] = value`.
     pub(super) fn set(&self, py: Python<'_>, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         self.check_writable()?;
-        if let Some(mask) = tensor_of(index)? {
-            if mask.dtype() != DType::Bool || mask.sizes() != self.sizes() {
+        if let Some(mask) = chosen(index)? {
+            let value = value_of(py, value)?;
+            if mask.dtype() != DType::Bool {
+                return self.place(py, &mask, &value);
+            }
+            if mask.sizes() != self.sizes() {
                 return Err(PyIndexError::new_err(
                     "only a mask of the tensor's own shape assigns; assign to slices one by one",
                 ));
             }
-            let value = value_of(py, value)?;
             let chosen = super::arithmetic::choose(py, &mask, &value.cast(py, self.dtype())?, self)?;
             return self.assign(py, &chosen);
         }
         let view = self.get(py, index)?;
-        let value = value_of(py, value)?;
-        let source = value.expand(view.sizes()).ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "a value of shape {} cannot be broadcast to {}",
-                shape(value.sizes()),
-                shape(view.sizes())
-            ))
-        })?;
+        let source = value_of(py, value)?.broadcast_to(view.sizes())?;
         view.assign(py, &source)
     }
 
-    /// The elements that a mask chooses, or the rows that integers name.
-    fn choose(&self, py: Python<'_>, by: &Self) -> PyResult<Self> {
-        let source = self.contiguous(py)?;
-        let by = by.contiguous(py)?;
-        if by.dtype() == DType::Bool {
-            return source.masked(py, &by);
+    /// Assigns to the rows that integers name, one after the other.
+    fn place(&self, py: Python<'_>, by: &Self, value: &Self) -> PyResult<()> {
+        let by = self.rows_named(py, by)?;
+        let rest = &self.sizes()[1..];
+        let mut value = value
+            .cast(py, self.dtype())?
+            .broadcast_to(&[by.sizes(), rest].concat())?;
+        if self.overlaps(&value) {
+            value = value.copied(py)?;
         }
+        let value = value.reshape(py, &[&[by.numel() as i64], rest].concat())?;
+        for (place, &index) in indices(&by).iter().enumerate() {
+            let index = if index < 0 { index + self.sizes()[0] } else { index };
+            self.row(index)?.assign(py, &value.row(place as i64)?)?;
+        }
+        Ok(())
+    }
+
+    /// What lies at an index of the first dimension, which is within it.
+    fn row(&self, index: i64) -> PyResult<Self> {
+        let (sizes, strides) = (&self.sizes()[1..], self.layout().strides());
+        let layout = Layout::new(sizes, &strides[1..]).ok_or_else(|| super::too_large(sizes))?;
+        let data = self
+            .data()
+            .wrapping_add((index * strides[0]) as usize * self.dtype().size());
+        Ok(Self::new(self.storage().clone(), data, self.dtype(), layout))
+    }
+
+    /// Integers, row-major and of 64 bits, that are checked to be indices of the first dimension.
+    fn rows_named(&self, py: Python<'_>, by: &Self) -> PyResult<Self> {
         if !matches!(by.dtype(), DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8) {
             return Err(PyIndexError::new_err(format!(
                 "a tensor of {} is no index: integers or bool are",
                 by.dtype().name()
             )));
         }
-        let by = by.cast(py, DType::I64)?;
         let Some(&size) = self.sizes().first() else {
             return Err(PyIndexError::new_err(
                 "a tensor without dimensions has no rows to choose from",
             ));
         };
-        let View::I64(indices) = by.elements() else {
-            return Err(PyIndexError::new_err("indices have 64 bits"));
-        };
-        if let Some(index) = indices.iter().find(|&&index| !(-size..size).contains(&index)) {
+        let by = by.contiguous(py)?.cast(py, DType::I64)?;
+        if let Some(index) = indices(&by).iter().find(|&&index| !(-size..size).contains(&index)) {
             return Err(PyIndexError::new_err(format!(
                 "index {index} is out of range for dimension 0 of size {size}"
             )));
         }
+        Ok(by)
+    }
+
+    /// The elements that a mask chooses, or the rows that integers name.
+    fn choose(&self, py: Python<'_>, by: &Self) -> PyResult<Self> {
+        let source = self.contiguous(py)?;
+        if by.dtype() == DType::Bool {
+            return source.masked(py, &by.contiguous(py)?);
+        }
+        let by = self.rows_named(py, by)?;
         let sizes: Vec<i64> = by.sizes().iter().chain(&self.sizes()[1..]).copied().collect();
         let layout = contiguous(&sizes)?;
         let tensors = [Some(source.strided()), Some(by.strided())];
@@ -179,6 +205,25 @@ impl Tensor {
             }
         })
     }
+}
+
+/// What [`Tensor::rows_named`] has checked.
+fn indices(by: &Tensor) -> &[i64] {
+    i64::slice(by.elements()).unwrap_or_default()
+}
+
+/// The tensor, array or list by which elements are chosen, if the index is one.
+fn chosen(index: &Bound<'_, PyAny>) -> PyResult<Option<Tensor>> {
+    if !index.is_instance_of::<PyList>() {
+        return tensor_of(index);
+    }
+    let numpy = index.py().import("numpy")?;
+    let array = numpy.call_method1("asarray", (index,))?;
+    if array.getattr("size")?.extract::<usize>()? == 0 {
+        // NumPy makes floating-point numbers of none.
+        return tensor_of(&array.call_method1("astype", ("int64",))?);
+    }
+    tensor_of(&array)
 }
 
 fn is_ellipsis(item: &Bound<'_, PyAny>) -> bool {

@@ -483,11 +483,37 @@ impl Tensor {
         modulo: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
-        if modulo.is_some_and(|modulo| !modulo.is_none()) || exponent.is_instance_of::<Self>() {
+        if modulo.is_some_and(|modulo| !modulo.is_none()) {
             return Ok(PyNotImplemented::get(py).to_owned().into_any());
         }
-        let pow = py.import("rusttorch._functions")?.getattr("find")?.call1(("pow",))?;
-        pow.call1((slf, exponent))
+        // One exponent for all has a kernel of its own.
+        let is_one = matches!(Operand::of(exponent)?, Some(Operand::Number(..)));
+        if is_one && slf.get().dtype().is_float() {
+            let pow = py.import("rusttorch._functions")?.getattr("find")?.call1(("pow",))?;
+            return pow.call1((slf, exponent));
+        }
+        operator(py, Binary::Pow, slf.get(), exponent, false)
+    }
+
+    fn __rpow__<'py>(
+        &self,
+        py: Python<'py>,
+        base: &Bound<'py, PyAny>,
+        modulo: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if modulo.is_some_and(|modulo| !modulo.is_none()) {
+            return Ok(PyNotImplemented::get(py).to_owned().into_any());
+        }
+        operator(py, Binary::Pow, self, base, true)
+    }
+
+    fn __ipow__(
+        &self,
+        py: Python<'_>,
+        exponent: &Bound<'_, PyAny>,
+        _modulo: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        assign(py, Binary::Pow, self, exponent)
     }
 
     fn __neg__(&self, py: Python<'_>) -> PyResult<Self> {
@@ -650,6 +676,34 @@ impl Tensor {
     #[pyo3(name = "reshape", signature = (*shape))]
     fn py_reshape(&self, py: Python<'_>, shape: &Bound<'_, PyTuple>) -> PyResult<Self> {
         self.reshape(py, &sizes("shape", shape)?)
+    }
+
+    /// A view that repeats dimensions of size 1, and has new ones in front; -1 leaves a size as it is.
+    ///
+    /// Raises ValueError for a size that is another than a dimension's own, which is not 1. What is repeated lies in memory
+    /// once: to change one is to change all.
+    #[pyo3(name = "expand", signature = (*shape))]
+    fn py_expand(&self, shape: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let mut sizes = sizes("shape", shape)?;
+        let own = self.sizes();
+        let refused = |sizes: &[i64]| {
+            PyValueError::new_err(format!(
+                "a tensor of shape {} cannot be expanded to {}",
+                super::shape(own),
+                super::shape(sizes)
+            ))
+        };
+        let asked = sizes.clone();
+        let Some(new) = sizes.len().checked_sub(own.len()) else {
+            return Err(refused(&asked));
+        };
+        for (size, &own) in sizes[new..].iter_mut().zip(own) {
+            if *size == -1 {
+                *size = own;
+            }
+        }
+        contiguous(&sizes)?;
+        self.expand(&sizes).ok_or_else(|| refused(&asked))
     }
 
     /// A view in another shape. Raises ValueError where the strides do not allow one.

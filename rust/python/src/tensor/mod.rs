@@ -15,7 +15,7 @@ mod shape;
 mod storage;
 mod team;
 
-use std::sync::Arc;
+use std::{mem::MaybeUninit, sync::Arc};
 
 use pyo3::{
     exceptions::{PyOverflowError, PyTypeError, PyValueError},
@@ -166,6 +166,12 @@ impl Tensor {
                 "the tensor's memory is read-only, such as that of a read-only NumPy array; change a copy: tensor.clone()",
             ));
         }
+        let mut dims = self.sizes().iter().zip(self.layout.strides());
+        if dims.any(|(&size, &stride)| size > 1 && stride == 0) {
+            return Err(PyValueError::new_err(
+                "elements of the tensor share memory, as it was expanded; change a copy: tensor.clone()",
+            ));
+        }
         Ok(())
     }
 
@@ -200,9 +206,8 @@ impl Tensor {
             });
         }
         let result = Self::allocate(self.dtype, layout, false)?;
-        let (to, from) = (layout.strides(), self.layout.strides());
         // SAFETY: both layouts lie in their storages, one of which is new.
-        unsafe { copy(result.data, self.data, self.sizes(), to, from, self.dtype.size()) };
+        detached(py, layout.numel(), || unsafe { copy(&exec(), &result, self) });
         Ok(result)
     }
 
@@ -237,10 +242,8 @@ impl Tensor {
             source = source.copied(py)?;
         }
         debug_assert_eq!(self.sizes(), source.sizes(), "of the same sizes");
-        let (size, sizes) = (self.dtype.size(), self.sizes());
-        let (to, from) = (self.layout.strides(), source.layout.strides());
         // SAFETY: both layouts lie in their storages, which do not overlap here.
-        unsafe { copy(self.data, source.data, sizes, to, from, size) };
+        detached(py, self.numel(), || unsafe { copy(&exec(), self, &source) });
         Ok(())
     }
 
@@ -260,20 +263,70 @@ impl Tensor {
     }
 }
 
-/// Copies elements of `size` bytes from one layout of `sizes` to another.
+/// Copies the elements of a tensor to one of the same sizes and type.
 ///
 /// # Safety
-/// Both layouts are valid for reads, the first for writes as well, and do not overlap.
-unsafe fn copy(to: *mut u8, from: *const u8, sizes: &[i64], to_strides: &[i64], from_strides: &[i64], size: usize) {
-    // SAFETY: the caller's; elements of such sizes are aligned to them.
-    unsafe {
-        match size {
-            1 => copy_words::<u8>(to.cast(), from.cast(), sizes, to_strides, from_strides),
-            2 => copy_words::<u16>(to.cast(), from.cast(), sizes, to_strides, from_strides),
-            4 => copy_words::<u32>(to.cast(), from.cast(), sizes, to_strides, from_strides),
-            _ => copy_words::<u64>(to.cast(), from.cast(), sizes, to_strides, from_strides),
+/// Nobody else uses the elements of `to`, which are none of `from`.
+unsafe fn copy(exec: &Exec, to: &Tensor, from: &Tensor) {
+    // Dimensions that lie in both as one are one, and the first is shared out.
+    let (mut sizes, mut steps) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for ((&size, &to), &from) in to.sizes().iter().zip(to.layout.strides()).zip(from.layout.strides()) {
+        let [its, theirs] = &mut steps;
+        match (sizes.last_mut(), its.last_mut(), theirs.last_mut()) {
+            _ if size == 1 => {}
+            (Some(last), Some(a), Some(b)) if (*a, *b) == (size * to, size * from) => {
+                *last *= size;
+                (*a, *b) = (to, from);
+            }
+            _ => {
+                sizes.push(size);
+                its.push(to);
+                theirs.push(from);
+            }
         }
     }
+    let (count, inner) = match sizes[..] {
+        [] => (1, 1),
+        [count, ref inner @ ..] => (count as usize, inner.iter().product::<i64>() as usize),
+    };
+    if count * inner == 0 {
+        return;
+    }
+    let [its, theirs] = &steps;
+    let reach: i64 = sizes
+        .iter()
+        .zip(its)
+        .skip(1)
+        .map(|(size, step)| (size - 1) * step)
+        .sum();
+    let is_disjoint = its.first().is_some_and(|&step| step > reach);
+    let size = to.dtype.size();
+    let (team, grain) = exec.team(count * inner, 2 * size, 0);
+    let grain = if is_disjoint {
+        grain.div_ceil(inner).max(1)
+    } else {
+        count
+    };
+    team.run(count, grain, &|range| {
+        let mut part = sizes.clone();
+        let skipped = |steps: &[i64]| steps.first().map_or(0, |step| range.start * *step as usize * size);
+        let (to, from) = (
+            to.data.wrapping_add(skipped(its)),
+            from.data.wrapping_add(skipped(theirs)),
+        );
+        if let Some(first) = part.first_mut() {
+            *first = range.len() as i64;
+        }
+        // SAFETY: the caller's, and no part overlaps another; elements of such sizes are aligned to them.
+        unsafe {
+            match size {
+                1 => copy_words::<u8>(to.cast(), from.cast(), &part, its, theirs),
+                2 => copy_words::<u16>(to.cast(), from.cast(), &part, its, theirs),
+                4 => copy_words::<u32>(to.cast(), from.cast(), &part, its, theirs),
+                _ => copy_words::<u64>(to.cast(), from.cast(), &part, its, theirs),
+            }
+        }
+    });
 }
 
 /// # Safety
@@ -288,6 +341,11 @@ unsafe fn copy_words<W: Copy>(to: *mut W, from: *const W, sizes: &[i64], to_stri
     if inner.is_empty() && (to_step, from_step) == (1, 1) {
         // SAFETY: a row of elements side by side.
         unsafe { std::ptr::copy_nonoverlapping(from, to, count as usize) };
+        return;
+    }
+    if inner.is_empty() && (to_step, from_step) == (1, 0) {
+        // SAFETY: one element, for all of a row.
+        unsafe { std::slice::from_raw_parts_mut(to.cast(), count as usize).fill(MaybeUninit::new(from.read())) };
         return;
     }
     for index in 0..count as isize {

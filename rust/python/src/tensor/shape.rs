@@ -68,6 +68,17 @@ impl Tensor {
         Layout::new(sizes, &strides).map(|layout| self.view_as(layout))
     }
 
+    /// [`Self::expand`], or `ValueError`.
+    pub(super) fn broadcast_to(&self, sizes: &[i64]) -> PyResult<Self> {
+        self.expand(sizes).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "a value of shape {} cannot be broadcast to {}",
+                shape(self.sizes()),
+                shape(sizes)
+            ))
+        })
+    }
+
     /// Sizes of which one may be -1, for what is left.
     pub(super) fn infer(&self, sizes: &[i64]) -> PyResult<Vec<i64>> {
         let mut sizes = sizes.to_vec();

@@ -26,6 +26,7 @@ pub mod compare;
 pub mod div;
 pub mod floor_divide;
 pub mod mul;
+pub mod pow;
 pub mod remainder;
 
 use core::mem::MaybeUninit;

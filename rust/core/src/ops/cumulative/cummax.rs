@@ -2,7 +2,7 @@
 
 use core::{marker::PhantomData, ops::Range};
 
-use super::{COLUMNS, Output, Results, Scan, scan};
+use super::{COLUMNS, Columns, Output, Results, Scan, scan};
 use crate::{
     dtype::{Compared, DType, Target, Unwritten, View},
     isa::Simd,
@@ -102,32 +102,8 @@ impl<T: Compared, const GREATEST: bool> Extreme<T, GREATEST> {
 /// The extreme and its place; below 0 where there is none yet.
 type State<T> = (T, i32);
 
-impl<T: Compared + Send + 'static, const GREATEST: bool> Scan for Extreme<T, GREATEST> {
+impl<T: Compared + Send + 'static, const GREATEST: bool> Columns for Extreme<T, GREATEST> {
     type Item = T;
-    type State = State<T>;
-    const START: State<T> = (T::ANY, -1);
-
-    #[inline(always)]
-    fn total<S: Simd>(self, _: S, src: &[T], first: usize) -> State<T> {
-        let mut state = (src[0], first as i32);
-        for (src, first) in src.chunks(LANES).zip((first..).step_by(LANES)) {
-            if any::<T, GREATEST>(state.0, src) {
-                for (&x, place) in src.iter().zip(first as i32..) {
-                    state = push::<T, GREATEST>(state, x, place);
-                }
-            }
-        }
-        state
-    }
-
-    #[inline(always)]
-    fn join(self, before: State<T>, after: State<T>) -> State<T> {
-        if before.1 < 0 || Self::takes(before.0.number(), after.0.number()) {
-            after
-        } else {
-            before
-        }
-    }
 
     #[inline(always)]
     fn columns(self, geometry: Geometry, src: &[T], start: usize, columns: Range<usize>, output: &Output<T>) {
@@ -160,6 +136,33 @@ impl<T: Compared + Send + 'static, const GREATEST: bool> Scan for Extreme<T, GRE
                     index.write(place.into());
                 }
             }
+        }
+    }
+}
+
+impl<T: Compared + Send + 'static, const GREATEST: bool> Scan for Extreme<T, GREATEST> {
+    type State = State<T>;
+    const START: State<T> = (T::ANY, -1);
+
+    #[inline(always)]
+    fn total<S: Simd>(self, _: S, src: &[T], first: usize) -> State<T> {
+        let mut state = (src[0], first as i32);
+        for (src, first) in src.chunks(LANES).zip((first..).step_by(LANES)) {
+            if any::<T, GREATEST>(state.0, src) {
+                for (&x, place) in src.iter().zip(first as i32..) {
+                    state = push::<T, GREATEST>(state, x, place);
+                }
+            }
+        }
+        state
+    }
+
+    #[inline(always)]
+    fn join(self, before: State<T>, after: State<T>) -> State<T> {
+        if before.1 < 0 || Self::takes(before.0.number(), after.0.number()) {
+            after
+        } else {
+            before
         }
     }
 

@@ -4,7 +4,7 @@ use core::{marker::PhantomData, ops::Range};
 
 use half::{bf16, f16};
 
-use super::{COLUMNS, Output, Results, Scan, scan};
+use super::{COLUMNS, Columns, Output, Results, Scan, prefixes, scan};
 use crate::{
     dtype::{Arithmetic, DType, Element, Target, Unwritten, View},
     isa::Simd,
@@ -129,26 +129,11 @@ fn sums<T: Term>(src: &[T; LANES]) -> [T::Sum; LANES] {
     for (wide, x) in wide.iter_mut().zip(src) {
         *wide = x.widen();
     }
-    let [a, b, c, d, e, f, g, h] = wide;
-    let (ab, cd, ef, gh) = (a.plus(b), c.plus(d), e.plus(f), g.plus(h));
-    let (half, rest) = (ab.plus(cd), ef.plus(gh));
-    let more = half.plus(ef);
-    [
-        a,
-        ab,
-        ab.plus(c),
-        half,
-        half.plus(e),
-        more,
-        more.plus(g),
-        half.plus(rest),
-    ]
+    prefixes(&wide)
 }
 
-impl<T: Term> Scan for Sum<T> {
+impl<T: Term> Columns for Sum<T> {
     type Item = T;
-    type State = T::Sum;
-    const START: T::Sum = T::ZERO;
 
     #[inline(always)]
     fn columns(self, geometry: Geometry, src: &[T], start: usize, columns: Range<usize>, output: &Output<T>) {
@@ -171,6 +156,11 @@ impl<T: Term> Scan for Sum<T> {
             }
         }
     }
+}
+
+impl<T: Term> Scan for Sum<T> {
+    type State = T::Sum;
+    const START: T::Sum = T::ZERO;
 
     #[inline(always)]
     fn total<S: Simd>(self, _: S, src: &[T], _: usize) -> T::Sum {

@@ -1,11 +1,14 @@
 //! What is so far along a dimension.
 
 pub mod cummax;
+pub mod cumprod;
 pub mod cumsum;
+pub mod logcumsumexp;
 
 use core::{mem::MaybeUninit, ops::Range};
 
 use crate::{
+    dtype::Arithmetic,
     isa::{Program, Simd},
     kernel::{Exec, Geometry},
     parallel::Shared,
@@ -18,9 +21,43 @@ const PIECE: usize = 1 << 15;
 /// Instructions for an element, for the choice of threads.
 const STEPS: usize = 16;
 
-/// An operation that goes along rows: each result follows from what was before and one element.
-trait Scan: Copy + Sync {
+/// The sums of each of some elements and those before them.
+#[inline(always)]
+fn prefixes<A: Arithmetic>(numbers: &[A; 8]) -> [A; 8] {
+    let [a, b, c, d, e, f, g, h] = *numbers;
+    let (ab, cd, ef, gh) = (a.plus(b), c.plus(d), e.plus(f), g.plus(h));
+    let (half, rest) = (ab.plus(cd), ef.plus(gh));
+    let more = half.plus(ef);
+    [
+        a,
+        ab,
+        ab.plus(c),
+        half,
+        half.plus(e),
+        more,
+        more.plus(g),
+        half.plus(rest),
+    ]
+}
+
+/// An operation along the rows of some columns at a time: each result follows from what was before in its column and one
+/// element.
+trait Columns: Copy + Sync {
     type Item: Copy + Default + Send + Sync + 'static;
+
+    /// Writes some columns of a block, which begins at `start` of the results.
+    fn columns(
+        self,
+        geometry: Geometry,
+        src: &[Self::Item],
+        start: usize,
+        columns: Range<usize>,
+        output: &Output<Self::Item>,
+    );
+}
+
+/// The same along a row, pieces of which can be worked on before what is in front of them is known.
+trait Scan: Columns {
     /// What was before.
     type State: Copy + Send + Sync + 'static;
 
@@ -31,15 +68,6 @@ trait Scan: Copy + Sync {
     fn total<S: Simd>(self, simd: S, src: &[Self::Item], first: usize) -> Self::State;
     /// What is after one state and another.
     fn join(self, before: Self::State, after: Self::State) -> Self::State;
-    /// Writes some columns of a block, which begins at `start` of the results.
-    fn columns(
-        self,
-        geometry: Geometry,
-        src: &[Self::Item],
-        start: usize,
-        columns: Range<usize>,
-        output: &Output<Self::Item>,
-    );
     /// Writes a piece that begins at `first`.
     fn piece<S: Simd>(self, simd: S, state: Self::State, first: usize, src: &[Self::Item], dst: Results<Self::Item>);
 }
@@ -71,28 +99,35 @@ impl<T> Output<'_, T> {
     }
 }
 
+/// Goes along the rows of all columns, where there is more than one.
+fn by_columns<K: Columns>(exec: &Exec, kernel: K, src: &[K::Item], geometry: Geometry, output: &Output<K::Item>) {
+    assert!(src.len() == geometry.len(), "the slice differs from the geometry");
+    let Geometry { outer, dim, inner } = geometry;
+    let (team, grain) = exec.team(src.len(), 2 * size_of::<K::Item>() + 8, STEPS);
+    let blocks = inner.div_ceil(COLUMNS);
+    team.run(outer * blocks, grain.div_ceil(dim * COLUMNS).max(1), &|range| {
+        for unit in range {
+            let (block, column) = (unit / blocks * dim * inner, unit % blocks * COLUMNS);
+            exec.isa.run(Strip {
+                kernel,
+                geometry,
+                src: &src[block..][..dim * inner],
+                start: block,
+                columns: column..inner.min(column + COLUMNS),
+                output,
+            });
+        }
+    });
+}
+
 /// Goes along all rows.
 fn scan<K: Scan>(exec: &Exec, scan: K, src: &[K::Item], geometry: Geometry, output: &Output<K::Item>) {
     assert!(src.len() == geometry.len(), "the slice differs from the geometry");
     let Geometry { outer, dim, inner } = geometry;
-    let (team, grain) = exec.team(src.len(), 2 * size_of::<K::Item>() + 8, STEPS);
     if inner > 1 {
-        let blocks = inner.div_ceil(COLUMNS);
-        team.run(outer * blocks, grain.div_ceil(dim * COLUMNS).max(1), &|range| {
-            for unit in range {
-                let (block, column) = (unit / blocks * dim * inner, unit % blocks * COLUMNS);
-                exec.isa.run(Strip {
-                    scan,
-                    geometry,
-                    src: &src[block..][..dim * inner],
-                    start: block,
-                    columns: column..inner.min(column + COLUMNS),
-                    output,
-                });
-            }
-        });
-        return;
+        return by_columns(exec, scan, src, geometry, output);
     }
+    let (team, grain) = exec.team(src.len(), 2 * size_of::<K::Item>() + 8, STEPS);
     let pieces = dim.div_ceil(PIECE);
     let piece = |at: usize| (at * PIECE, PIECE.min(dim - at * PIECE));
     // What is before each piece of each row.
@@ -166,8 +201,8 @@ impl<K: Scan> Program for Piece<'_, K> {
 }
 
 /// Goes along the rows of some columns together.
-struct Strip<'a, K: Scan> {
-    scan: K,
+struct Strip<'a, K: Columns> {
+    kernel: K,
     geometry: Geometry,
     /// The block, and where in the results it is.
     src: &'a [K::Item],
@@ -176,19 +211,19 @@ struct Strip<'a, K: Scan> {
     output: &'a Output<'a, K::Item>,
 }
 
-impl<K: Scan> Program for Strip<'_, K> {
+impl<K: Columns> Program for Strip<'_, K> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self {
-            scan,
+            kernel,
             geometry,
             src,
             start,
             columns,
             output,
         } = self;
-        scan.columns(geometry, src, start, columns, output);
+        kernel.columns(geometry, src, start, columns, output);
     }
 }

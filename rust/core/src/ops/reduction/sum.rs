@@ -148,11 +148,25 @@ fn row<T: Term, S: Simd>(simd: S, src: &[T]) -> T::Total {
 /// The sums of the columns from `start` on.
 #[inline(always)]
 fn columns<T: Term, S: Simd>(simd: S, src: &[T], inner: usize, start: usize, sums: &mut [T::Total]) {
-    let mut tile = [T::Lane::default(); TILE];
+    let mut tiles = [[T::Lane::default(); TILE]; 4];
     let mut found = [T::Total::default(); STRIP];
     let found = &mut found[..sums.len()];
-    for row in src.chunks_exact(inner) {
-        let values = T::lanes(simd, &row[start..start + found.len()], &mut tile);
+    // Four rows at a time, as the sums so far are read and written for each.
+    let fours = src.chunks_exact(4 * inner);
+    let rest = fours.remainder();
+    for rows in fours {
+        let [a, b, c, d] = &mut tiles;
+        let row = |index: usize| &rows[index * inner + start..][..found.len()];
+        let (a, b) = (T::lanes(simd, row(0), a), T::lanes(simd, row(1), b));
+        let (c, d) = (T::lanes(simd, row(2), c), T::lanes(simd, row(3), d));
+        let values = a.iter().zip(b).zip(c.iter().zip(d));
+        for (sum, ((&a, &b), (&c, &d))) in found.iter_mut().zip(values) {
+            let (first, second) = (T::total(a).plus(T::total(b)), T::total(c).plus(T::total(d)));
+            *sum = sum.plus(first.plus(second));
+        }
+    }
+    for row in rest.chunks_exact(inner) {
+        let values = T::lanes(simd, &row[start..start + found.len()], &mut tiles[0]);
         for (sum, &x) in found.iter_mut().zip(values) {
             *sum = sum.plus(T::total(x));
         }
