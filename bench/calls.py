@@ -43,6 +43,7 @@ ACCELERATED = (
     *map(Call, ("F.softmax(x, -1)", "torch.softmax(x, -1)", "x.softmax(-1)")),
 )
 DECLINED = (
+    *(Call(code, "no tensor in the index") for code in ("x[3]", "x[1:5]", "x[None]")),
     *(Call(code, "integers") for code in ("F.relu(i)", "torch.relu(i)", "i.relu()", "torch.exp(i)", "i ** 2")),
     *(
         Call(code, "below the threshold", NEVER)

@@ -1,7 +1,8 @@
-"""What is so far along a dimension: cumsum, cummax and cummin."""
+"""What is so far along a dimension: sums, products, logarithms of sums, and extremes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_sums_are_as_exact_as_stock_torchs(dtype: str) -> None:
                 assert error <= allowed + (64 if kind == torch.float64 else 1e-3) * unit, (shape, way, dim)
 
 
-@pytest.mark.parametrize("name", ("cumsum", *EXTREMES))
+@pytest.mark.parametrize("name", cases.CUMULATIVE)
 def test_any_order_of_memory_and_number_of_threads(name: str) -> None:
     base = drawn((30, 40, 50), torch.float32, "any")
     before = torch.get_num_threads()
@@ -94,7 +95,7 @@ def test_any_order_of_memory_and_number_of_threads(name: str) -> None:
                     torch.set_num_threads(threads)
                     stock, ours = both(lambda x=x, dim=dim: getattr(torch, name)(x, dim))
                     found.append(ours)
-                    if name != "cumsum":
+                    if CATALOG[name].exactness == "bits":
                         assert stock == ours, (x.stride(), dim)
                 assert found[0] == found[1] == found[2]
         x = drawn((300_000,), torch.float32, "any")
@@ -108,20 +109,97 @@ def test_any_order_of_memory_and_number_of_threads(name: str) -> None:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", ("cumsum", *EXTREMES))
-def test_training_is_stock_torchs(name: str) -> None:
-    x = drawn((7, 9), torch.float32, "any")
+@pytest.mark.parametrize("dtype", ("float32", "float64", "bfloat16"))
+@pytest.mark.parametrize("name", cases.CUMULATIVE)
+def test_gradients(name: str, dtype: str) -> None:
+    """Of the first and second order, the nodes, and what they save."""
+    if dtype not in CATALOG[name].dtypes:
+        pytest.skip("stock torch's")
+    kinds = ("any", "ties") if name == "cumprod" else ("any",)  # ties have zeros, of which the gradient is another formula
+    for shape in ((9, 12), (40,), (3, 10, 4), (1, 9), ()):
+        for kind in kinds:
+            x = drawn(shape, getattr(torch, dtype), kind)
+            weight = drawn((*shape, 1), x.dtype, "any").squeeze(-1)
+            for dim in dims(x):
 
-    def run() -> list[Any]:
-        leaf = x.clone().requires_grad_()
-        result = getattr(torch, name)(leaf, 1)
-        values = result if isinstance(result, torch.Tensor) else result.values
-        (grad,) = torch.autograd.grad((values * values).sum(), leaf)
-        return [values, grad, type(values.grad_fn).__name__]
+                def run(x: torch.Tensor = x, dim: int = dim, weight: torch.Tensor = weight) -> list[Any]:
+                    leaf = x.clone().requires_grad_()
+                    result = getattr(torch, name)(leaf, dim)
+                    values = result if isinstance(result, torch.Tensor) else result.values
+                    node = values.grad_fn
+                    saved = [attribute for attribute in ("_saved_self", "_saved_result", "_saved_indices")
+                             if hasattr(node, attribute)]  # fmt: skip
+                    (grad,) = torch.autograd.grad((values * weight).sum(), leaf, create_graph=True)
+                    second = None
+                    if grad.requires_grad:
+                        (second,) = torch.autograd.grad((grad * weight.cos()).sum(), leaf, allow_unused=True)
+                    return [type(node).__name__, saved, values.detach(), grad.detach(), second]
 
-    before = calls(name)
-    stock, ours = both(run)
-    assert stock == ours and calls(name) == before
+                before = calls(name)
+                stock = run()
+                with rusttorch.patch(min_numel=0):
+                    ours = run()
+                assert calls(name) > before, declined(name)
+                assert stock[:2] == ours[:2]
+                for mine, theirs in zip(ours[2:], stock[2:], strict=True):
+                    tolerance = 0.03 if dtype == "bfloat16" else 1e-4
+                    if theirs is None:
+                        assert mine is None
+                    else:
+                        torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", CATALOG["cumprod"].dtypes)
+def test_products_are_stock_torchs(dtype: str) -> None:
+    """The same bits, of what overflows and vanishes as well: factors are not grouped."""
+    kind = getattr(torch, dtype)
+    rows = [[0.0, *[2.0] * 40], [0.0, *[1e38] * 40], [*[1e38] * 25, *[1e-38] * 16], [*[1e-38] * 25, *[1e38] * 16]]
+    given = [torch.tensor(rows * 4).to(kind)]
+    given += [drawn(shape, kind, way) for shape in SHAPES for way in ("any", "ties", "special")]
+    for x in given:
+        for dim in dims(x):
+            stock, before = torch.cumprod(x, dim), calls("cumprod")
+            with rusttorch.patch("cumprod", min_numel=0):
+                mine = x.cumprod(dim=dim)
+            if x.numel() // x.shape[dim] >= 8:
+                assert calls("cumprod") == before + 1, declined("cumprod")
+            assert cases.same_results(mine, stock), (x.shape, dim)
+
+
+def units_off(value: torch.Tensor, truth: torch.Tensor) -> float:
+    """The largest error, in the distance between numbers of the size of the true one."""
+    kind = torch.finfo(value.dtype)
+    off = (value.double() - truth).abs() / (kind.eps * truth.abs().clamp_min(kind.tiny))
+    return float(torch.where(value.double() == truth, 0.0, off).max())
+
+
+@pytest.mark.parametrize("dtype", CATALOG["logcumsumexp"].dtypes)
+def test_logarithms_of_sums_are_as_exact_as_stock_torchs(dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    ways = {
+        "any": lambda x: x, "wide": lambda x: x * 1e3, "growing": lambda x: x.abs().cumsum(-1) if x.dim() else x,
+        "near zero": lambda x: torch.where(torch.arange(x.numel()).view_as(x) % 5 == 0, 0.0, x - 40),
+        "small": lambda x: x * 1e-6, "masked": lambda x: x.masked_fill(x > 0, -math.inf),
+    }  # fmt: skip
+    for shape in SHAPES:
+        for way, make in ways.items():
+            x = make(drawn(shape, torch.float32, "any")).to(kind)
+            for dim in dims(x):
+                stock, before = torch.logcumsumexp(x, dim), calls("logcumsumexp")
+                with rusttorch.patch("logcumsumexp", min_numel=0):
+                    mine = x.logcumsumexp(dim=dim)
+                assert calls("logcumsumexp") == before + 1, declined("logcumsumexp")
+                assert (mine.dtype, mine.shape, mine.stride()) == (stock.dtype, stock.shape, stock.stride())
+                truth = torch.logcumsumexp(x.double(), dim)
+                mine_off, stock_off = (units_off(value, truth) for value in (mine, stock))
+                assert mine_off <= max(stock_off, 0.501), (shape, way, dim, mine_off, stock_off)
+        special = drawn(shape, kind, "special")
+        for dim in dims(special):
+            stock, ours = torch.logcumsumexp(special, dim), rusttorch.patch("logcumsumexp", min_numel=0)
+            with ours:
+                mine = torch.logcumsumexp(special, dim)
+            for is_kind in (torch.isnan, torch.isposinf, torch.isneginf):
+                assert torch.equal(is_kind(mine), is_kind(stock)), (shape, dim)
 
 
 X = torch.randn(3, 4)

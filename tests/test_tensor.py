@@ -663,3 +663,76 @@ def test_threads_of_python() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_powers() -> None:
+    """Of tensors, numbers and integers, as torch has them."""
+    x = torch.tensor([0.5, 2.0, -1.5, 0.0, 3.0])
+    y = torch.tensor([[2.0, -1.0, 3.0, 0.0, 0.5], [0.0, 1.0, -2.0, -1.0, math.nan]])
+    for dtype in ("float32", "float64", "bfloat16"):
+        a, b = x.to(getattr(torch, dtype)), y.to(getattr(torch, dtype))
+        ours = (Tensor.from_torch(a) ** Tensor.from_torch(b)).to_torch()
+        torch.testing.assert_close(ours, a**b, equal_nan=True)
+        torch.testing.assert_close((2.5 ** Tensor.from_torch(b)).to_torch(), 2.5**b, equal_nan=True)
+    whole = torch.tensor([0, 1, -1, 2, -3, 7])
+    for exponents in (torch.tensor([0, 1, 2, 3, 5, 60]), torch.tensor([-1, -2, -3, 0, -1, 1])):
+        assert (Tensor.from_torch(whole) ** Tensor.from_torch(exponents)).tolist() == (whole**exponents).tolist()
+    assert (Tensor.arange(4) ** 3).tolist() == [0, 1, 8, 27]
+    assert (2 ** Tensor.arange(4)).tolist() == [1, 2, 4, 8]
+    changed = Tensor.arange(4)
+    changed **= 2
+    assert changed.tolist() == [0, 1, 4, 9]
+    with pytest.raises(ValueError, match="negative power"):
+        Tensor.arange(4) ** -1
+    with pytest.raises(TypeError, match="bool has no powers"):
+        Tensor.ones(2, dtype="bool") ** Tensor.ones(2, dtype="bool")
+
+
+def test_expand() -> None:
+    x = Tensor.arange(3, dtype="float32")
+    same(x.expand(2, 3), torch.arange(3.0).expand(2, 3), strides=True)
+    same(x.unsqueeze(1).expand([4, -1, 5]), torch.arange(3.0).unsqueeze(1).expand(4, -1, 5), strides=True)
+    assert x.expand(2, 3)[1, 2].item() == 2
+    for shape in ((2,), (3, 2), (2, -2), ()):
+        with pytest.raises(ValueError):
+            x.expand(*shape)
+    for change in (lambda y: y.fill_(1), lambda y: y.add_(1), lambda y: y.__setitem__(0, 1)):
+        with pytest.raises(ValueError, match="share memory"):
+            change(x.expand(2, 3))
+    assert x.tolist() == [0, 1, 2]
+
+
+def test_lists_and_integers_as_indices() -> None:
+    theirs = torch.arange(12).view(4, 3)
+    ours = Tensor.from_torch(theirs.clone())
+    for index in ([0, 2], [-1], [[0, 1], [3, 3]], [], [True, False, False, True]):
+        same(ours[index], theirs[torch.tensor(index) if index else torch.empty(0, dtype=torch.int64)])
+    for index, value in (([1, -1], 7), ([0, 0, 2], Tensor.arange(3)), (np.array([3]), Tensor.arange(9)[6:])):
+        ours[index] = value
+        theirs[index] = torch.as_tensor(value.to_torch() if isinstance(value, Tensor) else value)
+        assert ours.tolist() == theirs.tolist()
+    ours[[0, 1]] = ours[1:3]  # what is assigned is read first
+    theirs[[0, 1]] = theirs[1:3].clone()
+    assert ours.tolist() == theirs.tolist()
+    for wrong in ([4], [-5], ["a"]):
+        with pytest.raises((IndexError, TypeError)):
+            ours[wrong]
+        with pytest.raises((IndexError, TypeError)):
+            ours[wrong] = 0
+    assert ours.tolist() == theirs.tolist()
+
+
+def test_copies_of_many_elements() -> None:
+    """On several threads, whatever the strides."""
+    base = torch.arange(1_200_000, dtype=torch.float32).view(100, 120, 100)
+    for view in (base, base[:, ::2], base.permute(2, 0, 1), base[:, :1].expand(100, 7, 100), base[..., 3]):
+        copied = Tensor.from_torch(view).clone()
+        same(copied, view)
+        filled = Tensor.zeros(list(view.shape))
+        filled[...] = Tensor.from_torch(view)
+        same(filled, view)
+    target, expected = Tensor.zeros([300, 4000]), torch.zeros(300, 4000)
+    target[:, 1::2], expected[:, 1::2] = 3, 3
+    same(target, expected)
+    target.fill_(2.5)
+    same(target, torch.full((300, 4000), 2.5))
