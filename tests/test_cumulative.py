@@ -115,7 +115,8 @@ def test_gradients(name: str, dtype: str) -> None:
     """Of the first and second order, the nodes, and what they save."""
     if dtype not in CATALOG[name].dtypes:
         pytest.skip("stock torch's")
-    kinds = ("any", "ties") if name == "cumprod" else ("any",)  # ties have zeros, of which the gradient is another formula
+    # Ties have zeros, of which the gradient is another formula.
+    kinds = ("any", "ties") if name == "cumprod" else ("any",)
     for shape in ((9, 12), (40,), (3, 10, 4), (1, 9), ()):
         for kind in kinds:
             x = drawn(shape, getattr(torch, dtype), kind)

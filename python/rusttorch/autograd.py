@@ -11,20 +11,23 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .catalog import Along, Index, Nary, Op, Row
+from .catalog import Along, Index, Nary, Op, Row, Select
 
 #: What a call's forward pass needs beside its input. The node takes the input alone, and so has stock torch's edges.
 _call = threading.local()
 
 
-def make_apply(op: Op | Nary | Index, native: Any) -> Callable[..., Any]:
+def make_apply(op: Row, native: Any) -> Callable[..., Any]:
     """``apply(input, dim, *numbers)`` of the row's autograd function; for several tensors ``input`` are those."""
     if isinstance(op, Nary):
         return _make_nary(op, native)
     if isinstance(op, Index):
         return _make_index(op, native)
+    if isinstance(op, Select):
+        return _make_select(op, native)
     if isinstance(op, Along):
         return _make_along(op, native)
+    assert isinstance(op, Op)
     return _make_masked(op, native) if op.random else _make_plain(op, native)
 
 
@@ -199,12 +202,14 @@ def _make_index(op: Index, native: Any) -> Callable[..., Any]:
     def forward(ctx: Any, *tensors: Any) -> Any:
         # There is no dimension beside the numbers: in its place stands whether the input is changed.
         inplace, ctx.numbers = _call.arguments
-        result = _given(op, tensors[0], forward_kernel(tensors, ctx.numbers, bool(inplace)))
+        more = _call.updated  # a second index of a subscript
+        result = _given(op, tensors[0], forward_kernel(tensors + more, ctx.numbers, bool(inplace)))
         if inplace:
             ctx.mark_dirty(result)
         ctx.sizes = tensors[0].shape
         wanted = ctx.needs_input_grad
-        ctx.save_for_backward(*(tensors[index] if user is None or wanted[user] else None for index, user in saved))
+        kept = (tensors[index] if user is None or wanted[user] else None for index, user in saved)
+        ctx.save_for_backward(*kept, *more)
         return result
 
     def backward(ctx: Any, grad: Any) -> tuple[Any, ...]:
@@ -224,6 +229,21 @@ def _make_index(op: Index, native: Any) -> Callable[..., Any]:
     return chosen
 
 
+def _make_select(op: Select, native: Any) -> Callable[..., Any]:
+    """Saves what stock torch saves; the gradient is its formula."""
+    formula, forward_kernel = op.backward, native.forward_select
+
+    def forward(ctx: Any, input: Any, mask: Any) -> Any:
+        ctx.save_for_backward(input, mask)
+        return _given(op, input, forward_kernel(input, mask))
+
+    def backward(ctx: Any, grad: Any) -> tuple[Any, None]:
+        input, mask = ctx.saved_tensors
+        return formula(grad, mask, input.shape), None
+
+    return _function(op, forward, backward, ("self", op.mask), unchanged=2)
+
+
 def _given(op: Row, input: Any, result: Any) -> Any:
     """The kernel's result. The call was accepted, so that only memory can be short: this raises torch's own error."""
     if result is None:
@@ -235,7 +255,7 @@ def _given(op: Row, input: Any, result: Any) -> Any:
 
 
 def _function(
-    op: Op | Nary | Index,
+    op: Op | Nary | Index | Select,
     forward: Callable[..., Any],
     backward: Callable[..., Any],
     names: tuple[str, ...],
@@ -271,7 +291,7 @@ def _function(
     # The base's `apply` looks for functorch first, which the guards have done.
     apply_input = super(torch.autograd.Function, function).apply
 
-    several = isinstance(op, (Nary, Index))
+    several = isinstance(op, (Nary, Index, Select))
 
     def apply(input: Any, dim: int | None, *numbers: float) -> Any:
         _call.arguments = dim, numbers

@@ -366,18 +366,18 @@ class Along(Op):
 @dataclass(frozen=True, kw_only=True)
 class Select(Row):
     """One operation whose result is as long as there are true elements: of its input, of which it gives the places, or of
-    a mask of the input's shape, which chooses elements of the input; or as there are different ones. Gradients are stock
-    torch's.
+    a mask of the input's shape, which chooses elements of the input; or as there are different ones.
 
     ``mask``
         the parameter that is the mask.
+    ``node``, ``backward``
+        as of `Op`, the gradient from ``(grad, mask, sizes)``; where there is none, it is stock torch's, if there is any.
     ``domain``
         as of `Op`.
     ``calls``, ``passes``, ``beside``
         as of `Index`.
     """
 
-    trains: ClassVar[bool] = False
     shape: ClassVar[str] = "counted"
     flops: ClassVar[int] = 1
 
@@ -385,9 +385,16 @@ class Select(Row):
     passes: float
     beside: float = 0.0
     mask: str = ""
+    node: str = ""
+    backward: Callable[[Any, Any, Any], Any] | None = None
     domain: Literal["any", "positive"] = "any"
     exactness: Literal["bits", "ulp"] = "bits"
     dtypes: tuple[str, ...] = DTYPES
+
+    @property
+    def trains(self) -> bool:  # type: ignore[override]
+        """Whether there is a gradient."""
+        return bool(self.node)
 
     def _role(self, name: str) -> tuple[str, int]:
         return ("operand", 0) if name == self.mask else super()._role(name)
@@ -1787,6 +1794,12 @@ def _added_by_index(grad: Any, index: Any, sizes: Any) -> Any:
     return grad.new_zeros(sizes).index_add(0, index, grad.reshape(len(index), *sizes[1:]))
 
 
+def _chosen_backward(grad: Any, mask: Any, sizes: Any) -> Any:
+    """A gradient of elements that a mask of the first dimensions has chosen."""
+    mask = mask.reshape(*mask.shape, *[1] * (len(sizes) - mask.dim())).expand(sizes)
+    return grad.new_zeros(sizes).masked_scatter(mask, grad)
+
+
 def _take_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
     return _added_by_index(grad, saved[1], [math.prod(sizes)]).view(sizes), None
 
@@ -1795,8 +1808,21 @@ def _index_select_backward(grad: Any, saved: Any, sizes: Any, dim: float) -> tup
     return grad.new_zeros(sizes).index_add(int(dim), saved[0], grad), None
 
 
-def _index_backward(grad: Any, saved: Any, sizes: Any) -> tuple[Any, ...]:
-    return _added_by_index(grad, saved[0], sizes), None
+def _index_backward(grad: Any, saved: Any, sizes: Any, dim: float = 0.0) -> tuple[Any, ...]:
+    import torch
+
+    index, *second = saved
+    if index.dtype is torch.bool:
+        return _chosen_backward(grad, index, sizes), None
+    if dim:
+        index = torch.where(index < 0, index + sizes[1], index).flatten()
+        grad = grad.reshape(sizes[0], len(index), *sizes[2:])
+        return grad.new_zeros(sizes).index_add(1, index, grad), None
+    if not second:
+        return _added_by_index(grad, index, sizes), None
+    rows, columns = (torch.where(index < 0, index + size, index) for index, size in zip((index, *second), sizes[:2], strict=True))
+    places = torch.add(columns, rows, alpha=sizes[1])
+    return _added_by_index(grad, places, (sizes[0] * sizes[1], *sizes[2:])).view(sizes), None
 
 
 def _scatter_backward(grad: Any, saved: Any, sizes: Any, dim: float, *numbers: float) -> tuple[Any, ...]:
@@ -2278,6 +2304,8 @@ SELECT_ROWS: tuple[Select, ...] = (
         passes=1.5,
         beside=1.0,
         given={"m": "(x > 0).contiguous()"},
+        node="MaskedSelectBackward0",
+        backward=_chosen_backward,
     ),
     Select(
         "unique",

@@ -887,7 +887,7 @@ impl Data {
         arguments: &Arguments,
         really: bool,
     ) -> Result<Py<PyAny>, Failure> {
-        let (Passed { state, .. }, numbers) = (passed, arguments.numbers());
+        let (Passed { state, mode, .. }, numbers) = (passed, arguments.numbers());
         // A copy would take longer than stock torch where few elements are chosen.
         let (view, Some(_)) = self.fit(py, passed, arguments, false)? else {
             return Err(Decline::Layout.into());
@@ -900,7 +900,7 @@ impl Data {
             let mask = self.signature.operands(arguments).next().ok_or(Decline::Arguments)?;
             // SAFETY: an argument, which is alive during the call.
             let mask = unsafe { nary::optional(py, mask) }.ok_or(Decline::Arguments)?;
-            Some(select::read_mask(runtime, &view, &mask, state.profiled)?)
+            Some((select::read_mask(runtime, &view, &mask, state.profiled)?, mask))
         } else {
             None
         };
@@ -908,6 +908,13 @@ impl Data {
             return Ok(py.None());
         }
         let _record = Record::start(py, *state, &self.label);
+        if let (Mode::Training, Some((_, mask))) = (mode, &mask) {
+            // SAFETY: the input is alive during the call.
+            let input = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
+            let tensors = PyTuple::new(py, [&input, mask]).map_err(Failure::Raise)?;
+            return self.op.train(py, &tensors, None, numbers);
+        }
+        let mask = mask.map(|(view, _)| view);
         select::forward(py, runtime, &self.op, kernel, &view, mask.as_ref(), numbers)
     }
 
@@ -963,22 +970,22 @@ impl Data {
         if let (Some(Subscript::Get(_)), Some(object)) = (self.subscript, given[0].tensor())
             && let Some(pair) = index::Pair::new(runtime, object)
         {
-            if passed.mode == Mode::Training {
-                return Err(Decline::Training.into());
-            }
             let [first, second] = pair.tensors;
             (given, dim[0], count) = ([first, second, index::Given::Missing], pair.dim, 2);
             numbers = &dim;
         }
         let others = &given[..count];
         if let Some((select, mask)) = Indexed::chooses(runtime, kernel, &input, others, state.profiled)? {
-            if passed.mode == Mode::Training {
-                return Err(Decline::Training.into());
-            }
             if !really {
                 return Ok(py.None());
             }
             let _record = Record::start(py, *state, &self.label);
+            if passed.mode == Mode::Training {
+                // SAFETY: as below.
+                let tensor = unsafe { Bound::from_borrowed_ptr(py, arguments.input) };
+                let tensors = PyTuple::new(py, [Some(&tensor), given[0].tensor()]).map_err(Failure::Raise)?;
+                return self.op.train(py, &tensors, None, &[]);
+            }
             return select::forward(py, runtime, &self.op, select, &input, Some(&mask), &[]);
         }
         let indexed = Indexed::read(runtime, kernel, input, others, numbers, inplace, state.profiled)?;

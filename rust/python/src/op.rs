@@ -38,6 +38,7 @@ use crate::{
     multinomial,
     nary::{Forwarded, Operands},
     runtime::{Runtime, runtime},
+    select,
 };
 
 /// Elements from which a kernel runs without the GIL: before, giving it up costs more than others gain.
@@ -1328,12 +1329,28 @@ impl Op {
             let py = input.py();
             let others: Vec<_> = tensors.map(index::Given::new).collect();
             let view = hold(runtime, &input)?.any_view(py, inplace, false)?;
+            if let Some((select, mask)) = Indexed::chooses(runtime, kernel, &view, &others, false)? {
+                return select::forward(py, runtime, &self.0, select, &view, Some(&mask), &[]);
+            }
             let indexed = Indexed::read(runtime, kernel, view, &others, &numbers, inplace, false)?;
             if !inplace {
                 return indexed.forward(py, runtime, &self.0, &numbers);
             }
             indexed.inplace(runtime, &self.0, &numbers)?;
             Ok(input.clone().unbind())
+        };
+        or_left(run())
+    }
+
+    /// The elements of a tensor that a mask chooses, without guards; `None` if declined.
+    fn forward_select(&self, input: &Bound<'_, PyAny>, mask: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+        let (Some(kernel), Some(runtime)) = (self.0.select_kernel(), runtime()) else {
+            return Ok(None);
+        };
+        let run = || -> Result<_, Failure> {
+            let view = hold(runtime, input)?.any_view(input.py(), false, false)?;
+            let mask = select::read_mask(runtime, &view, mask, false)?;
+            select::forward(input.py(), runtime, &self.0, kernel, &view, Some(&mask), &[])
         };
         or_left(run())
     }
