@@ -17,7 +17,7 @@ from rusttorch.catalog import DTYPES, INDEXED, Index
 
 CALLS = [(row, text) for row in INDEXED.values() for text in row.calls]
 TYPED = [(row, text, dtype) for row, text in CALLS for dtype in (DTYPES if row.name == "where" else row.dtypes)]
-TRAINED = [(row, text) for row, text in CALLS if row.trains and not text.startswith(("x[m", "x[:", "x[i,"))]
+TRAINED = [(row, text) for row, text in CALLS if row.trains]
 all_rows = pytest.mark.parametrize("row", INDEXED.values(), ids=lambda row: row.name)
 all_calls = pytest.mark.parametrize(("row", "text"), CALLS, ids=[text for _, text in CALLS])
 trained_calls = pytest.mark.parametrize(("row", "text"), TRAINED, ids=[text for _, text in TRAINED])

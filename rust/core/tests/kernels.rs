@@ -350,6 +350,32 @@ const REFUSING: [&str; 4] = ["aminmax", "mode", "quantile", "nanquantile"];
 const FREE: [&str; 5] = ["topk", "kthvalue", "median", "nanmedian", "mode"];
 const SUMMING: [&str; 2] = ["cumsum", "logcumsumexp"];
 
+/// What is so far of the numbers of a row.
+fn so_far(name: &str, x: &[f64]) -> Vec<f64> {
+    let add_exp = |so_far: f64, x: f64| {
+        let (less, more) = if so_far.is_nan() || so_far < x {
+            (so_far, x)
+        } else {
+            (x, so_far)
+        };
+        if less == more && less.is_infinite() {
+            more
+        } else {
+            (less - more).exp().ln_1p() + more
+        }
+    };
+    let (first, and): (f64, &dyn Fn(f64, f64) -> f64) = match name {
+        "cumsum" => (0.0, &|sum, x| sum + x),
+        "cumprod" => (1.0, &|product, x| product * x),
+        _ => (f64::NEG_INFINITY, &add_exp),
+    };
+    let scanned = x.iter().scan(first, |so_far, &x| {
+        *so_far = and(*so_far, x);
+        Some(*so_far)
+    });
+    scanned.collect()
+}
+
 /// The results of a row: values, and indices.
 fn along_row(name: &str, x: &[f64], numbers: &[f64]) -> (Vec<f64>, Vec<i64>) {
     // NaN is larger than any number.
@@ -386,32 +412,7 @@ fn along_row(name: &str, x: &[f64], numbers: &[f64]) -> (Vec<f64>, Vec<i64>) {
         "argsort" => (vec![], all(sorted(numbers[0] != 0.0, x.len())).1),
         "msort" => (all(sorted(false, x.len())).0, vec![]),
         "topk" => all(sorted(numbers[1] != 0.0, numbers[0] as usize)),
-        "cumsum" => {
-            let sums = x.iter().scan(0.0, |sum, x| {
-                *sum += x;
-                Some(*sum)
-            });
-            (sums.collect(), vec![])
-        }
-        "cumprod" => {
-            let products = x.iter().scan(1.0, |product, x| {
-                *product *= x;
-                Some(*product)
-            });
-            (products.collect(), vec![])
-        }
-        "logcumsumexp" => {
-            let sums = x.iter().scan(f64::NEG_INFINITY, |sum, &x| {
-                let (less, more) = if sum.is_nan() || *sum < x { (*sum, x) } else { (x, *sum) };
-                *sum = if less == more && less.is_infinite() {
-                    more
-                } else {
-                    (less - more).exp().ln_1p() + more
-                };
-                Some(*sum)
-            });
-            (sums.collect(), vec![])
-        }
+        "cumsum" | "cumprod" | "logcumsumexp" => (so_far(name, x), vec![]),
         "cummax" | "cummin" => {
             let mut best = 0;
             let places = (0..x.len()).map(|at| {
