@@ -392,10 +392,15 @@ pub trait IndexKernel: Sync {
         inplace: bool,
     ) -> Result<(DType, Layout), &'static str>;
 
-    /// The indices of two tensors whose numbers of elements tell of most calls that do not pay: how much these come to at
-    /// least in others, one times the other.
-    fn glance(&self, _isa: Isa, _dtype: DType) -> Option<([usize; 2], usize)> {
+    /// The indices of two tensors that tell at a glance of most calls that do not pay.
+    fn glance(&self) -> Option<[usize; 2]> {
         None
+    }
+
+    /// What these tell: false where a call does not pay, by their numbers of elements and, where that is known, the sizes of
+    /// the second one, if it is a matrix.
+    fn may_pay(&self, _isa: Isa, _dtype: DType, _numels: [usize; 2], _matrix: Option<[usize; 2]>) -> bool {
+        true
     }
 
     /// Whether there is something to gain over stock torch, of what `outline` takes.
@@ -575,10 +580,15 @@ pub trait NaryKernel: Sync {
     /// The reason why these operands or numbers are not for this kernel; bad ones are among them.
     fn outline(&self, operands: &[Option<Operand>], numbers: &[f64]) -> Result<Outline, &'static str>;
 
-    /// The indices of two operands whose numbers of elements tell of most calls that do not pay: how much these come to at
-    /// least in others, one times the other.
-    fn glance(&self, _isa: Isa, _dtype: DType) -> Option<([usize; 2], usize)> {
+    /// The indices of two operands that tell at a glance of most calls that do not pay.
+    fn glance(&self) -> Option<[usize; 2]> {
         None
+    }
+
+    /// What these tell: false where a call does not pay, by their numbers of elements and, where that is known, the sizes of
+    /// the second one, if it is a matrix.
+    fn may_pay(&self, _isa: Isa, _dtype: DType, _numels: [usize; 2], _matrix: Option<[usize; 2]>) -> bool {
+        true
     }
 
     /// Whether there is something to gain over stock torch, of operands that `outline` takes.

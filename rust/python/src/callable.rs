@@ -529,18 +529,19 @@ impl Data {
             }
             let recorded = self.op.recorded && runtime.state.grad() && outline.requires_grad();
             self.takes(recorded, Some(dtype), outline.numel)?;
-            if let Some(([first, second], least)) = self.op.glance(runtime.isa, dtype)
-                && second < positional
+            if let Some(indices) = self.op.glance()
+                && indices.iter().all(|&index| index < positional)
             {
-                let numel = |index: usize| {
+                let look = |index: usize| {
                     let tensor = *args.add(index);
                     let read = runtime.doors.is_plain(tensor).then(|| runtime.doors.outline(tensor));
-                    read.flatten().map(|outline| outline.numel)
+                    read.flatten()
                 };
-                if let (Some(first), Some(second)) = (numel(first), numel(second))
-                    && first.saturating_mul(second) < least
-                {
-                    return Err(Decline::Kernel);
+                if let [Some(first), Some(second)] = indices.map(look) {
+                    let numels = [first.numel, second.numel];
+                    if !self.op.may_pay(runtime.isa, dtype, numels, second.matrix) {
+                        return Err(Decline::Kernel);
+                    }
                 }
             }
             Ok(Some(recorded))
@@ -714,8 +715,10 @@ impl Data {
             .collect::<Result<Vec<_>, _>>()?;
         let numel = |index: usize| held.get(index).map_or(Ok(0), |tensor| tensor.numel(py));
         self.op.takes(passed.mode, Some(dtype), numel(0)?)?;
-        if let Some(([first, second], least)) = self.op.glance(runtime.isa, dtype)
-            && numel(first)?.saturating_mul(numel(second)?) < least
+        if let Some([first, second]) = self.op.glance()
+            && !self
+                .op
+                .may_pay(runtime.isa, dtype, [numel(first)?, numel(second)?], None)
         {
             return Err(Decline::Kernel);
         }

@@ -561,14 +561,22 @@ impl OpState {
         })
     }
 
-    /// The indices of two arguments whose numbers of elements tell of most calls that do not pay: how much these come to at
-    /// least in others, one times the other.
+    /// The indices of two arguments that tell at a glance of most calls that do not pay.
     #[inline]
-    pub(crate) fn glance(&self, isa: Isa, dtype: DType) -> Option<([usize; 2], usize)> {
+    pub(crate) fn glance(&self) -> Option<[usize; 2]> {
         match self.kernel {
-            Work::Nary(kernel) if self.weighs() => kernel.glance(isa, dtype),
-            Work::Index(kernel) if self.weighs() => kernel.glance(isa, dtype),
+            Work::Nary(kernel) if self.weighs() => kernel.glance(),
+            Work::Index(kernel) if self.weighs() => kernel.glance(),
             _ => None,
+        }
+    }
+
+    /// What they tell: see [`IndexKernel::may_pay`].
+    pub(crate) fn may_pay(&self, isa: Isa, dtype: DType, numels: [usize; 2], matrix: Option<[usize; 2]>) -> bool {
+        match self.kernel {
+            Work::Nary(kernel) => kernel.may_pay(isa, dtype, numels, matrix),
+            Work::Index(kernel) => kernel.may_pay(isa, dtype, numels, matrix),
+            _ => true,
         }
     }
 

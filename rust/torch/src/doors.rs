@@ -219,6 +219,8 @@ struct Places {
     /// The byte and its bit; none where it was not found, as below.
     dense: (usize, u8),
     contiguous: (usize, u8),
+    /// Where the count of dimensions is, followed by the sizes if there are few; none where it was not found.
+    sizes: Option<usize>,
     requires_grad: Ask<bool>,
 }
 
@@ -286,8 +288,13 @@ impl Places {
         };
         // The bits that are on in dense tensors, or row-major ones, and off in others.
         let mut bits = [[0xff; Self::SIZE]; 2];
+        let mut sizes: Vec<usize> = (0..Self::SIZE - 24).step_by(8).collect();
         for (properties, shape, strides) in Self::LAYOUTS {
             let probe = torch.getattr("empty_strided")?.call1((shape, strides))?;
+            if let &[rows, columns] = shape {
+                let told = [2, rows, columns].map(i64::to_ne_bytes).concat();
+                sizes.retain(|&at| implementation(&probe)[at..at + 24] == told);
+            }
             for (bits, on) in bits.iter_mut().zip(properties) {
                 for (bit, &byte) in bits.iter_mut().zip(implementation(&probe)) {
                     *bit &= if on { byte } else { !byte };
@@ -308,6 +315,7 @@ impl Places {
             dtypes: reader.dtypes.map(|dtype| dtype as u8),
             dense,
             contiguous,
+            sizes: if let [at] = sizes[..] { Some(at) } else { None },
             requires_grad,
         }))
     }
@@ -327,6 +335,10 @@ impl Places {
                 numel: *implementation.byte_add(self.numel),
                 dense: is(self.dense),
                 contiguous: is(self.contiguous),
+                matrix: self.sizes.and_then(|at| {
+                    let [dims, rows, columns] = *implementation.byte_add(at).cast::<[usize; 3]>();
+                    (dims == 2).then_some([rows, columns])
+                }),
                 implementation: implementation.cast(),
                 ask: self.requires_grad,
             }
@@ -344,6 +356,8 @@ pub struct Outline {
     pub dense: bool,
     /// Whether they lie row-major; true as well where that is not known.
     pub contiguous: bool,
+    /// The sizes of a matrix; `None` for others, and where that is not known.
+    pub matrix: Option<[usize; 2]>,
     implementation: Aten,
     ask: Ask<bool>,
 }

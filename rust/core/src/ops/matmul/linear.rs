@@ -120,8 +120,12 @@ impl NaryKernel for Linear {
         })
     }
 
-    fn glance(&self, isa: Isa, dtype: DType) -> Option<([usize; 2], usize)> {
-        Some(super::glance(isa, dtype, [0, 1]))
+    fn glance(&self) -> Option<[usize; 2]> {
+        Some([0, 1])
+    }
+
+    fn may_pay(&self, isa: Isa, dtype: DType, numels: [usize; 2], matrix: Option<[usize; 2]>) -> bool {
+        super::may_pay(isa, dtype, numels, matrix.map(|[columns, terms]| [terms, columns]))
     }
 
     fn pays(&self, isa: Isa, operands: &[Option<Operand>]) -> Result<(), &'static str> {

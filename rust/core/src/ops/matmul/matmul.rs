@@ -151,6 +151,10 @@ impl Matmul {
         Self { name, dims, adds }
     }
 
+    fn ends_in_vector(&self) -> bool {
+        self.dims.is_some_and(|[_, dims]| dims == 1)
+    }
+
     /// The factors.
     fn factors<'a, 'b>(&self, tensors: &'b [Option<Strided<'a>>]) -> Result<[&'b Strided<'a>; 2], &'static str> {
         match tensors {
@@ -326,15 +330,25 @@ impl IndexKernel for Matmul {
         Ok((plan.dtype, plan.result))
     }
 
-    fn glance(&self, isa: Isa, dtype: DType) -> Option<([usize; 2], usize)> {
+    fn glance(&self) -> Option<[usize; 2]> {
         let first = usize::from(self.adds);
-        let vector_last = self.dims.is_some_and(|[_, dims]| dims == 1);
-        let factors = if vector_last {
+        Some(if self.ends_in_vector() {
             [first + 1, first]
         } else {
             [first, first + 1]
-        };
-        Some(super::glance(isa, dtype, factors))
+        })
+    }
+
+    fn may_pay(&self, isa: Isa, dtype: DType, numels: [usize; 2], matrix: Option<[usize; 2]>) -> bool {
+        // A product with a vector is computed as that of the transposes.
+        let matrix = matrix.map(|[rows, columns]| {
+            if self.ends_in_vector() {
+                [columns, rows]
+            } else {
+                [rows, columns]
+            }
+        });
+        super::may_pay(isa, dtype, numels, matrix)
     }
 
     fn pays(&self, isa: Isa, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {

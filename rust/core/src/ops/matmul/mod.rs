@@ -247,9 +247,10 @@ impl<T: RowElement> Rows<'_, T> {
 const FEW_ROWS: usize = 32;
 
 /// A large matrix: of fewer elements, nothing is to be gained by AVX-512 over the libraries that stock torch calls, nor by
-/// AVX2 below the second number, where to find that out may take longer than the gain is.
+/// AVX2 below the second number; below the third, where to find that out takes more than a glance, not enough.
 const LARGE: usize = 1 << 20;
-const SMALL: usize = 1 << 16;
+const SMALL: usize = 1 << 10;
+const MEDIUM: usize = 1 << 16;
 /// Rows up to which those libraries are slow, and up to which they are with a matrix of so many elements.
 const FEWER_ROWS: usize = 8;
 const LARGER: usize = 1 << 23;
@@ -265,13 +266,25 @@ fn are_slow(isa: Isa, dtype: DType) -> bool {
     dtype == DType::F32 && isa.has_fma() && isa::vendor() == "amd"
 }
 
-/// What two factors, by their indices, tell at a glance: see [`IndexKernel::glance`](crate::kernel::IndexKernel::glance).
-fn glance(isa: Isa, dtype: DType, [a, b]: [usize; 2]) -> ([usize; 2], usize) {
-    match (isa.multiplies(dtype), are_slow(isa, dtype)) {
-        // Unless one is much longer than wide, these make few multiplications.
-        (false, _) => ([a, b], FEW << 4),
-        (true, false) => ([b, b], usize::MAX),
-        (true, true) => ([b, b], least(isa) * least(isa)),
+/// What two factors tell at a glance, the second of which has these terms and columns if it is a matrix: see
+/// [`IndexKernel::may_pay`](crate::kernel::IndexKernel::may_pay).
+fn may_pay(isa: Isa, dtype: DType, [a, b]: [usize; 2], matrix: Option<[usize; 2]>) -> bool {
+    if !isa.multiplies(dtype) {
+        // Unless one is much longer than wide, less make few multiplications.
+        return a.saturating_mul(b) >= FEW << 4;
+    }
+    if !are_slow(isa, dtype) || b < least(isa) {
+        return false;
+    }
+    match matrix {
+        Some([terms, columns]) if terms > 0 => {
+            let sizes = [a / terms, terms, columns];
+            [true, false]
+                .into_iter()
+                .any(|along| pays(isa, dtype, sizes, along, 1).is_ok())
+        }
+        // To find out takes longer than the gain is.
+        _ => b >= MEDIUM,
     }
 }
 
@@ -317,7 +330,7 @@ fn pays(
 
 /// Rows up to which a product of singles gains by AVX2 over libraries that are slow with few.
 fn most_rows(terms: usize, columns: usize, along: bool) -> usize {
-    let is_small = terms * columns < 4 * SMALL;
+    let is_small = terms * columns < 4 * MEDIUM;
     match (along, terms, columns) {
         (true, ..128, _) => 4,
         (true, ..) if is_small => 16,
