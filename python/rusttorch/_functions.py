@@ -51,6 +51,12 @@ ROWS: dict[str, _Native] = {
             absent=("dim",),
         ),
         _Native(
+            "unique_consecutive",
+            ("torch.unique_consecutive(input, return_inverse=False, return_counts=False, dim=None)",),
+            absent=("dim",),
+        ),
+        _Native("bincount", ("torch.bincount(input, weights=None, minlength=0)",), absent=()),
+        _Native(
             "multinomial",
             ("torch.multinomial(input, num_samples, replacement=False, *, generator=None, out=None)",),
             absent=("generator", "out"),

@@ -74,6 +74,7 @@ OWNERS = {
     "torch": ("torch", None),
     "Tensor": ("torch", "Tensor"),
     "nn": ("torch._C._nn", None),
+    "_VF": ("torch._VF", None),
     "adam": ("torch.optim.adam", None),
     "adamw": ("torch.optim.adamw", None),
     "sgd": ("torch.optim.sgd", None),
@@ -370,6 +371,8 @@ class Select(Row):
 
     ``mask``
         the parameter that is the mask.
+    ``weights``
+        the parameter that is another tensor of the input's size.
     ``node``, ``backward``
         as of `Op`, the gradient from ``(grad, mask, sizes)``; where there is none, it is stock torch's, if there is any.
     ``domain``
@@ -385,6 +388,7 @@ class Select(Row):
     passes: float
     beside: float = 0.0
     mask: str = ""
+    weights: str = ""
     node: str = ""
     backward: Callable[[Any, Any, Any], Any] | None = None
     domain: Literal["any", "positive"] = "any"
@@ -397,7 +401,9 @@ class Select(Row):
         return bool(self.node)
 
     def _role(self, name: str) -> tuple[str, int]:
-        return ("operand", 0) if name == self.mask else super()._role(name)
+        if name in (self.mask, self.weights):
+            return "operand", 0
+        return ("absent", 0) if name == "dim" else super()._role(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -2315,6 +2321,27 @@ SELECT_ROWS: tuple[Select, ...] = (
         calls=("torch.unique(x)",),
         passes=2.0,
         dtypes=_SORTABLE,
+    ),
+    Select(
+        "unique_consecutive",
+        # torch.unique_consecutive and Tensor.unique_consecutive come down to it.
+        ("_VF.unique_consecutive(input, return_inverse=False, return_counts=False, dim=None)",),
+        numbers={"return_inverse": 0.0, "return_counts": 0.0},
+        calls=("torch.unique_consecutive(x)",),
+        passes=2.0,
+        dtypes=_SORTABLE,
+    ),
+    Select(
+        "bincount",
+        ("torch.bincount(input, weights=None, minlength=0)", "Tensor.bincount(self, weights=None, minlength=0)"),
+        numbers={"minlength": 0.0},
+        integers=("minlength",),
+        weights="weights",
+        calls=("torch.bincount(i)", "torch.bincount(i, w)"),
+        passes=1.0,
+        dtypes=INTEGERS,
+        given={"i": "x.flatten() % 1000 if x.dtype.itemsize > 1 else x.flatten().abs() % 100",
+               "w": "torch.linspace(0, 1, x.numel())"},
     ),
 )
 

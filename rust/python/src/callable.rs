@@ -33,12 +33,13 @@ use rusttorch_torch::{
 };
 
 use crate::{
+    bincount,
     bind::{Arguments, Given, MAX_PARAMETERS, Signature},
     clip,
     index::{self, Indexed},
     multinomial,
     nary::{self, Operands},
-    op::{Failure, Mode, Op, OpState, Plan, hold},
+    op::{Failure, Look, Mode, Op, OpState, Plan, hold},
     runtime::{Runtime, runtime},
     select,
     step::{self, StepSignature},
@@ -749,8 +750,8 @@ impl Data {
                 self.select(py, runtime, kernel, &passed, &arguments, true)
             } else if let Some(kernel) = self.op.index_kernel() {
                 self.index(py, runtime, kernel, &passed, &arguments, true)
-            } else if self.op.is_unique() || self.op.is_multinomial() {
-                self.look(py, runtime, &passed, &arguments, true)
+            } else if let Some(look) = self.op.look() {
+                self.look(py, runtime, look, &passed, &arguments, true)
             } else {
                 self.accelerated(py, runtime, &passed, &arguments)
             }
@@ -921,11 +922,12 @@ impl Data {
         select::forward(py, runtime, &self.op, kernel, &view, mask.as_ref(), numbers)
     }
 
-    /// A call for the different elements, or for samples, if `really`; else whether it would be accelerated.
+    /// A call for what is found in the input, or drawn from it, if `really`; else whether it would be accelerated.
     fn look(
         &self,
         py: Python<'_>,
         runtime: &Runtime,
+        look: Look,
         passed: &Passed<'_>,
         arguments: &Arguments,
         really: bool,
@@ -934,16 +936,26 @@ impl Data {
         let input = held.any_view(py, false, state.profiled)?;
         self.op.takes(*mode, Some(input.dtype), input.layout.numel())?;
         self.op.runs_under(py, *state, input.dtype)?;
-        if self.op.is_multinomial() {
-            let _record = really.then(|| Record::start(py, *state, &self.label));
-            return multinomial::forward(py, runtime, &self.op, &input, arguments.numbers(), really);
+        if !input.layout.is_contiguous() {
+            return Err(Decline::Layout.into());
         }
-        unique::accepts(&input)?;
-        if !really {
-            return Ok(py.None());
+        let weights = match (look, self.signature.operands(arguments).next()) {
+            (Look::Bincount, Some(object)) => {
+                // SAFETY: an argument, which is alive during the call.
+                let object = unsafe { nary::optional(py, object) };
+                object.map(|object| bincount::read_weights(runtime, &input, &object, state.profiled))
+            }
+            _ => None,
+        };
+        let (numbers, weights) = (arguments.numbers(), weights.transpose()?);
+        let _record = really.then(|| Record::start(py, *state, &self.label));
+        match look {
+            Look::Multinomial => multinomial::forward(py, runtime, &self.op, &input, numbers, really),
+            Look::Bincount => bincount::forward(py, runtime, &self.op, &input, weights.as_ref(), numbers, really),
+            Look::Unique | Look::UniqueConsecutive if !really => Ok(py.None()),
+            Look::Unique => unique::forward(py, runtime, &self.op, &input, numbers),
+            Look::UniqueConsecutive => unique::forward_consecutive(py, runtime, &self.op, &input, numbers),
         }
-        let _record = Record::start(py, *state, &self.label);
-        unique::forward(py, runtime, &self.op, &input, arguments.numbers())
     }
 
     /// A call of an operation that moves, chooses or finds elements, if `really`; else whether it would be accelerated.
@@ -1122,8 +1134,8 @@ impl Data {
         if let Some(kernel) = self.op.index_kernel() {
             return self.index(py, runtime, kernel, &passed, &arguments, false).map(drop);
         }
-        if self.op.is_unique() || self.op.is_multinomial() {
-            return self.look(py, runtime, &passed, &arguments, false).map(drop);
+        if let Some(look) = self.op.look() {
+            return self.look(py, runtime, look, &passed, &arguments, false).map(drop);
         }
         self.fit(py, &passed, &arguments, false)?;
         if passed.mode == Mode::Inplace && passed.held.is_inference(py)? && !passed.state.inference {

@@ -1,6 +1,7 @@
 //! The extension module `rusttorch._rusttorch`: operations, the callables that stand in for torch's functions, and the
 //! allocator policy.
 
+mod bincount;
 mod bind;
 mod callable;
 mod clip;

@@ -15,6 +15,9 @@ use crate::{
     runtime::Runtime,
 };
 
+/// Elements up to which stock torch draws several samples with replacement as fast.
+const SEVERAL: usize = 1 << 20;
+
 /// Samples of each row of `input`, if `really`; else whether there would be.
 pub(crate) fn forward(
     py: Python<'_>,
@@ -39,6 +42,9 @@ pub(crate) fn forward(
         _ => return Err(Decline::Dim.into()),
     };
     let numel = input.layout.numel();
+    if op.weighs() && draws.replacement && draws.samples > 1 && numel < SEVERAL {
+        return Err(Decline::Kernel.into());
+    }
     let exec = Exec::new(runtime.isa, &runtime.team);
     // SAFETY: the caller holds the tensor, which is row-major.
     let view = || unsafe { View::from_raw(input.dtype, input.data, numel) };

@@ -130,15 +130,50 @@ enum Work {
     Plain(&'static dyn Kernel),
     Along(&'static dyn AlongKernel),
     Select(&'static dyn SelectKernel),
-    /// [`unique`](ops::select::unique::unique).
-    Unique,
-    /// [`multinomial`](ops::random::multinomial::multinomial).
-    Multinomial,
+    Look(Look),
     Index(&'static dyn IndexKernel),
     Random(&'static dyn RandomKernel),
     Nary(&'static dyn NaryKernel),
     Step(&'static dyn StepKernel),
     Clip(&'static dyn ClipKernel),
+}
+
+/// What is found in a tensor, or drawn from it: functions of the core crate, rather than kernels of one trait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Unique,
+    UniqueConsecutive,
+    Bincount,
+    Multinomial,
+}
+
+impl Look {
+    const NAMES: [(&'static str, Self); 4] = [
+        ("unique", Self::Unique),
+        ("unique_consecutive", Self::UniqueConsecutive),
+        ("bincount", Self::Bincount),
+        ("multinomial", Self::Multinomial),
+    ];
+
+    fn find(name: &str) -> Option<Self> {
+        Self::NAMES
+            .iter()
+            .find_map(|&(known, look)| (known == name).then_some(look))
+    }
+
+    fn takes(self, dtype: DType) -> bool {
+        match self {
+            Self::Unique => ops::select::unique::takes(dtype),
+            Self::UniqueConsecutive => ops::select::unique_consecutive::takes(dtype),
+            Self::Bincount => ops::select::bincount::takes(dtype),
+            Self::Multinomial => ops::random::multinomial::takes(dtype),
+        }
+    }
+
+    /// Whether results may have a gradient.
+    fn is_recorded(self) -> bool {
+        matches!(self, Self::Unique | Self::UniqueConsecutive)
+    }
 }
 
 impl Work {
@@ -147,8 +182,7 @@ impl Work {
         plain
             .or_else(|| ops::find_along(name).map(Self::Along))
             .or_else(|| ops::find_select(name).map(Self::Select))
-            .or_else(|| (name == "unique").then_some(Self::Unique))
-            .or_else(|| (name == "multinomial").then_some(Self::Multinomial))
+            .or_else(|| Look::find(name).map(Self::Look))
             .or_else(|| ops::find_index(name).map(Self::Index))
             .or_else(|| ops::find_random(name).map(Self::Random))
             .or_else(|| ops::find_nary(name).map(Self::Nary))
@@ -161,8 +195,7 @@ impl Work {
             Self::Plain(kernel) => kernel.shape(),
             Self::Along(kernel) => kernel.shape(),
             Self::Select(_)
-            | Self::Unique
-            | Self::Multinomial
+            | Self::Look(_)
             | Self::Index(_)
             | Self::Random(_)
             | Self::Nary(_)
@@ -187,8 +220,7 @@ impl Work {
         match self {
             Self::Along(kernel) => kernel.takes(dtype),
             Self::Select(_) | Self::Index(_) => true,
-            Self::Unique => ops::select::unique::takes(dtype),
-            Self::Multinomial => ops::random::multinomial::takes(dtype),
+            Self::Look(look) => look.takes(dtype),
             _ => dtype.is_float(),
         }
     }
@@ -198,8 +230,7 @@ impl Work {
             Self::Plain(kernel) => kernel.reduces_all(),
             Self::Along(kernel) => !kernel.results(true).is_empty(),
             Self::Select(_)
-            | Self::Unique
-            | Self::Multinomial
+            | Self::Look(_)
             | Self::Index(_)
             | Self::Random(_)
             | Self::Nary(_)
@@ -219,7 +250,7 @@ impl Work {
             Self::Along(kernel) => kernel.results(false).contains(&Kind::Values),
             Self::Select(kernel) => kernel.has_mask(),
             Self::Index(kernel) => kernel.differentiates(),
-            Self::Multinomial => false,
+            Self::Look(look) => look.is_recorded(),
             _ => true,
         }
     }
@@ -230,7 +261,7 @@ impl Work {
             Self::Along(kernel) => kernel.accepts(geometry, numbers),
             Self::Random(kernel) => kernel.accepts(numbers),
             Self::Select(_) => Ok(()),
-            Self::Unique | Self::Multinomial | Self::Index(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => {
+            Self::Look(_) | Self::Index(_) | Self::Nary(_) | Self::Step(_) | Self::Clip(_) => {
                 Err("no operation on one tensor")
             }
         }
@@ -377,14 +408,12 @@ impl OpState {
         }
     }
 
-    /// Whether it samples rows of probabilities.
-    pub(crate) fn is_multinomial(&self) -> bool {
-        matches!(self.kernel, Work::Multinomial)
-    }
-
-    /// Whether it finds the different elements.
-    pub(crate) fn is_unique(&self) -> bool {
-        matches!(self.kernel, Work::Unique)
+    /// What it finds, if its results are as long as what that is.
+    pub(crate) fn look(&self) -> Option<Look> {
+        match self.kernel {
+            Work::Look(look) => Some(look),
+            _ => None,
+        }
     }
 
     /// The kernel, if its result is as long as what it counts.
@@ -703,13 +732,7 @@ impl OpState {
             Work::Plain(kernel) => kernel,
             Work::Along(kernel) => return self.forward_along(py, runtime, kernel, view, plan, numbers),
             Work::Random(kernel) => return self.forward_random(py, runtime, kernel, view, plan, numbers, None),
-            Work::Select(_)
-            | Work::Unique
-            | Work::Multinomial
-            | Work::Index(_)
-            | Work::Nary(_)
-            | Work::Step(_)
-            | Work::Clip(_) => {
+            Work::Select(_) | Work::Look(_) | Work::Index(_) | Work::Nary(_) | Work::Step(_) | Work::Clip(_) => {
                 return Err(Decline::Kernel.into());
             }
         };
@@ -881,8 +904,7 @@ impl OpState {
             Work::Plain(kernel) => kernel,
             Work::Along(_)
             | Work::Select(_)
-            | Work::Unique
-            | Work::Multinomial
+            | Work::Look(_)
             | Work::Index(_)
             | Work::Nary(_)
             | Work::Step(_)
@@ -1205,7 +1227,7 @@ impl Op {
         let Some(runtime) = runtime() else { return Ok(None) };
         let run = || -> Result<Py<PyAny>, Failure> {
             let view = hold(runtime, input)?.view(py, false, false)?;
-            if self.0.is_multinomial() {
+            if self.0.look() == Some(Look::Multinomial) {
                 return multinomial::forward(py, runtime, &self.0, &view, &numbers, true);
             }
             match self.0.plan(&view.layout, dim, &numbers) {
@@ -1483,7 +1505,7 @@ pub(crate) fn kernels() -> Vec<&'static str> {
     plain
         .chain(along)
         .chain(select)
-        .chain(["unique", "multinomial"])
+        .chain(Look::NAMES.map(|(name, _)| name))
         .chain(index)
         .chain(random)
         .chain(nary)

@@ -7,7 +7,10 @@ use rusttorch_core::{
     dtype::{DType, Target, Unwritten, View},
     kernel::Exec,
     layout::Layout,
-    ops::select::unique::{takes, unique},
+    ops::select::{
+        unique::{Distinct, unique},
+        unique_consecutive::unique_consecutive,
+    },
 };
 use rusttorch_torch::{
     decline::Decline,
@@ -19,23 +22,8 @@ use crate::{
     runtime::Runtime,
 };
 
-/// Whether these elements, and this order, are for the kernel.
-///
-/// # Errors
-/// The reason why not.
-pub(crate) fn accepts(input: &TensorView) -> Result<(), Decline> {
-    if !takes(input.dtype) {
-        return Err(Decline::Dtype);
-    }
-    if input.layout.is_contiguous() {
-        Ok(())
-    } else {
-        Err(Decline::Layout)
-    }
-}
-
-/// The different elements of an input that is accepted, the place of each among them and how many there are of each; without
-/// elements where `numbers` do not ask for them.
+/// The different elements of a row-major input, the place of each among them and how many there are of each; without elements
+/// where `numbers` do not ask for them.
 pub(crate) fn forward(
     py: Python<'_>,
     runtime: &Runtime,
@@ -43,14 +31,52 @@ pub(crate) fn forward(
     input: &TensorView,
     numbers: &[f64],
 ) -> Result<Py<PyAny>, Failure> {
-    let asks = |index: usize| numbers.get(index).is_some_and(|&flag| flag != 0.0);
-    let (asks_inverse, asks_counts) = (asks(1), asks(2));
+    let asks = [1, 2].map(|index| numbers.get(index).is_some_and(|&flag| flag != 0.0));
+    let exec = Exec::new(runtime.isa, &runtime.team);
+    let results = found(py, runtime, op, input, asks, |view| unique(&exec, view, asks[0], true))?;
+    let results = PyTuple::new(py, results).map_err(Failure::Raise)?;
+    Ok(results.into_any().unbind())
+}
+
+/// The first element of each run of equal ones, and if `numbers` ask for them the run of each element and how long runs are.
+pub(crate) fn forward_consecutive(
+    py: Python<'_>,
+    runtime: &Runtime,
+    op: &OpState,
+    input: &TensorView,
+    numbers: &[f64],
+) -> Result<Py<PyAny>, Failure> {
+    let asks = [0, 1].map(|index| numbers.get(index).is_some_and(|&flag| flag != 0.0));
+    let exec = Exec::new(runtime.isa, &runtime.team);
+    let results = found(py, runtime, op, input, asks, |view| unique_consecutive(&exec, view))?;
+    let mut asked = results.into_iter().zip([true, asks[0], asks[1]]);
+    let results: Vec<_> = asked
+        .by_ref()
+        .filter_map(|(result, asked)| asked.then_some(result))
+        .collect();
+    if let [values] = &results[..] {
+        return Ok(values.clone_ref(py));
+    }
+    let results = PyTuple::new(py, results).map_err(Failure::Raise)?;
+    Ok(results.into_any().unbind())
+}
+
+/// New tensors of what `find` finds: values, the place of each element among them, and counts; the second and the third
+/// without elements where they are not asked for.
+fn found<'a>(
+    py: Python<'_>,
+    runtime: &Runtime,
+    op: &OpState,
+    input: &'a TensorView,
+    [asks_inverse, asks_counts]: [bool; 2],
+    find: impl FnOnce(View<'a>) -> Result<Box<dyn Distinct + 'a>, &'static str> + Send,
+) -> Result<[Py<PyAny>; 3], Failure> {
     let numel = input.layout.numel();
     let exec = Exec::new(runtime.isa, &runtime.team);
     // SAFETY: the caller holds the tensor, which is row-major.
     let view = || unsafe { View::from_raw(input.dtype, input.data, numel) };
     let start = OpState::is_timed(numel).then(Instant::now);
-    let distinct = look(numel, || unique(&exec, view(), asks_inverse, true))?.map_err(|_| Decline::Elements)?;
+    let distinct = look(numel, || find(view()))?.map_err(|_| Decline::Elements)?;
     let found = start.map(|start| start.elapsed());
 
     let count = distinct.count() as i64;
@@ -75,8 +101,9 @@ pub(crate) fn forward(
     if let Some(found) = found {
         op.add_time(found);
     }
-    let results = [values, inverse, counts].map(|tensor| runtime.doors.finish(py, tensor));
-    let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let results = PyTuple::new(py, results).map_err(Failure::Raise)?;
-    Ok(results.into_any().unbind())
+    Ok([
+        runtime.doors.finish(py, values)?,
+        runtime.doors.finish(py, inverse)?,
+        runtime.doors.finish(py, counts)?,
+    ])
 }

@@ -12,7 +12,11 @@ use rusttorch_core::{
         matmul::matmul::MATMUL,
         random::multinomial::{self, Draws},
         reduction::sum::{mean, sum, sum_dtype},
-        select::unique::unique,
+        select::{
+            bincount,
+            unique::{Distinct, unique},
+            unique_consecutive::unique_consecutive,
+        },
     },
 };
 
@@ -41,6 +45,8 @@ pub(super) enum Native {
     Transpose,
     Reshape,
     Unique,
+    UniqueConsecutive,
+    Bincount,
     Multinomial,
 }
 
@@ -67,6 +73,8 @@ impl Native {
             "transpose" => Self::Transpose,
             "reshape" => Self::Reshape,
             "unique" => Self::Unique,
+            "unique_consecutive" => Self::UniqueConsecutive,
+            "bincount" => Self::Bincount,
             "multinomial" => Self::Multinomial,
             _ => return None,
         })
@@ -141,6 +149,18 @@ impl Native {
             Self::Unique => {
                 let _always_sorted = flag(1)?;
                 return tensor(0)?.unique(py, flag(2)?, flag(3)?);
+            }
+            Self::UniqueConsecutive => return tensor(0)?.unique_consecutive(py, flag(1)?, flag(2)?),
+            Self::Bincount => {
+                let weights = optional(1).is_some().then(|| tensor(1)).transpose()?;
+                let least = optional(2).map_or(Ok(0), |least| {
+                    least.extract::<usize>().map_err(|_| {
+                        PyValueError::new_err(format!(
+                            "{name}: minlength must be an integer of 0 or more, not {least}"
+                        ))
+                    })
+                })?;
+                tensor(0)?.bincount(py, weights, least)
             }
             Self::Multinomial => {
                 let samples: &Bound<'_, PyAny> = required(1)?;
@@ -296,17 +316,80 @@ impl Tensor {
             return Ok([values, inverse, counts]);
         }
         let source = self.contiguous(py)?;
-        let found = if source.numel() == 0 {
+        let find = || unique(&exec(), source.elements(), inverse, false);
+        source.distinct(py, "unique", inverse, counts, find)
+    }
+
+    /// As `torch.unique_consecutive` without a dim: the first element of each run of equal ones, and if they are asked for the
+    /// run of each element, and how long runs are.
+    fn unique_consecutive(&self, py: Python<'_>, inverse: bool, counts: bool) -> PyResult<Made> {
+        let dtype = self.dtype();
+        if dtype == DType::Bool {
+            let [values, inverse, counts] = self.cast(py, DType::U8)?.unique_consecutive(py, inverse, counts)?;
+            let values = values.map(|values| values.cast(py, dtype)).transpose()?;
+            return Ok([values, inverse, counts]);
+        }
+        let source = self.contiguous(py)?;
+        let find = || unique_consecutive(&exec(), source.elements());
+        source.distinct(py, "unique_consecutive", inverse, counts, find)
+    }
+
+    /// As `torch.bincount`: how often each integer of a row occurs, or the sums of their weights.
+    fn bincount(&self, py: Python<'_>, weights: Option<Self>, least: usize) -> PyResult<Self> {
+        let name = "bincount";
+        if !bincount::takes(self.dtype()) || self.sizes().len() != 1 {
+            return Err(PyTypeError::new_err(format!(
+                "{name}: input must be integers in one dimension, not {} of shape {}",
+                self.dtype().name(),
+                shape(self.sizes())
+            )));
+        }
+        let weights = match weights {
+            Some(weights) if weights.sizes() != self.sizes() => {
+                return Err(PyValueError::new_err(format!(
+                    "{name}: weights must have the shape {} of input, not {}",
+                    shape(self.sizes()),
+                    shape(weights.sizes())
+                )));
+            }
+            Some(weights) if weights.dtype() == DType::F32 => Some(weights.contiguous(py)?),
+            Some(weights) => Some(weights.cast(py, DType::F64)?.contiguous(py)?),
+            None => None,
+        };
+        let source = self.contiguous(py)?;
+        let count = if source.numel() == 0 {
+            least
+        } else {
+            let bins = detached(py, source.numel(), || bincount::bins(&exec(), source.elements(), least));
+            bins.map_err(|reason| PyValueError::new_err(format!("{name}: input has {reason}")))?
+        };
+        let dtype = weights.as_ref().map_or(DType::I64, Self::dtype);
+        let layout = contiguous(&[i64::try_from(count).map_err(|_| super::too_large(&[i64::MAX]))?])?;
+        Self::written(py, dtype, layout, |exec, target| match (&weights, target) {
+            (Some(weights), target) => bincount::bincount_weighted(exec, source.elements(), weights.elements(), target),
+            (None, Target::I64(counts)) => bincount::bincount(exec, source.elements(), counts),
+            _ => unreachable!("counts have 64 bits"),
+        })
+    }
+
+    /// What `find` finds of a row-major tensor, if it has elements, as new tensors.
+    fn distinct<'a>(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        inverse: bool,
+        counts: bool,
+        find: impl FnOnce() -> Result<Box<dyn Distinct + 'a>, &'static str> + Send,
+    ) -> PyResult<Made> {
+        let dtype = self.dtype();
+        let found = if self.numel() == 0 {
             None
         } else {
-            let found = detached(py, source.numel(), || {
-                unique(&exec(), source.elements(), inverse, false)
-            });
-            Some(found.map_err(|reason| refused("unique", reason))?)
+            Some(detached(py, self.numel(), find).map_err(|reason| refused(name, reason))?)
         };
         let layout = contiguous(&[found.as_ref().map_or(0, |found| found.count()) as i64])?;
         let values = Self::allocate(dtype, layout, true)?;
-        let places = inverse.then(|| Self::allocate(DType::I64, *source.layout(), true));
+        let places = inverse.then(|| Self::allocate(DType::I64, *self.layout(), true));
         let numbers = counts.then(|| Self::allocate(DType::I64, layout, true));
         let (places, numbers) = (places.transpose()?, numbers.transpose()?);
         if let Some(found) = found {
@@ -319,8 +402,8 @@ impl Tensor {
                 let target = Target::from_raw(dtype, values.data(), layout.numel());
                 (target, [indices(&places), indices(&numbers)])
             };
-            detached(py, source.numel(), || {
-                found.write(&exec(), source.elements(), target, places, numbers);
+            detached(py, self.numel(), || {
+                found.write(&exec(), self.elements(), target, places, numbers);
             });
         }
         Ok([Some(values), places, numbers])

@@ -59,7 +59,7 @@ pub fn unique(exec: &Exec, src: View, inverse: bool, as_torch: bool) -> Result<B
 }
 
 /// Elements that are told apart.
-trait Item: Typed + Copy + Send + Sync + 'static {
+pub(super) trait Item: Typed + Copy + Send + Sync + 'static {
     fn equals(self, other: Self) -> bool;
     /// Whether it is a zero of which there may be another.
     fn is_zero(self) -> bool;
