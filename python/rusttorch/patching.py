@@ -140,7 +140,7 @@ def _build(row: Row) -> Operation:
         native, copies = _rusttorch.Op(row.name, kernel), False
     if isinstance(row, (Op, Nary, Index)):
         choices = row.choices
-    if row.trains:
+    if isinstance(row, (Op, Nary, Index, Select)) and row.trains:
         native.set_apply(make_apply(row, native), copies)
     if isinstance(row, Index) and row.setting:
         import torch
