@@ -107,3 +107,53 @@ def test_of_no_dimension_and_compiled() -> None:
         compiled = torch.compile(lambda x: torch.unique(x), backend="eager")(X)
         batched = torch.func.vmap(lambda x: x * 2)(X)
     assert compiled.tolist() == [1.0, 2.0, 3.0] and torch.equal(batched, X * 2)
+
+
+RUNS = SELECTS["unique_consecutive"].dtypes
+
+
+@pytest.mark.parametrize("dtype", RUNS)
+def test_runs_are_stock_torchs(dtype: str) -> None:
+    torch.manual_seed(0)
+    for size in (1, 2, 9, 1000, 16_385, 70_001):
+        for length in (1, 3, 500):
+            x = torch.randint(0, 5, (size // length + 1,)).repeat_interleave(length)[:size].to(getattr(torch, dtype))
+            if x.is_floating_point():
+                x = torch.where(x == 4, float("nan"), torch.where(x == 3, -0.0, x))
+            for shaped in (x, x.view(-1, 1)):
+                for flags in ({}, {"return_inverse": True}, {"return_counts": True},
+                              {"return_inverse": True, "return_counts": True}):  # fmt: skip
+                    stock, before = torch.unique_consecutive(shaped, **flags), calls("unique_consecutive")
+                    with rusttorch.patch("unique_consecutive", min_numel=0):
+                        mine = shaped.unique_consecutive(**flags)
+                    assert calls("unique_consecutive") == before + 1, declined("unique_consecutive")
+                    assert cases.same_results(mine, stock), (size, length, flags)
+
+
+def test_other_runs_are_stock_torchs() -> None:
+    x = torch.tensor([[1, 1, 2], [1, 1, 2], [3, 1, 1]])
+    rusttorch.report(reset=True)
+    for call in (
+        lambda: torch.unique_consecutive(x, dim=0),
+        lambda: torch.unique_consecutive(x.t()),
+        lambda: torch.unique_consecutive(x > 1, return_counts=True),
+        lambda: torch.unique_consecutive(x[:0], return_inverse=True),
+        lambda: torch.unique_consecutive(x.to("meta")),
+        lambda: torch.unique_consecutive(x, 1, 2, 3, 4),
+    ):
+        stock, ours = both(call, warm=True)
+        assert stock[:2] == ours[:2]
+    assert calls("unique_consecutive") == 0
+    assert "unique_consecutive" not in vars(torch._VF)
+    compiled = torch.compile(lambda x: torch.unique_consecutive(x), backend="eager")
+    with rusttorch.patch(min_numel=0):
+        assert torch.equal(compiled(x), torch.unique_consecutive(x))
+
+
+def test_explicit_runs() -> None:
+    for x in (torch.tensor([1.0, 1.0, 2.0, 1.0]), torch.tensor([True, True, False]), torch.empty(0)):
+        values, inverse, counts = rusttorch.unique_consecutive(rusttorch.Tensor.from_torch(x), True, True)
+        stock = torch.unique_consecutive(x, True, True)
+        found = (values.to_torch(), inverse.to_torch(), counts.to_torch())
+        assert all(torch.equal(a, b) for a, b in zip(found, stock, strict=True))
+    assert rusttorch.unique_consecutive(rusttorch.Tensor.ones(3)).tolist() == [1.0]

@@ -363,6 +363,11 @@ class Along(Op):
         """Whether it draws random numbers: none does."""
         return False
 
+    @property
+    def trains(self) -> bool:
+        """Whether there is a kernel for inputs that require a gradient."""
+        return self.backward is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Select(Row):
