@@ -8,7 +8,7 @@ from typing import Any
 import ops_cases as cases
 import pytest
 import torch
-from support import both, calls, declined, outcome
+from support import both, calls, outcome
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import rusttorch
