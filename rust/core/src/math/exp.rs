@@ -59,19 +59,10 @@ pub(super) const LN2_LO: f64 = 1.90821492927058770002e-10;
 /// As [`SHIFT`], with `n + 2046`: the sum of two biased exponents.
 const SHIFT_TWICE: f64 = 6_755_399_441_055_744.0 + 2046.0;
 
-/// `e^(x + tail) = 2^n (hi + lo)` to 60 bits, for `|x| < 800` and a tail below the last place of `x`: `(n, hi, lo)`,
-/// with `n` plus [`SHIFT_TWICE`].
-///
-/// The terms up to `r²/2` are summed without error; the others are a minimax polynomial (Remez).
+/// `(e^r - 1 - r - r²/2) / r³` for `|r| <= ln(2) / 2`. Minimax polynomial (Remez).
 #[inline(always)]
-pub(super) fn exp_parts(x: f64, tail: f64) -> (f64, f64, f64) {
-    let t = x.mul_add(core::f64::consts::LOG2_E, SHIFT_TWICE);
-    let n = t - SHIFT_TWICE;
-    let exact = n.mul_add(-LN2_HI, x);
-    let rest = n.mul_add(-LN2_LO, tail);
-    let r = exact + rest;
-    let r_lo = rest - (r - exact);
-    let p = 2.084087141856146e-09_f64
+fn exp_tail(r: f64) -> f64 {
+    2.084087141856146e-09_f64
         .mul_add(r, 2.5111298408111798e-08)
         .mul_add(r, 2.7557519131874846e-07)
         .mul_add(r, 2.7557237307512645e-06)
@@ -80,7 +71,35 @@ pub(super) fn exp_parts(x: f64, tail: f64) -> (f64, f64, f64) {
         .mul_add(r, 0.0013888888889030167)
         .mul_add(r, 0.00833333333331847)
         .mul_add(r, 0.041666666666666415)
-        .mul_add(r, 0.1666666666666668);
+        .mul_add(r, 0.1666666666666668)
+}
+
+/// `e^x` for `x <= 0`, to a relative error of `2^-51`; 0 where that is below `e^-700`. NaN for NaN.
+#[inline(always)]
+pub fn exp_term_f64(x: f64) -> f64 {
+    let t = x.mul_add(core::f64::consts::LOG2_E, SHIFT);
+    let n = t - SHIFT;
+    let r = n.mul_add(-LN2_LO, n.mul_add(-LN2_HI, x));
+    let square = r * r;
+    let p = r + square.mul_add(0.5, square * r * exp_tail(r));
+    let scale = f64::from_bits(t.to_bits() << 52);
+    let power = p.mul_add(scale, scale);
+    if x < -700.0 { 0.0 } else { power }
+}
+
+/// `e^(x + tail) = 2^n (hi + lo)` to 60 bits, for `|x| < 800` and a tail below the last place of `x`: `(n, hi, lo)`,
+/// with `n` plus [`SHIFT_TWICE`].
+///
+/// The terms up to `r²/2` are summed without error.
+#[inline(always)]
+pub(super) fn exp_parts(x: f64, tail: f64) -> (f64, f64, f64) {
+    let t = x.mul_add(core::f64::consts::LOG2_E, SHIFT_TWICE);
+    let n = t - SHIFT_TWICE;
+    let exact = n.mul_add(-LN2_HI, x);
+    let rest = n.mul_add(-LN2_LO, tail);
+    let r = exact + rest;
+    let r_lo = rest - (r - exact);
+    let p = exp_tail(r);
     let one = 1.0 + r;
     let one_lo = r_lo.mul_add(one, r - (one - 1.0));
     let square = r * r;
@@ -222,5 +241,19 @@ mod tests {
                 (-1e-310, -1e-310),
             ],
         );
+    }
+
+    #[test]
+    fn terms_of_sums_are_close() {
+        for i in 0..70_001 {
+            let x = f64::from(i) * -0.01 - f64::from(i % 7) * 1e-5;
+            let (found, want) = (exp_term_f64(x), x.exp());
+            assert!(
+                (found - want).abs() <= want * 2.0_f64.powi(-51) || x < -700.0,
+                "e^{x}: {found:e}"
+            );
+        }
+        assert!(exp_term_f64(0.0) == 1.0 && exp_term_f64(-800.0) == 0.0 && exp_term_f64(f64::NEG_INFINITY) == 0.0);
+        assert!(exp_term_f64(f64::NAN).is_nan());
     }
 }

@@ -39,8 +39,8 @@ pub mod f32 {
 /// Elementary functions of `f64`.
 pub mod f64 {
     pub use super::erf::erf_f64 as erf;
-    pub use super::exp::{exp_f64 as exp, expm1_below_f64 as expm1_below};
-    pub use super::log::{ln_1p_f64 as ln_1p, ln_f64 as ln};
+    pub use super::exp::{exp_f64 as exp, exp_term_f64 as exp_term, expm1_below_f64 as expm1_below};
+    pub use super::log::{ln_1p_f64 as ln_1p, ln_f64 as ln, ln_sum_f64 as ln_sum};
     pub use super::normal::{gelu_f64 as gelu, normal_cdf_f64 as normal_cdf, normal_cdf_pdf_f64 as normal_cdf_pdf};
     pub use super::pow::pow_f64 as pow;
     pub use super::sigmoid::{sigmoid_f64 as sigmoid, softplus0_f64 as softplus0};

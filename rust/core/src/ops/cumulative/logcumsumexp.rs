@@ -9,7 +9,7 @@ use crate::{
     dtype::{DType, Element, Target, Unwritten, View},
     isa::Simd,
     kernel::{AlongKernel, Exec, Geometry, Kind, MAX_RESULTS, Shape, Slot},
-    math::f64::{exp, ln, ln_1p},
+    math::f64::{exp, exp_term, ln, ln_1p, ln_sum},
     parallel::Shared,
 };
 
@@ -22,7 +22,7 @@ use crate::{
 pub struct Logcumsumexp;
 
 /// Elements of a row that are worked on together.
-const LANES: usize = 8;
+const LANES: usize = 32;
 /// Logarithms nearer to 0 may be what cancels in the logarithm of a sum and the greatest element.
 const NEAR_ZERO: f64 = 1.0 / 64.0;
 /// Sums that are less have lost digits: what is greatest comes later.
@@ -157,7 +157,13 @@ fn greater(a: f64, b: f64) -> f64 {
 /// The greatest of some numbers, unless there are NaN among them.
 #[inline(always)]
 fn greatest(numbers: &[f64; LANES]) -> f64 {
-    let [a, b, c, d, e, f, g, h] = *numbers;
+    let mut most = [f64::NEG_INFINITY; 8];
+    for numbers in numbers.as_chunks::<8>().0 {
+        for (most, &x) in most.iter_mut().zip(numbers) {
+            *most = greater(*most, x);
+        }
+    }
+    let [a, b, c, d, e, f, g, h] = most;
     let (ab, cd, ef, gh) = (greater(a, b), greater(c, d), greater(e, f), greater(g, h));
     greater(greater(ab, cd), greater(ef, gh))
 }
@@ -175,17 +181,23 @@ fn advance<T: Element<Lane = f32>>(
     }
     let reference = greater(before.reference, greatest(&numbers));
     for number in &mut numbers {
-        *number = exp(*number - reference);
+        *number = exp_term(*number - reference);
     }
     let mut sum = before.sum;
     if reference > before.reference {
-        sum *= exp(before.reference - reference);
+        sum *= exp_term(before.reference - reference);
     }
-    let mut sums = prefixes(&numbers);
+    let mut sums = [0.0; LANES];
+    for (sums, numbers) in sums.as_chunks_mut::<8>().0.iter_mut().zip(numbers.as_chunks::<8>().0) {
+        *sums = prefixes(numbers);
+        for so_far in sums.iter_mut() {
+            *so_far += sum;
+        }
+        sum = sums[7];
+    }
     let (mut values, mut exact) = ([0.0; LANES], true);
-    for (value, so_far) in values.iter_mut().zip(&mut sums) {
-        *so_far += sum;
-        *value = reference + ln(*so_far);
+    for (value, &so_far) in values.iter_mut().zip(&sums) {
+        *value = reference + ln_sum(so_far);
     }
     for (&value, &so_far) in values.iter().zip(&sums) {
         exact &= is_exact(so_far, value);
@@ -226,15 +238,15 @@ impl<T: Element<Lane = f32>> Columns for LogSum<T> {
             let mut terms = sums;
             if grown {
                 for ((term, &before), &top) in terms.iter_mut().zip(&references).zip(&tops) {
-                    *term *= exp(before - top);
+                    *term *= exp_term(before - top);
                 }
             }
             for ((term, &x), &top) in terms.iter_mut().zip(&numbers).zip(&tops) {
-                *term += exp(x - top);
+                *term += exp_term(x - top);
             }
             let (mut values, mut exact) = ([0.0; COLUMNS], true);
             for ((value, &term), &top) in values.iter_mut().zip(&terms).zip(&tops) {
-                *value = top + ln(term);
+                *value = top + ln_sum(term);
             }
             for (&value, &term) in values.iter().zip(&terms) {
                 exact &= is_exact(term, value);
@@ -275,14 +287,14 @@ impl<T: Element<Lane = f32>> Scan for LogSum<T> {
             }
             let top = greater(reference, greatest(&numbers));
             if top > reference {
-                let scale = exp(reference - top);
+                let scale = exp_term(reference - top);
                 for sum in &mut sums {
                     *sum *= scale;
                 }
                 reference = top;
             }
             for (sum, &number) in sums.iter_mut().zip(&numbers) {
-                *sum += exp(number - reference);
+                *sum += exp_term(number - reference);
             }
         }
         let sum = sums.iter().sum();
