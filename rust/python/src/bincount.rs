@@ -14,8 +14,9 @@ use crate::{
     runtime::Runtime,
 };
 
-/// More bins than this for each integer are stock torch's.
+/// More bins than this for each integer are stock torch's, from so many on.
 const SPARSE: usize = 64;
+const MANY: usize = 1 << 16;
 
 /// The weights of the integers, one each; `profiled` is as of [`view`](rusttorch_torch::doors::Held::view).
 ///
@@ -27,7 +28,12 @@ pub(crate) fn read_weights(
     weights: &Bound<'_, PyAny>,
     profiled: bool,
 ) -> Result<TensorView, Decline> {
-    let weights = hold(runtime, weights)?.any_view(weights.py(), false, profiled)?;
+    let py = weights.py();
+    let held = hold(runtime, weights)?;
+    let weights = held.any_view(py, false, profiled)?;
+    if runtime.state.grad() && held.requires_grad(py)? {
+        return Err(Decline::Training);
+    }
     if !matches!(weights.dtype, DType::F32 | DType::F64) {
         return Err(Decline::Dtype);
     }
@@ -59,7 +65,7 @@ pub(crate) fn forward(
         unsafe { View::from_raw(of.dtype, of.data, numel) }
     };
     let count = look(numel, || bins(&exec, view(input), least as usize))?.map_err(|_| Decline::Elements)?;
-    if count / SPARSE > numel {
+    if count > MANY && count / SPARSE > numel {
         return Err(Decline::Elements.into());
     }
     if !really {

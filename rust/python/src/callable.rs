@@ -953,8 +953,10 @@ impl Data {
             Look::Multinomial => multinomial::forward(py, runtime, &self.op, &input, numbers, really),
             Look::Bincount => bincount::forward(py, runtime, &self.op, &input, weights.as_ref(), numbers, really),
             Look::Unique | Look::UniqueConsecutive if !really => Ok(py.None()),
-            Look::Unique => unique::forward(py, runtime, &self.op, &input, numbers),
-            Look::UniqueConsecutive => unique::forward_consecutive(py, runtime, &self.op, &input, numbers),
+            Look::Unique | Look::UniqueConsecutive => {
+                let of_runs = look == Look::UniqueConsecutive;
+                unique::forward(py, runtime, &self.op, &input, numbers, of_runs)
+            }
         }
     }
 

@@ -22,42 +22,30 @@ use crate::{
     runtime::Runtime,
 };
 
-/// The different elements of a row-major input, the place of each among them and how many there are of each; without elements
-/// where `numbers` do not ask for them.
+/// The different elements of a row-major input, the place of each among them and how many there are of each; or, where it is of
+/// runs, the first of each run of equal ones, the run of each element and how long runs are. Without elements where `numbers` do
+/// not ask for them.
 pub(crate) fn forward(
     py: Python<'_>,
     runtime: &Runtime,
     op: &OpState,
     input: &TensorView,
     numbers: &[f64],
+    of_runs: bool,
 ) -> Result<Py<PyAny>, Failure> {
-    let asks = [1, 2].map(|index| numbers.get(index).is_some_and(|&flag| flag != 0.0));
+    let asks = |index: usize| numbers.get(index).is_some_and(|&flag| flag != 0.0);
     let exec = Exec::new(runtime.isa, &runtime.team);
-    let results = found(py, runtime, op, input, asks, |view| unique(&exec, view, asks[0], true))?;
-    let results = PyTuple::new(py, results).map_err(Failure::Raise)?;
-    Ok(results.into_any().unbind())
-}
-
-/// The first element of each run of equal ones, and if `numbers` ask for them the run of each element and how long runs are.
-pub(crate) fn forward_consecutive(
-    py: Python<'_>,
-    runtime: &Runtime,
-    op: &OpState,
-    input: &TensorView,
-    numbers: &[f64],
-) -> Result<Py<PyAny>, Failure> {
-    let asks = [0, 1].map(|index| numbers.get(index).is_some_and(|&flag| flag != 0.0));
-    let exec = Exec::new(runtime.isa, &runtime.team);
-    let results = found(py, runtime, op, input, asks, |view| unique_consecutive(&exec, view))?;
-    let mut asked = results.into_iter().zip([true, asks[0], asks[1]]);
-    let results: Vec<_> = asked
-        .by_ref()
-        .filter_map(|(result, asked)| asked.then_some(result))
-        .collect();
-    if let [values] = &results[..] {
-        return Ok(values.clone_ref(py));
-    }
-    let results = PyTuple::new(py, results).map_err(Failure::Raise)?;
+    let results = if of_runs {
+        found(py, runtime, op, input, [asks(0), asks(1)], |view| {
+            unique_consecutive(&exec, view)
+        })
+    } else {
+        let (inverse, counts) = (asks(1), asks(2));
+        found(py, runtime, op, input, [inverse, counts], |view| {
+            unique(&exec, view, inverse, true)
+        })
+    };
+    let results = PyTuple::new(py, results?).map_err(Failure::Raise)?;
     Ok(results.into_any().unbind())
 }
 
