@@ -398,8 +398,8 @@ pub trait IndexKernel: Sync {
     }
 
     /// What these tell: false where a call does not pay, by their numbers of elements and, where that is known, the sizes of
-    /// the second one, if it is a matrix.
-    fn may_pay(&self, _isa: Isa, _dtype: DType, _numels: [usize; 2], _matrix: Option<[usize; 2]>) -> bool {
+    /// the second one, if it is a matrix, and whether it lies by its rows.
+    fn may_pay(&self, _isa: Isa, _dtype: DType, _numels: [usize; 2], _matrix: Option<([usize; 2], bool)>) -> bool {
         true
     }
 
@@ -586,8 +586,8 @@ pub trait NaryKernel: Sync {
     }
 
     /// What these tell: false where a call does not pay, by their numbers of elements and, where that is known, the sizes of
-    /// the second one, if it is a matrix.
-    fn may_pay(&self, _isa: Isa, _dtype: DType, _numels: [usize; 2], _matrix: Option<[usize; 2]>) -> bool {
+    /// the second one, if it is a matrix, and whether it lies by its rows.
+    fn may_pay(&self, _isa: Isa, _dtype: DType, _numels: [usize; 2], _matrix: Option<([usize; 2], bool)>) -> bool {
         true
     }
 

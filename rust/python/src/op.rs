@@ -601,7 +601,13 @@ impl OpState {
     }
 
     /// What they tell: see [`IndexKernel::may_pay`].
-    pub(crate) fn may_pay(&self, isa: Isa, dtype: DType, numels: [usize; 2], matrix: Option<[usize; 2]>) -> bool {
+    pub(crate) fn may_pay(
+        &self,
+        isa: Isa,
+        dtype: DType,
+        numels: [usize; 2],
+        matrix: Option<([usize; 2], bool)>,
+    ) -> bool {
         match self.kernel {
             Work::Nary(kernel) => kernel.may_pay(isa, dtype, numels, matrix),
             Work::Index(kernel) => kernel.may_pay(isa, dtype, numels, matrix),

@@ -138,7 +138,7 @@ impl IndexKernel for ScaledDotProductAttention {
         Some([0, 0])
     }
 
-    fn may_pay(&self, _: Isa, dtype: DType, _: [usize; 2], _: Option<[usize; 2]>) -> bool {
+    fn may_pay(&self, _: Isa, dtype: DType, _: [usize; 2], _: Option<([usize; 2], bool)>) -> bool {
         // Of full precision there is never anything to gain.
         dtype.is_half()
     }

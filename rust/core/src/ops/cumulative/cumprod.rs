@@ -19,8 +19,9 @@ use crate::{
 /// columns, at a time.
 pub struct Cumprod;
 
-/// Rows that are worked on together.
+/// Rows that are worked on together, so many elements of each at a time: in the cache, rows may be in each other's way.
 const ROWS: usize = 8;
+const PIECE: usize = 16;
 
 impl AlongKernel for Cumprod {
     fn name(&self) -> &'static str {
@@ -191,11 +192,20 @@ impl<T: Factor> Program for Rows<'_, T> {
         let Self { dim, src, dst } = self;
         let mut products = [T::ONE; ROWS];
         if src.len() == ROWS * dim {
-            for column in 0..dim {
-                for (row, product) in products.iter_mut().enumerate() {
-                    let at = row * dim + column;
-                    *product = product.times(src[at].widen());
-                    dst[at].write(T::rounded(*product));
+            let mut tile = [[T::default(); PIECE]; ROWS];
+            for start in (0..dim).step_by(PIECE) {
+                let len = PIECE.min(dim - start);
+                for (row, tile) in tile.iter_mut().enumerate() {
+                    tile[..len].copy_from_slice(&src[row * dim + start..][..len]);
+                }
+                for column in 0..PIECE {
+                    for (product, tile) in products.iter_mut().zip(&mut tile) {
+                        *product = product.times(tile[column].widen());
+                        tile[column] = T::rounded(*product);
+                    }
+                }
+                for (row, tile) in tile.iter().enumerate() {
+                    dst[row * dim + start..][..len].write_copy_of_slice(&tile[..len]);
                 }
             }
             return;

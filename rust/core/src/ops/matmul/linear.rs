@@ -124,8 +124,9 @@ impl NaryKernel for Linear {
         Some([0, 1])
     }
 
-    fn may_pay(&self, isa: Isa, dtype: DType, numels: [usize; 2], matrix: Option<[usize; 2]>) -> bool {
-        super::may_pay(isa, dtype, numels, matrix.map(|[columns, terms]| [terms, columns]))
+    fn may_pay(&self, isa: Isa, dtype: DType, numels: [usize; 2], matrix: Option<([usize; 2], bool)>) -> bool {
+        let matrix = matrix.map(|([columns, terms], by_rows)| ([terms, columns], by_rows));
+        super::may_pay(isa, dtype, numels, matrix)
     }
 
     fn pays(&self, isa: Isa, operands: &[Option<Operand>]) -> Result<(), &'static str> {

@@ -339,13 +339,13 @@ impl IndexKernel for Matmul {
         })
     }
 
-    fn may_pay(&self, isa: Isa, dtype: DType, numels: [usize; 2], matrix: Option<[usize; 2]>) -> bool {
+    fn may_pay(&self, isa: Isa, dtype: DType, numels: [usize; 2], matrix: Option<([usize; 2], bool)>) -> bool {
         // A product with a vector is computed as that of the transposes.
-        let matrix = matrix.map(|[rows, columns]| {
+        let matrix = matrix.map(|([rows, columns], by_rows)| {
             if self.ends_in_vector() {
-                [columns, rows]
+                ([columns, rows], by_rows)
             } else {
-                [rows, columns]
+                ([rows, columns], !by_rows)
             }
         });
         super::may_pay(isa, dtype, numels, matrix)

@@ -266,9 +266,9 @@ fn are_slow(isa: Isa, dtype: DType) -> bool {
     dtype == DType::F32 && isa.has_fma() && isa::vendor() == "amd"
 }
 
-/// What two factors tell at a glance, the second of which has these terms and columns if it is a matrix: see
-/// [`IndexKernel::may_pay`](crate::kernel::IndexKernel::may_pay).
-fn may_pay(isa: Isa, dtype: DType, [a, b]: [usize; 2], matrix: Option<[usize; 2]>) -> bool {
+/// What two factors tell at a glance, the second of which has these terms and columns if it is a matrix, and lies by its
+/// columns if it is `along`: see [`IndexKernel::may_pay`](crate::kernel::IndexKernel::may_pay).
+fn may_pay(isa: Isa, dtype: DType, [a, b]: [usize; 2], matrix: Option<([usize; 2], bool)>) -> bool {
     if !isa.multiplies(dtype) {
         // Unless one is much longer than wide, less make few multiplications.
         return a.saturating_mul(b) >= FEW << 4;
@@ -277,12 +277,7 @@ fn may_pay(isa: Isa, dtype: DType, [a, b]: [usize; 2], matrix: Option<[usize; 2]
         return false;
     }
     match matrix {
-        Some([terms, columns]) if terms > 0 => {
-            let sizes = [a / terms, terms, columns];
-            [true, false]
-                .into_iter()
-                .any(|along| pays(isa, dtype, sizes, along, 1).is_ok())
-        }
+        Some(([terms, columns], along)) if terms > 0 => pays(isa, dtype, [a / terms, terms, columns], along, 1).is_ok(),
         // To find out takes longer than the gain is.
         _ => b >= MEDIUM,
     }
@@ -311,7 +306,11 @@ fn pays(
             2..=if elements < LARGER { FEWER_ROWS } else { FEW_ROWS }
         } else {
             // One thread reads one row's sums and a large matrix no faster.
-            let fewest = if along || elements < LARGER { 1 } else { 2 };
+            let fewest = if along || (MEDIUM..LARGER).contains(&elements) {
+                1
+            } else {
+                2
+            };
             fewest..=most_rows(terms, columns, along)
         };
         if are_slow(isa, dtype) && pairs == 1 && elements >= least(isa) && gaining.contains(&rows) {
@@ -336,6 +335,7 @@ fn most_rows(terms: usize, columns: usize, along: bool) -> usize {
         (true, ..) if is_small => 16,
         (true, ..) => FEW_ROWS,
         (false, _, ..128) => 0,
+        (false, ..) if terms * columns < MEDIUM => 4,
         (false, ..) if is_small || terms > 2 * columns => 8,
         (false, ..) => 16,
     }
