@@ -55,7 +55,7 @@ def test_gradcheck(name: str, text: str, transposed: bool, patched: rusttorch.Ha
     fast = CATALOG[name].shape != "pointwise"
     assert gradcheck(lambda x: evaluate(text, x.t() if transposed else x), x, fast_mode=fast)
     if not transposed or not (fast or CATALOG[name].strides == "contiguous"):
-        assert calls(name) > 0
+        assert calls(name) > 0 or "float64" not in CATALOG[name].dtypes
 
 
 @every_call
@@ -67,7 +67,7 @@ def test_gradgradcheck(name: str, text: str) -> None:
     rusttorch.report(reset=True)
     stock, ours = both(check)  # where stock torch has no second derivative, the same error
     assert stock == ours
-    assert calls(name) > 0
+    assert calls(name) > 0 or "float64" not in CATALOG[name].dtypes
 
 
 @few_calls
