@@ -16,8 +16,7 @@ DTYPES = SELECTS["bincount"].dtypes
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_counts_and_sums_are_stock_torchs(dtype: str) -> None:
-    """The same bits, of weights too, which are added up in order."""
+def test_counts_are_stock_torchs(dtype: str) -> None:
     torch.manual_seed(0)
     before = torch.get_num_threads()
     try:
@@ -28,13 +27,12 @@ def test_counts_and_sums_are_stock_torchs(dtype: str) -> None:
                     if greatest > torch.iinfo(getattr(torch, dtype)).max:
                         continue
                     x = torch.randint(0, greatest, (size,)).to(getattr(torch, dtype))
-                    for weights in (None, torch.randn(size), torch.randn(size, dtype=torch.float64)):
-                        for minlength in (0, greatest + 3):
-                            stock, done = torch.bincount(x, weights, minlength), calls("bincount")
-                            with rusttorch.patch("bincount", min_numel=0):
-                                mine = x.bincount(weights=weights, minlength=minlength)
-                            assert calls("bincount") == done + 1, declined("bincount")
-                            assert mine.dtype == stock.dtype and torch.equal(mine, stock), (size, greatest, minlength)
+                    for minlength in (0, greatest + 3):
+                        stock, done = torch.bincount(x, None, minlength), calls("bincount")
+                        with rusttorch.patch("bincount", min_numel=0):
+                            mine = x.bincount(minlength=minlength)
+                        assert calls("bincount") == done + 1, declined("bincount")
+                        assert mine.dtype == stock.dtype and torch.equal(mine, stock), (size, greatest, minlength)
     finally:
         torch.set_num_threads(before)
 
@@ -49,10 +47,8 @@ STOCKS: dict[str, Callable[[], Any]] = {
     "bool": lambda: torch.bincount(X > 0),
     "floats": lambda: torch.bincount(W),
     "other sizes": lambda: torch.bincount(X, W[:3]),
-    "half weights": lambda: torch.bincount(X, W.half()),
-    "integer weights": lambda: torch.bincount(X, X),
+    "weights": lambda: torch.bincount(X, W),
     "strides": lambda: torch.bincount(torch.arange(8)[::2], W),
-    "strided weights": lambda: torch.bincount(X, torch.arange(8.0)[::2]),
     "negative minlength": lambda: torch.bincount(X, minlength=-1),
     "minlength is no number": lambda: torch.bincount(X, None, "a"),
     "many bins": lambda: torch.bincount(torch.tensor([5_000_000])),
@@ -70,28 +66,15 @@ def test_others_are_stock_torchs(name: str) -> None:
     assert calls("bincount") == 0
 
 
-def test_weights_that_require_a_gradient_are_stock_torchs() -> None:
-    weights = torch.randn(4, requires_grad=True)
-    rusttorch.report(reset=True)
-    stock, ours = both(lambda: torch.bincount(X, weights).requires_grad)
-    assert stock == ours and calls("bincount") == 0
-    with torch.no_grad():
-        stock, ours = both(lambda: torch.bincount(X, weights))
-    assert stock == ours and calls("bincount") == 1
-
-
 def test_explicit() -> None:
     x = rusttorch.Tensor.from_torch(X)
     assert rusttorch.bincount(x).tolist() == [1, 1, 0, 2]
     assert rusttorch.bincount(x, minlength=6).tolist() == [1, 1, 0, 2, 0, 0]
-    sums = rusttorch.bincount(x, weights=rusttorch.Tensor.from_torch(W))
-    assert torch.equal(sums.to_torch(), torch.bincount(X, W))
     assert rusttorch.bincount(x[:0], minlength=2).tolist() == [0, 0]
     for wrong, error in (
         (lambda: rusttorch.bincount(rusttorch.Tensor.ones(3)), TypeError),
         (lambda: rusttorch.bincount(x - 2), ValueError),
         (lambda: rusttorch.bincount(x, minlength=-1), ValueError),
-        (lambda: rusttorch.bincount(x, rusttorch.Tensor.ones(3)), ValueError),
     ):
         with pytest.raises(error, match="bincount"):
             wrong()

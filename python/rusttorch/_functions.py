@@ -55,7 +55,7 @@ ROWS: dict[str, _Native] = {
             ("torch.unique_consecutive(input, return_inverse=False, return_counts=False, dim=None)",),
             absent=("dim",),
         ),
-        _Native("bincount", ("torch.bincount(input, weights=None, minlength=0)",), absent=()),
+        _Native("bincount", ("torch.bincount(input, weights=None, minlength=0)",), absent=("weights",)),
         _Native(
             "multinomial",
             ("torch.multinomial(input, num_samples, replacement=False, *, generator=None, out=None)",),

@@ -376,8 +376,6 @@ class Select(Row):
 
     ``mask``
         the parameter that is the mask.
-    ``weights``
-        the parameter that is another tensor of the input's size.
     ``node``, ``backward``
         as of `Op`, the gradient from ``(grad, mask, sizes)``; where there is none, it is stock torch's, if there is any.
     ``domain``
@@ -393,7 +391,6 @@ class Select(Row):
     passes: float
     beside: float = 0.0
     mask: str = ""
-    weights: str = ""
     node: str = ""
     backward: Callable[[Any, Any, Any], Any] | None = None
     domain: Literal["any", "positive"] = "any"
@@ -406,9 +403,9 @@ class Select(Row):
         return bool(self.node)
 
     def _role(self, name: str) -> tuple[str, int]:
-        if name in (self.mask, self.weights):
+        if name == self.mask:
             return "operand", 0
-        return ("absent", 0) if name == "dim" else super()._role(name)
+        return ("absent", 0) if name in ("dim", "weights") else super()._role(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -2341,12 +2338,10 @@ SELECT_ROWS: tuple[Select, ...] = (
         ("torch.bincount(input, weights=None, minlength=0)", "Tensor.bincount(self, weights=None, minlength=0)"),
         numbers={"minlength": 0.0},
         integers=("minlength",),
-        weights="weights",
-        calls=("torch.bincount(i)", "torch.bincount(i, w)"),
+        calls=("torch.bincount(i)",),
         passes=1.0,
         dtypes=INTEGERS,
-        given={"i": "x.flatten() % 1000 if x.dtype.itemsize > 1 else x.flatten().abs() % 100",
-               "w": "torch.linspace(0, 1, x.numel())"},
+        given={"i": "x.flatten() % 1000 if x.dtype.itemsize > 1 else x.flatten().abs() % 100"},
     ),
 )
 

@@ -940,19 +940,11 @@ impl Data {
         if !input.layout.is_contiguous() {
             return Err(Decline::Layout.into());
         }
-        let weights = match (look, self.signature.operands(arguments).next()) {
-            (Look::Bincount, Some(object)) => {
-                // SAFETY: an argument, which is alive during the call.
-                let object = unsafe { nary::optional(py, object) };
-                object.map(|object| bincount::read_weights(runtime, &input, &object, state.profiled))
-            }
-            _ => None,
-        };
-        let (numbers, weights) = (arguments.numbers(), weights.transpose()?);
+        let numbers = arguments.numbers();
         let _record = really.then(|| Record::start(py, *state, &self.label));
         match look {
             Look::Multinomial => multinomial::forward(py, runtime, &self.op, &input, numbers, really),
-            Look::Bincount => bincount::forward(py, runtime, &self.op, &input, weights.as_ref(), numbers, really),
+            Look::Bincount => bincount::forward(py, runtime, &self.op, &input, numbers, really),
             Look::Unique | Look::UniqueConsecutive if !really => Ok(py.None()),
             Look::Unique | Look::UniqueConsecutive => {
                 let of_runs = look == Look::UniqueConsecutive;
@@ -988,12 +980,21 @@ impl Data {
         if let (Some(Subscript::Get(_)), Some(object)) = (self.subscript, given[0].tensor())
             && let Some(pair) = index::Pair::new(runtime, object)
         {
+            // Sums of single elements by index are not faster than stock torch's.
+            if passed.mode == Mode::Training && matches!(pair.tensors[1], index::Given::Tensor(_)) && self.op.weighs() {
+                return Err(Decline::Training.into());
+            }
             let [first, second] = pair.tensors;
             (given, dim[0], count) = ([first, second, index::Given::Missing], pair.dim, 2);
             numbers = &dim;
         }
         let others = &given[..count];
         if let Some((select, mask)) = Indexed::chooses(runtime, kernel, &input, others, state.profiled)? {
+            // Nor is what puts rows back.
+            let of_rows = mask.layout.sizes() != input.layout.sizes();
+            if passed.mode == Mode::Training && of_rows && self.op.weighs() {
+                return Err(Decline::Training.into());
+            }
             if !really {
                 return Ok(py.None());
             }

@@ -152,7 +152,6 @@ impl Native {
             }
             Self::UniqueConsecutive => return tensor(0)?.unique_consecutive(py, flag(1)?, flag(2)?),
             Self::Bincount => {
-                let weights = optional(1).is_some().then(|| tensor(1)).transpose()?;
                 let least = optional(2).map_or(Ok(0), |least| {
                     least.extract::<usize>().map_err(|_| {
                         PyValueError::new_err(format!(
@@ -160,7 +159,7 @@ impl Native {
                         ))
                     })
                 })?;
-                tensor(0)?.bincount(py, weights, least)
+                tensor(0)?.bincount(py, least)
             }
             Self::Multinomial => {
                 let samples: &Bound<'_, PyAny> = required(1)?;
@@ -334,8 +333,8 @@ impl Tensor {
         source.distinct(py, "unique_consecutive", inverse, counts, find)
     }
 
-    /// As `torch.bincount`: how often each integer of a row occurs, or the sums of their weights.
-    fn bincount(&self, py: Python<'_>, weights: Option<Self>, least: usize) -> PyResult<Self> {
+    /// As `torch.bincount` without weights: how often each integer of a row occurs.
+    fn bincount(&self, py: Python<'_>, least: usize) -> PyResult<Self> {
         let name = "bincount";
         if !bincount::takes(self.dtype()) || self.sizes().len() != 1 {
             return Err(PyTypeError::new_err(format!(
@@ -344,18 +343,6 @@ impl Tensor {
                 shape(self.sizes())
             )));
         }
-        let weights = match weights {
-            Some(weights) if weights.sizes() != self.sizes() => {
-                return Err(PyValueError::new_err(format!(
-                    "{name}: weights must have the shape {} of input, not {}",
-                    shape(self.sizes()),
-                    shape(weights.sizes())
-                )));
-            }
-            Some(weights) if weights.dtype() == DType::F32 => Some(weights.contiguous(py)?),
-            Some(weights) => Some(weights.cast(py, DType::F64)?.contiguous(py)?),
-            None => None,
-        };
         let source = self.contiguous(py)?;
         let count = if source.numel() == 0 {
             least
@@ -363,12 +350,11 @@ impl Tensor {
             let bins = detached(py, source.numel(), || bincount::bins(&exec(), source.elements(), least));
             bins.map_err(|reason| PyValueError::new_err(format!("{name}: input has {reason}")))?
         };
-        let dtype = weights.as_ref().map_or(DType::I64, Self::dtype);
         let layout = contiguous(&[i64::try_from(count).map_err(|_| super::too_large(&[i64::MAX]))?])?;
-        Self::written(py, dtype, layout, |exec, target| match (&weights, target) {
-            (Some(weights), target) => bincount::bincount_weighted(exec, source.elements(), weights.elements(), target),
-            (None, Target::I64(counts)) => bincount::bincount(exec, source.elements(), counts),
-            _ => unreachable!("counts have 64 bits"),
+        Self::written(py, DType::I64, layout, |exec, target| {
+            if let Some(counts) = i64::target(target) {
+                bincount::bincount(exec, source.elements(), counts);
+            }
         })
     }
 

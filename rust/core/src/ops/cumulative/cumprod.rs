@@ -15,13 +15,9 @@ use crate::{
 /// The products of the elements so far along a dimension, one factor after the other, as stock torch has them: of single
 /// precision in double, and of half precision in single.
 ///
-/// To group factors would give other results where products overflow or vanish. What gains is to work on several rows, or
-/// columns, at a time.
+/// To group factors would give other results where products overflow or vanish. What gains is to work on several columns at a
+/// time.
 pub struct Cumprod;
-
-/// Rows that are worked on together, so many elements of each at a time: in the cache, rows may be in each other's way.
-const ROWS: usize = 8;
-const PIECE: usize = 16;
 
 impl AlongKernel for Cumprod {
     fn name(&self) -> &'static str {
@@ -49,8 +45,8 @@ impl AlongKernel for Cumprod {
     }
 
     fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        if geometry.outer * geometry.inner < ROWS {
-            Err("few rows, each product of which waits for the one before")
+        if geometry.inner == 1 {
+            Err("products of a row, each of which waits for the one before")
         } else {
             Ok(())
         }
@@ -129,16 +125,14 @@ fn run<T: Factor>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], geometry: 
     }
     let (team, grain) = exec.team(src.len(), 2 * size_of::<T>(), STEPS);
     let dst = Shared::new(dst);
-    team.run(outer.div_ceil(ROWS), grain.div_ceil(dim * ROWS).max(1), &|range| {
-        for unit in range {
-            let part = unit * ROWS * dim..outer.min(unit * ROWS + ROWS) * dim;
-            exec.isa.run(Rows {
-                dim,
-                src: &src[part.clone()],
-                // SAFETY: rows are apart.
-                dst: unsafe { dst.piece(part) },
-            });
-        }
+    team.run(outer, grain.div_ceil(dim).max(1), &|rows| {
+        let part = rows.start * dim..rows.end * dim;
+        exec.isa.run(Rows {
+            dim,
+            src: &src[part.clone()],
+            // SAFETY: rows are apart.
+            dst: unsafe { dst.piece(part) },
+        });
     });
 }
 
@@ -177,7 +171,7 @@ fn step<T: Factor>(products: &mut [T::Product; COLUMNS], src: &[T; COLUMNS], val
     }
 }
 
-/// The products along up to [`ROWS`] rows of `dim` elements, which do not wait for one another.
+/// The products along some rows of `dim` elements.
 struct Rows<'a, T> {
     dim: usize,
     src: &'a [T],
@@ -190,28 +184,8 @@ impl<T: Factor> Program for Rows<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { dim, src, dst } = self;
-        let mut products = [T::ONE; ROWS];
-        if src.len() == ROWS * dim {
-            let mut tile = [[T::default(); PIECE]; ROWS];
-            for start in (0..dim).step_by(PIECE) {
-                let len = PIECE.min(dim - start);
-                for (row, tile) in tile.iter_mut().enumerate() {
-                    tile[..len].copy_from_slice(&src[row * dim + start..][..len]);
-                }
-                for column in 0..PIECE {
-                    for (product, tile) in products.iter_mut().zip(&mut tile) {
-                        *product = product.times(tile[column].widen());
-                        tile[column] = T::rounded(*product);
-                    }
-                }
-                for (row, tile) in tile.iter().enumerate() {
-                    dst[row * dim + start..][..len].write_copy_of_slice(&tile[..len]);
-                }
-            }
-            return;
-        }
-        for ((src, dst), product) in src.chunks(dim).zip(dst.chunks_mut(dim)).zip(products) {
-            let mut product = product;
+        for (src, dst) in src.chunks(dim).zip(dst.chunks_mut(dim)) {
+            let mut product = T::ONE;
             for (x, dst) in src.iter().zip(dst) {
                 product = product.times(x.widen());
                 dst.write(T::rounded(product));

@@ -320,7 +320,14 @@ impl<T: Element<Lane = f32>> Scan for LogSum<T> {
         for (chunk, dst) in chunks.iter().zip(whole) {
             state = advance(state, chunk, dst);
         }
-        one_by_one(state, rest, last);
+        if !rest.is_empty() {
+            // What adds nothing.
+            let mut padded = [rounded(f64::NEG_INFINITY); LANES];
+            padded[..rest.len()].copy_from_slice(rest);
+            let mut results = [MaybeUninit::new(T::default()); LANES];
+            advance(state, &padded, &mut results);
+            last.copy_from_slice(&results[..rest.len()]);
+        }
     }
 }
 

@@ -1,16 +1,11 @@
 //! How often each integer occurs.
 
-use core::{
-    mem::MaybeUninit,
-    ops::Range,
-    sync::atomic::{AtomicI64, Ordering::Relaxed},
-};
+use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use crate::{
-    dtype::{Arithmetic, DType, Target, Unwritten, View},
+    dtype::{DType, Unwritten, View},
     isa::{Program, Simd},
     kernel::Exec,
-    parallel::Shared,
 };
 
 /// Whether there is a way for integers of this type.
@@ -150,44 +145,6 @@ fn tally<T: Integer>(src: &[T], counts: &mut [i64]) {
     }
 }
 
-/// Writes the sums of the weights of each integer, in their order, as [`bincount`] does counts: of single precision in that, or
-/// of double.
-///
-/// # Panics
-/// Where there are other numbers of integers and of weights, or these are of other types.
-pub fn bincount_weighted(exec: &Exec, src: View, weights: View, dst: Target) {
-    match (weights, dst) {
-        (View::F32(weights), Target::F32(dst)) => by_type!(src => weigh(exec, src, weights, dst.0)),
-        (View::F64(weights), Target::F64(dst)) => by_type!(src => weigh(exec, src, weights, dst.0)),
-        _ => panic!("weights of single or double precision"),
-    }
-}
-
-fn weigh<T: Integer, W: Arithmetic>(exec: &Exec, src: &[T], weights: &[W], dst: &mut [MaybeUninit<W>]) {
-    assert!(src.len() == weights.len(), "a weight for each integer");
-    let bins = dst.len();
-    let mut sums = vec![W::default(); bins];
-    // Every thread reads all, and has bins of its own: each sum is in order.
-    let (team, _) = exec.team(src.len(), size_of::<T>() + size_of::<W>(), 8);
-    let shares = team.threads().min(bins);
-    let shared = Shared::new(&mut sums);
-    let share = |index: usize| -> Range<usize> { bins * index / shares..bins * (index + 1) / shares };
-    team.run(shares, 1, &|range| {
-        for index in range {
-            let own = share(index);
-            // SAFETY: bins of the thread's own.
-            let sums = unsafe { shared.piece(own.clone()) };
-            for (&x, &weight) in src.iter().zip(weights) {
-                let place = usize::try_from(x.into()).unwrap_or(usize::MAX);
-                if let Some(sum) = sums.get_mut(place.wrapping_sub(own.start)) {
-                    *sum = sum.plus(weight);
-                }
-            }
-        }
-    });
-    dst.write_copy_of_slice(&sums);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,15 +164,11 @@ mod tests {
                     assert_eq!(bins as i32, src.iter().max().unwrap() + 1);
                     let mut counts = vec![-1; bins];
                     bincount(&exec, (&src[..]).into(), (&mut counts[..]).into());
-                    let weights: Vec<f32> = (0..len).map(|i| (i as f32 * 0.3).sin()).collect();
-                    let mut sums = vec![f32::NAN; bins];
-                    bincount_weighted(&exec, (&src[..]).into(), (&weights[..]).into(), (&mut sums[..]).into());
-                    let (mut want, mut total) = (vec![0; bins], vec![0.0_f32; bins]);
-                    for (&x, &weight) in src.iter().zip(&weights) {
+                    let mut want = vec![0; bins];
+                    for &x in &src {
                         want[x as usize] += 1;
-                        total[x as usize] += weight;
                     }
-                    assert!(counts == want && sums == total);
+                    assert_eq!(counts, want);
                 }
                 assert_eq!(super::bins(&exec, (&[3_u8, 0][..]).into(), 9), Ok(9));
                 assert!(super::bins(&exec, (&[3_i64, -1][..]).into(), 0).is_err());

@@ -1,6 +1,6 @@
 //! The runs of equal elements of a tensor.
 
-use core::ops::Range;
+use core::{mem::MaybeUninit, ops::Range};
 
 use super::unique::{Distinct, Item};
 use crate::{
@@ -95,6 +95,23 @@ impl<T: Item> Program for Starts<'_, T> {
     }
 }
 
+/// Calls `visit` with each place of a block, how many runs began in the block before it, and whether one begins there.
+#[inline(always)]
+fn each_run<T: Item>(src: &[T], block: Range<usize>, mut visit: impl FnMut(usize, usize, bool)) {
+    let (mut found, start) = if block.start == 0 {
+        visit(0, 0, true);
+        (1, 1)
+    } else {
+        (0, block.start)
+    };
+    let pairs = src[start..block.end].iter().zip(&src[start - 1..block.end - 1]);
+    for (at, (x, last)) in (start..).zip(pairs) {
+        let begins = !x.equals(*last);
+        visit(found, at, begins);
+        found += usize::from(begins);
+    }
+}
+
 impl<T: Item> Distinct for Runs<'_, T> {
     fn count(&self) -> usize {
         self.before[self.before.len() - 1]
@@ -123,7 +140,7 @@ impl<T: Item> Distinct for Runs<'_, T> {
             for index in range {
                 let (block, runs) = (block(index, len), self.before[index]..self.before[index + 1]);
                 // SAFETY: the runs that begin in a block, and its elements, are the thread's own.
-                let (values, starts, mut places) = unsafe {
+                let (values, starts, places) = unsafe {
                     (
                         shared.piece(runs.clone()),
                         if counted {
@@ -131,25 +148,29 @@ impl<T: Item> Distinct for Runs<'_, T> {
                         } else {
                             &mut [][..]
                         },
-                        inverse.as_ref().map(|inverse| inverse.piece(block.clone()).iter_mut()),
+                        inverse.as_ref().map(|inverse| inverse.piece(block.clone())),
                     )
                 };
-                let mut found = 0;
-                for at in block.clone() {
-                    // What has changed since it was counted may be too many runs, or too few.
-                    if (at == 0 || !src[at].equals(src[at - 1])) && found < values.len() {
-                        values[found].write(src[at]);
+                // What has changed since it was counted may be too many runs, or too few.
+                values.fill(MaybeUninit::new(src[block.start]));
+                // What belongs to the run before is written over: that takes no branch.
+                each_run(src, block.clone(), |found, at, _| {
+                    if let Some(value) = values.get_mut(found) {
+                        value.write(src[at]);
+                    }
+                });
+                if counted {
+                    each_run(src, block.clone(), |found, at, _| {
                         if let Some(start) = starts.get_mut(found) {
                             *start = at;
                         }
-                        found += 1;
-                    }
-                    if let Some(place) = places.as_mut().and_then(Iterator::next) {
-                        place.write((runs.start + found).saturating_sub(1) as i64);
-                    }
+                    });
                 }
-                for value in &mut values[found..] {
-                    value.write(src[block.start]);
+                if let Some(places) = places {
+                    each_run(src, block.clone(), |found, at, begins| {
+                        let run = (runs.start + found + usize::from(begins)).saturating_sub(1);
+                        places[at - block.start].write(run as i64);
+                    });
                 }
             }
         });
