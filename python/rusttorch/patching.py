@@ -134,8 +134,8 @@ def _build(row: Row) -> Operation:
 
             pack = getattr(torch.return_types, row.pack)
         native = _rusttorch.Op(row.name, kernel, row.strides, row.versions, pack)
-        # A backward pass that sees the input has to lie in memory as it does: that of a reduction does by its formula.
-        copies = row.saves == "result" or row.shape in ("reduce", "first")
+        # A backward pass that sees the input has to lie in memory as it does, unless it is a formula.
+        copies = row.saves == "result" or row.shape in ("reduce", "first") or isinstance(row, Along)
     else:
         native, copies = _rusttorch.Op(row.name, kernel), False
     if isinstance(row, (Op, Nary, Index)):
