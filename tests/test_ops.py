@@ -592,7 +592,7 @@ def test_gradcheck(call: Call) -> None:
     x.requires_grad_()
     with cases.accelerated(call.op) as runs:
         assert torch.autograd.gradcheck(call, (x,), fast_mode=True)
-        assert runs() > 2
+        assert runs() > 2 or "float64" not in call.op.dtypes
     stock = cases.outcome(torch.autograd.gradgradcheck, call, (x,), fast_mode=True)
     with cases.accelerated(call.op):
         mine = cases.outcome(torch.autograd.gradgradcheck, call, (x,), fast_mode=True)
