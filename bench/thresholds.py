@@ -20,6 +20,8 @@ PATH = BENCH.parent / "python" / "rusttorch" / "thresholds.json"
 #: A median up to the first is no harm, but noise: stock torch's own repeats differ by as much. Nor is one up to the
 #: second whose interval has gains in it.
 HARMLESS, DOUBTFUL = 1.01, LOSS
+#: To decline late is a loss where it takes a quarter of stock torch's time.
+LATE = 1.25
 #: An error larger than stock torch's by more units in the last place leaves an op to it.
 INEXACT = 0.05
 #: Results up to this size say nothing of the sizes beyond them.
@@ -67,8 +69,8 @@ def is_harmless(spread: Spread) -> bool:
 
 
 def derive(records: Iterable[Record], errors: Mapping[str, Iterable[dict[str, Any]]]) -> dict[str, Any]:
-    """Windows by instruction set, op (and kind of input), dtype and mode, from all calls that kernels took without the
-    memory policy.
+    """Windows by instruction set, op (and kind of input), dtype and mode, from all calls without the memory policy that
+    kernels took, or declined late.
 
     Never, whatever the speed, where stock torch is the more accurate here: by ``errors``, rows of `accuracy.run` by
     instruction set, of the plain call for an op's kind of input.
@@ -85,8 +87,8 @@ def derive(records: Iterable[Record], errors: Mapping[str, Iterable[dict[str, An
         if record.policy or (case.mode == "forward" and by_shape(case.row)):
             continue
         sizes = groups.setdefault((record.isa, _sized(case.op, case.call), case.dtype, case.mode), {})
-        # What the kernel declines by itself needs no threshold.
-        if record.taken:
+        # What the kernel declines by itself needs no threshold, unless that takes long.
+        if record.taken or record.ratio.median > LATE:
             sizes.setdefault(case.size, []).append(record.ratio)
     table: dict[str, Any] = {}
     for (isa, op, dtype, mode), sizes in groups.items():
