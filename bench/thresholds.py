@@ -34,9 +34,9 @@ def window(spreads: dict[int, Sequence[Spread]]) -> Window:
     """The sizes to give to the kernel, from what was measured at each: ``[low, high]``, or ``None`` for never.
 
     A size wins where every measurement of it (calls, numbers of threads) is a gain beyond noise, and does no harm where
-    none is slower. The window is the one with the most wins among those that begin with a win and hold nothing
-    harmful; what comes after its last win stays in if it does no harm, and all larger sizes do if nothing harmful
-    follows. One size alone, with nothing to be said of its neighbours, is not worth a window.
+    none is slower. The window is the one with the most wins, the larger sizes of several such, among those that begin
+    with a win and hold nothing harmful; what comes after its last win stays in if it does no harm, and all larger sizes
+    do if nothing harmful follows. One size alone, with nothing to be said of its neighbours, is not worth a window.
     """
     sizes = sorted(spreads)
     wins = [all(spread.gain for spread in spreads[size]) for size in sizes]
@@ -51,7 +51,7 @@ def window(spreads: dict[int, Sequence[Spread]]) -> Window:
         while end < len(sizes) and harmless[end]:
             end += 1
         count = sum(wins[start:end])
-        if best is None or count > best[0]:
+        if best is None or count >= best[0]:
             best = (count, start, end)
         start = end
     if best is None:
