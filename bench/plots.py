@@ -27,6 +27,8 @@ FAMILIES = (
 )  # fmt: skip
 #: Instructions for an element up to which an op is only memory's work.
 _CHEAP = 5
+#: Names in a column of the legend.
+NAMES = 24
 
 
 def family(op: Op | Nary | Select | Index) -> str:
@@ -89,7 +91,10 @@ def speedups(records: Sequence[Record], path: Path) -> Path:
             axes.set_title(f"{name}, {dtype}")
         line[0].set_ylabel("times faster than stock")
         handles, labels = max((axes.get_legend_handles_labels() for axes in line), key=lambda pair: len(pair[1]))
-        line[-1].legend(handles, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7, frameon=False)
+        columns = 1 + len(labels) // NAMES
+        line[-1].legend(
+            handles, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=7, frameon=False, ncols=columns
+        )
     for axes in grid[-1]:
         axes.set_xlabel("elements")
     figure.tight_layout()
