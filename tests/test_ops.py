@@ -622,8 +622,9 @@ def test_higher_derivatives(call: Call) -> None:
         assert not list(cases.error_faults(mine, stock))
         return
     assert len(mine.value) == len(stock.value)
+    no_number = call.op.name == "logcumsumexp"  # the logarithm of a gradient of 0 has no derivative
     for order, (a, b) in enumerate(zip(mine.value, stock.value, strict=True), 1):
-        assert torch.allclose(a, b, rtol=1e-9, atol=1e-11, equal_nan=True), order
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-11, equal_nan=no_number), order
 
 
 @trained_calls

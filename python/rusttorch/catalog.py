@@ -1794,11 +1794,16 @@ def _take_along_dim_backward(grad: Any, saved: Any, sizes: Any, dim: float) -> t
     return grad.new_zeros(sizes).scatter_add(int(dim), index, grad), None
 
 
-def _added_by_index(grad: Any, index: Any, sizes: Any) -> Any:
-    """Slices of a gradient, added up where indices say, of which negative ones count from the end."""
+def _wrapped(index: Any, size: int) -> Any:
+    """Indices, of which negative ones count from the end, from 0 on."""
     import torch
 
-    index = torch.where(index < 0, index + sizes[0], index).flatten()
+    return torch.where(index < 0, index + size, index)
+
+
+def _added_by_index(grad: Any, index: Any, sizes: Any) -> Any:
+    """Slices of a gradient, added up where indices say, of which negative ones count from the end."""
+    index = _wrapped(index, sizes[0]).flatten()
     return grad.new_zeros(sizes).index_add(0, index, grad.reshape(len(index), *sizes[1:]))
 
 
@@ -1823,12 +1828,12 @@ def _index_backward(grad: Any, saved: Any, sizes: Any, dim: float = 0.0) -> tupl
     if index.dtype is torch.bool:
         return _chosen_backward(grad, index, sizes), None
     if dim:
-        index = torch.where(index < 0, index + sizes[1], index).flatten()
+        index = _wrapped(index, sizes[1]).flatten()
         grad = grad.reshape(sizes[0], len(index), *sizes[2:])
         return grad.new_zeros(sizes).index_add(1, index, grad), None
     if not second:
         return _added_by_index(grad, index, sizes), None
-    rows, columns = (torch.where(index < 0, index + size, index) for index, size in zip((index, *second), sizes[:2], strict=True))
+    rows, columns = (_wrapped(each, size) for each, size in zip((index, *second), sizes[:2], strict=True))
     places = torch.add(columns, rows, alpha=sizes[1])
     return _added_by_index(grad, places, (sizes[0] * sizes[1], *sizes[2:])).view(sizes), None
 

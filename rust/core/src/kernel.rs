@@ -112,6 +112,12 @@ impl Geometry {
     }
 
     /// # Errors
+    /// Where there are none.
+    pub(crate) fn has_elements(self) -> Result<(), &'static str> {
+        if self.is_empty() { Err("no elements") } else { Ok(()) }
+    }
+
+    /// # Errors
     /// Where there are more than `most` rows, which are of up to `short` elements.
     pub(crate) fn has_no_more_short_rows(self, short: usize, most: usize) -> Result<(), &'static str> {
         if self.dim <= short && self.outer * self.inner > most {

@@ -540,7 +540,7 @@ impl Data {
                 };
                 if let [Some(first), Some(second)] = indices.map(look) {
                     let numels = [first.numel, second.numel];
-                    let matrix = second.matrix.map(|sizes| (sizes, second.contiguous));
+                    let matrix = second.matrix().map(|sizes| (sizes, second.contiguous));
                     if !self.op.may_pay(runtime.isa, dtype, numels, matrix) {
                         return Err(Decline::Kernel);
                     }

@@ -163,8 +163,7 @@ impl Look {
 
     fn takes(self, dtype: DType) -> bool {
         match self {
-            Self::Unique => ops::select::unique::takes(dtype),
-            Self::UniqueConsecutive => ops::select::unique_consecutive::takes(dtype),
+            Self::Unique | Self::UniqueConsecutive => ops::select::unique::takes(dtype),
             Self::Bincount => ops::select::bincount::takes(dtype),
             Self::Multinomial => ops::random::multinomial::takes(dtype),
         }

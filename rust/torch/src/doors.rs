@@ -335,10 +335,7 @@ impl Places {
                 numel: *implementation.byte_add(self.numel),
                 dense: is(self.dense),
                 contiguous: is(self.contiguous),
-                matrix: self.sizes.and_then(|at| {
-                    let [dims, rows, columns] = *implementation.byte_add(at).cast::<[usize; 3]>();
-                    (dims == 2).then_some([rows, columns])
-                }),
+                sizes: self.sizes,
                 implementation: implementation.cast(),
                 ask: self.requires_grad,
             }
@@ -356,13 +353,21 @@ pub struct Outline {
     pub dense: bool,
     /// Whether they lie row-major; true as well where that is not known.
     pub contiguous: bool,
-    /// The sizes of a matrix; `None` for others, and where that is not known.
-    pub matrix: Option<[usize; 2]>,
+    sizes: Option<usize>,
     implementation: Aten,
     ask: Ask<bool>,
 }
 
 impl Outline {
+    /// The sizes of a matrix; `None` for others, and where that is not known.
+    #[inline]
+    pub fn matrix(&self) -> Option<[usize; 2]> {
+        let at = self.sizes?;
+        // SAFETY: as below; learned to be where the count of dimensions and the sizes are.
+        let [dims, rows, columns] = unsafe { *self.implementation.byte_add(at).cast::<[usize; 3]>() };
+        (dims == 2).then_some([rows, columns])
+    }
+
     /// Whether it asks for a gradient.
     #[inline]
     pub fn requires_grad(&self) -> bool {

@@ -12,11 +12,7 @@ use rusttorch_core::{
         matmul::matmul::MATMUL,
         random::multinomial::{self, Draws},
         reduction::sum::{mean, sum, sum_dtype},
-        select::{
-            bincount,
-            unique::{Distinct, unique},
-            unique_consecutive::unique_consecutive,
-        },
+        select::{bincount, unique::unique, unique_consecutive::unique_consecutive},
     },
 };
 
@@ -148,9 +144,9 @@ impl Native {
             Self::Reshape => tensor(0)?.reshape(py, &sizes_of("shape", required(1)?)?),
             Self::Unique => {
                 let _always_sorted = flag(1)?;
-                return tensor(0)?.unique(py, flag(2)?, flag(3)?);
+                return tensor(0)?.unique(py, flag(2)?, flag(3)?, false);
             }
-            Self::UniqueConsecutive => return tensor(0)?.unique_consecutive(py, flag(1)?, flag(2)?),
+            Self::UniqueConsecutive => return tensor(0)?.unique(py, flag(1)?, flag(2)?, true),
             Self::Bincount => {
                 let least = optional(2).map_or(Ok(0), |least| {
                     least.extract::<usize>().map_err(|_| {
@@ -306,31 +302,47 @@ impl Tensor {
     }
 
     /// As `torch.unique` without a dim: the different elements, ascending, and if they are asked for the place of each element
-    /// among them, and how many there are of each.
-    fn unique(&self, py: Python<'_>, inverse: bool, counts: bool) -> PyResult<Made> {
+    /// among them, and how many there are of each; or, `of_runs`, as `torch.unique_consecutive`.
+    fn unique(&self, py: Python<'_>, inverse: bool, counts: bool, of_runs: bool) -> PyResult<Made> {
         let dtype = self.dtype();
         if dtype == DType::Bool {
-            let [values, inverse, counts] = self.cast(py, DType::U8)?.unique(py, inverse, counts)?;
+            let [values, inverse, counts] = self.cast(py, DType::U8)?.unique(py, inverse, counts, of_runs)?;
             let values = values.map(|values| values.cast(py, dtype)).transpose()?;
             return Ok([values, inverse, counts]);
         }
         let source = self.contiguous(py)?;
-        let find = || unique(&exec(), source.elements(), inverse, false);
-        source.distinct(py, "unique", inverse, counts, find)
-    }
-
-    /// As `torch.unique_consecutive` without a dim: the first element of each run of equal ones, and if they are asked for the
-    /// run of each element, and how long runs are.
-    fn unique_consecutive(&self, py: Python<'_>, inverse: bool, counts: bool) -> PyResult<Made> {
-        let dtype = self.dtype();
-        if dtype == DType::Bool {
-            let [values, inverse, counts] = self.cast(py, DType::U8)?.unique_consecutive(py, inverse, counts)?;
-            let values = values.map(|values| values.cast(py, dtype)).transpose()?;
-            return Ok([values, inverse, counts]);
+        let find = || {
+            if of_runs {
+                unique_consecutive(&exec(), source.elements())
+            } else {
+                unique(&exec(), source.elements(), inverse, false)
+            }
+        };
+        let found = if source.numel() == 0 {
+            None
+        } else {
+            Some(detached(py, source.numel(), find).map_err(|reason| refused("unique", reason))?)
+        };
+        let layout = contiguous(&[found.as_ref().map_or(0, |found| found.count()) as i64])?;
+        let values = Self::allocate(dtype, layout, true)?;
+        let places = inverse.then(|| Self::allocate(DType::I64, *source.layout(), true));
+        let numbers = counts.then(|| Self::allocate(DType::I64, layout, true));
+        let (places, numbers) = (places.transpose()?, numbers.transpose()?);
+        if let Some(found) = found {
+            // SAFETY: new memory of these sizes, which nobody else has.
+            let (target, [places, numbers]) = unsafe {
+                let indices = |tensor: &Option<Self>| {
+                    let tensor = tensor.as_ref()?;
+                    Some(Unwritten::from_raw(tensor.data().cast(), tensor.numel()))
+                };
+                let target = Target::from_raw(dtype, values.data(), layout.numel());
+                (target, [indices(&places), indices(&numbers)])
+            };
+            detached(py, source.numel(), || {
+                found.write(&exec(), source.elements(), target, places, numbers);
+            });
         }
-        let source = self.contiguous(py)?;
-        let find = || unique_consecutive(&exec(), source.elements());
-        source.distinct(py, "unique_consecutive", inverse, counts, find)
+        Ok([Some(values), places, numbers])
     }
 
     /// As `torch.bincount` without weights: how often each integer of a row occurs.
@@ -356,43 +368,6 @@ impl Tensor {
                 bincount::bincount(exec, source.elements(), counts);
             }
         })
-    }
-
-    /// What `find` finds of a row-major tensor, if it has elements, as new tensors.
-    fn distinct<'a>(
-        &self,
-        py: Python<'_>,
-        name: &str,
-        inverse: bool,
-        counts: bool,
-        find: impl FnOnce() -> Result<Box<dyn Distinct + 'a>, &'static str> + Send,
-    ) -> PyResult<Made> {
-        let dtype = self.dtype();
-        let found = if self.numel() == 0 {
-            None
-        } else {
-            Some(detached(py, self.numel(), find).map_err(|reason| refused(name, reason))?)
-        };
-        let layout = contiguous(&[found.as_ref().map_or(0, |found| found.count()) as i64])?;
-        let values = Self::allocate(dtype, layout, true)?;
-        let places = inverse.then(|| Self::allocate(DType::I64, *self.layout(), true));
-        let numbers = counts.then(|| Self::allocate(DType::I64, layout, true));
-        let (places, numbers) = (places.transpose()?, numbers.transpose()?);
-        if let Some(found) = found {
-            // SAFETY: new memory of these sizes, which nobody else has.
-            let (target, [places, numbers]) = unsafe {
-                let indices = |tensor: &Option<Self>| {
-                    let tensor = tensor.as_ref()?;
-                    Some(Unwritten::from_raw(tensor.data().cast(), tensor.numel()))
-                };
-                let target = Target::from_raw(dtype, values.data(), layout.numel());
-                (target, [indices(&places), indices(&numbers)])
-            };
-            detached(py, self.numel(), || {
-                found.write(&exec(), self.elements(), target, places, numbers);
-            });
-        }
-        Ok([Some(values), places, numbers])
     }
 
     /// As `torch.multinomial`: `draws.samples` places of each row of probabilities, by the generator that

@@ -4,7 +4,7 @@ use core::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
 use half::{bf16, f16};
 
-use super::{COLUMNS, Columns, Output, Results, STEPS, by_columns};
+use super::{Columns, Output, Running, STEPS, by_columns, run_columns, run_row};
 use crate::{
     dtype::{Arithmetic, DType, Element, Target, Typed, Unwritten, View},
     isa::{Program, Simd},
@@ -37,11 +37,7 @@ impl AlongKernel for Cumprod {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        if geometry.is_empty() {
-            Err("no elements")
-        } else {
-            Ok(())
-        }
+        geometry.has_elements()
     }
 
     fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
@@ -136,38 +132,32 @@ fn run<T: Factor>(exec: &Exec, src: &[T], dst: &mut [MaybeUninit<T>], geometry: 
     });
 }
 
-/// The products along columns.
+/// The products.
 #[derive(Clone, Copy)]
 struct Products<T>(PhantomData<T>);
+
+impl<T: Factor> Running for Products<T> {
+    type Item = T;
+    type Total = T::Product;
+    const NOTHING: T::Product = T::ONE;
+
+    #[inline(always)]
+    fn next(total: T::Product, x: T) -> T::Product {
+        total.times(x.widen())
+    }
+
+    #[inline(always)]
+    fn rounded(total: T::Product) -> T {
+        T::rounded(total)
+    }
+}
 
 impl<T: Factor> Columns for Products<T> {
     type Item = T;
 
     #[inline(always)]
     fn columns(self, geometry: Geometry, src: &[T], start: usize, columns: Range<usize>, output: &Output<T>) {
-        let mut products = [T::ONE; COLUMNS];
-        for row in 0..geometry.dim {
-            let at = row * geometry.inner + columns.start;
-            let src = &src[at..at + columns.len()];
-            // SAFETY: columns are apart.
-            let Results { values, .. } = unsafe { output.part(start + at, columns.len()) };
-            if let (Some(src), Some(values)) = (src.first_chunk(), values.first_chunk_mut()) {
-                step::<T>(&mut products, src, values);
-            } else {
-                for ((product, x), value) in products.iter_mut().zip(src).zip(values) {
-                    *product = product.times(x.widen());
-                    value.write(T::rounded(*product));
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn step<T: Factor>(products: &mut [T::Product; COLUMNS], src: &[T; COLUMNS], values: &mut [MaybeUninit<T>; COLUMNS]) {
-    for ((product, x), value) in products.iter_mut().zip(src).zip(values) {
-        *product = product.times(x.widen());
-        value.write(T::rounded(*product));
+        run_columns::<Self>(geometry, src, start, columns, output);
     }
 }
 
@@ -185,11 +175,7 @@ impl<T: Factor> Program for Rows<'_, T> {
     fn run<S: Simd>(self, _: S) {
         let Self { dim, src, dst } = self;
         for (src, dst) in src.chunks(dim).zip(dst.chunks_mut(dim)) {
-            let mut product = T::ONE;
-            for (x, dst) in src.iter().zip(dst) {
-                product = product.times(x.widen());
-                dst.write(T::rounded(product));
-            }
+            run_row::<Products<T>>(T::ONE, src, dst);
         }
     }
 }

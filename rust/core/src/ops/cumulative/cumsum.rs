@@ -4,7 +4,7 @@ use core::{marker::PhantomData, ops::Range};
 
 use half::{bf16, f16};
 
-use super::{COLUMNS, Columns, Output, Results, Scan, prefixes, scan};
+use super::{Columns, Output, Results, Running, Scan, prefixes, run_columns, run_row, scan};
 use crate::{
     dtype::{Arithmetic, DType, Element, Target, Unwritten, View},
     isa::Simd,
@@ -37,11 +37,7 @@ impl AlongKernel for Cumsum {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        if geometry.is_empty() {
-            Err("no elements")
-        } else {
-            Ok(())
-        }
+        geometry.has_elements()
     }
 
     fn forward(
@@ -132,29 +128,28 @@ fn sums<T: Term>(src: &[T; LANES]) -> [T::Sum; LANES] {
     prefixes(&wide)
 }
 
+impl<T: Term> Running for Sum<T> {
+    type Item = T;
+    type Total = T::Sum;
+    const NOTHING: T::Sum = T::ZERO;
+
+    #[inline(always)]
+    fn next(total: T::Sum, x: T) -> T::Sum {
+        total.plus(x.widen())
+    }
+
+    #[inline(always)]
+    fn rounded(total: T::Sum) -> T {
+        T::rounded(total)
+    }
+}
+
 impl<T: Term> Columns for Sum<T> {
     type Item = T;
 
     #[inline(always)]
     fn columns(self, geometry: Geometry, src: &[T], start: usize, columns: Range<usize>, output: &Output<T>) {
-        let mut sums = [T::ZERO; COLUMNS];
-        for row in 0..geometry.dim {
-            let at = row * geometry.inner + columns.start;
-            let src = &src[at..at + columns.len()];
-            // SAFETY: columns are apart.
-            let Results { values, .. } = unsafe { output.part(start + at, columns.len()) };
-            if let (Some(src), Some(values)) = (src.first_chunk::<COLUMNS>(), values.first_chunk_mut::<COLUMNS>()) {
-                for ((sum, x), value) in sums.iter_mut().zip(src).zip(values) {
-                    *sum = sum.plus(x.widen());
-                    value.write(T::rounded(*sum));
-                }
-            } else {
-                for ((sum, x), value) in sums.iter_mut().zip(src).zip(values) {
-                    *sum = sum.plus(x.widen());
-                    value.write(T::rounded(*sum));
-                }
-            }
-        }
+        run_columns::<Self>(geometry, src, start, columns, output);
     }
 }
 
@@ -192,10 +187,7 @@ impl<T: Term> Scan for Sum<T> {
             }
             state = state.plus(sums[LANES - 1]);
         }
-        for (dst, x) in last.iter_mut().zip(rest) {
-            state = state.plus(x.widen());
-            dst.write(T::rounded(state));
-        }
+        run_row::<Self>(state, rest, last);
     }
 }
 

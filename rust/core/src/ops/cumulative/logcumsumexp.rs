@@ -46,11 +46,7 @@ impl AlongKernel for Logcumsumexp {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        if geometry.is_empty() {
-            Err("no elements")
-        } else {
-            Ok(())
-        }
+        geometry.has_elements()
     }
 
     fn forward(

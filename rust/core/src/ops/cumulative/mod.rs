@@ -56,6 +56,60 @@ trait Columns: Copy + Sync {
     );
 }
 
+/// What is so far in one number, to which elements are added one after the other.
+trait Running {
+    type Item: Copy;
+    type Total: Copy;
+
+    /// Nothing before.
+    const NOTHING: Self::Total;
+
+    fn next(total: Self::Total, x: Self::Item) -> Self::Total;
+    fn rounded(total: Self::Total) -> Self::Item;
+}
+
+/// [`Columns::columns`] of that.
+#[inline(always)]
+fn run_columns<R: Running>(
+    geometry: Geometry,
+    src: &[R::Item],
+    start: usize,
+    columns: Range<usize>,
+    output: &Output<R::Item>,
+) {
+    let mut totals = [R::NOTHING; COLUMNS];
+    for row in 0..geometry.dim {
+        let at = row * geometry.inner + columns.start;
+        let src = &src[at..at + columns.len()];
+        // SAFETY: columns are apart.
+        let Results { values, .. } = unsafe { output.part(start + at, columns.len()) };
+        if let (Some(src), Some(values)) = (src.first_chunk::<COLUMNS>(), values.first_chunk_mut::<COLUMNS>()) {
+            run_each::<R>(&mut totals, src, values);
+        } else {
+            run_each::<R>(&mut totals, src, values);
+        }
+    }
+}
+
+/// Adds an element to each of some totals, and writes them.
+#[inline(always)]
+fn run_each<R: Running>(totals: &mut [R::Total], src: &[R::Item], values: &mut [MaybeUninit<R::Item>]) {
+    for ((total, &x), value) in totals.iter_mut().zip(src).zip(values) {
+        *total = R::next(*total, x);
+        value.write(R::rounded(*total));
+    }
+}
+
+/// Adds the elements of a row to what was before, and writes what is so far; what is after it.
+#[inline(always)]
+fn run_row<R: Running>(mut total: R::Total, src: &[R::Item], values: &mut [MaybeUninit<R::Item>]) -> R::Total {
+    for (&x, value) in src.iter().zip(values) {
+        total = R::next(total, x);
+        value.write(R::rounded(total));
+    }
+    total
+}
+
 /// The same along a row, pieces of which can be worked on before what is in front of them is known.
 trait Scan: Columns {
     /// What was before.

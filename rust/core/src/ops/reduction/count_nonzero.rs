@@ -186,11 +186,7 @@ impl<C: Counted> AlongKernel for Count<C> {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        if geometry.is_empty() {
-            Err("no elements")
-        } else {
-            Ok(())
-        }
+        geometry.has_elements()
     }
 
     fn forward(

@@ -303,7 +303,7 @@ impl<O: Named> AlongKernel for Arg<O> {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        super::accepts(geometry)
+        geometry.has_elements()
     }
 
     fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
@@ -357,7 +357,7 @@ impl<O: Named> AlongKernel for Extreme<O> {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        super::accepts(geometry)
+        geometry.has_elements()
     }
 
     fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
@@ -410,7 +410,7 @@ impl AlongKernel for Aminmax {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        super::accepts(geometry)
+        geometry.has_elements()
     }
 
     fn pays(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {

@@ -24,15 +24,6 @@ use lanes::RowElement;
 /// Floating-point instructions of one element, for the choice of threads.
 pub(in crate::ops) const FLOPS: usize = 15;
 
-/// Why a geometry is better left to stock torch.
-fn accepts(geometry: Geometry) -> Result<(), &'static str> {
-    if geometry.is_empty() {
-        Err("no elements")
-    } else {
-        Ok(())
-    }
-}
-
 /// Whether it is a number and not infinite.
 #[inline(always)]
 fn is_finite<F: RowExp>(x: F) -> bool {

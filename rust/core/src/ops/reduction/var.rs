@@ -209,7 +209,7 @@ impl<const ROOT: bool> Kernel for Var<ROOT> {
     }
 
     fn accepts(&self, geometry: Geometry, numbers: &[f64]) -> Result<(), &'static str> {
-        super::accepts(geometry)?;
+        geometry.has_elements()?;
         let freedom = geometry.dim as f64 - correction(numbers)?;
         if freedom.is_nan() || freedom <= 0.0 {
             Err("no degrees of freedom")

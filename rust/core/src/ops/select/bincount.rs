@@ -17,7 +17,7 @@ pub fn takes(dtype: DType) -> bool {
 const FEW: usize = 1 << 12;
 
 /// An integer that is counted.
-trait Integer: Copy + Ord + Default + Send + Sync + Into<i64> + 'static {}
+pub(super) trait Integer: Copy + Ord + Default + Send + Sync + Into<i64> + 'static {}
 impl<T: Copy + Ord + Default + Send + Sync + Into<i64> + 'static> Integer for T {}
 
 /// Runs `$call` with the integers of `$src`.
@@ -46,19 +46,24 @@ pub fn bins(exec: &Exec, src: View, least: usize) -> Result<usize, &'static str>
 }
 
 fn bins_of<T: Integer>(exec: &Exec, src: &[T], least: usize) -> Result<usize, &'static str> {
-    let first = *src.first().ok_or("no integers")?;
-    let (low, high) = (AtomicI64::new(first.into()), AtomicI64::new(first.into()));
+    let (low, high) = bounds(exec, src).ok_or("no integers")?;
+    if low < 0 {
+        return Err("negative integers");
+    }
+    Ok((high as usize).saturating_add(1).max(least))
+}
+
+/// The least and the greatest of some integers, if there are any.
+pub(super) fn bounds<T: Integer>(exec: &Exec, src: &[T]) -> Option<(i64, i64)> {
+    let first = (*src.first()?).into();
+    let (low, high) = (AtomicI64::new(first), AtomicI64::new(first));
     let (team, grain) = exec.team(src.len(), size_of::<T>(), 2);
     team.run(src.len(), grain, &|range| {
         let (least, most) = exec.isa.run(Bounds(&src[range]));
         low.fetch_min(least.into(), Relaxed);
         high.fetch_max(most.into(), Relaxed);
     });
-    if low.into_inner() < 0 {
-        return Err("negative integers");
-    }
-    let most = usize::try_from(high.into_inner()).map_err(|_| "negative integers")?;
-    Ok(most.saturating_add(1).max(least))
+    Some((low.into_inner(), high.into_inner()))
 }
 
 /// The least and the greatest.
@@ -92,21 +97,22 @@ impl<T: Integer> Program for Bounds<'_, T> {
 /// Where they are no integers.
 pub fn bincount(exec: &Exec, src: View, Unwritten(dst): Unwritten<i64>) {
     let mut counts = vec![0; dst.len()];
-    by_type!(src => count(exec, src, &mut counts));
+    by_type!(src => count(exec, src, 0, &mut counts));
     dst.write_copy_of_slice(&counts);
 }
 
-fn count<T: Integer>(exec: &Exec, src: &[T], dst: &mut [i64]) {
+/// How often each integer from the `lowest` on occurs, of so many; others, which may have changed since, are not counted.
+pub(super) fn count<T: Integer>(exec: &Exec, src: &[T], lowest: i64, dst: &mut [i64]) {
     let bins = dst.len();
     let (team, grain) = exec.team(src.len(), 2 * size_of::<T>(), 8);
     // A table for each thread pays where there are several integers to a bin.
     if team.threads() < 2 || src.len() < 8 * bins {
-        return tally(src, dst);
+        return tally(src, lowest, dst);
     }
     let sums: Vec<AtomicI64> = (0..bins).map(|_| AtomicI64::new(0)).collect();
     team.run(src.len(), grain.max(4 * bins), &|range| {
         let mut table = vec![0; bins];
-        tally(&src[range], &mut table);
+        tally(&src[range], lowest, &mut table);
         for (sum, count) in sums.iter().zip(table) {
             sum.fetch_add(count, Relaxed);
         }
@@ -116,8 +122,9 @@ fn count<T: Integer>(exec: &Exec, src: &[T], dst: &mut [i64]) {
     }
 }
 
-fn tally<T: Integer>(src: &[T], counts: &mut [i64]) {
-    let place = |x: T| usize::try_from(x.into()).unwrap_or(usize::MAX);
+fn tally<T: Integer>(src: &[T], lowest: i64, counts: &mut [i64]) {
+    // Lower ones wrap around to where no bin is.
+    let place = |x: T| x.into().wrapping_sub(lowest) as usize;
     if counts.len() > FEW || src.len() < 4 * counts.len() {
         for &x in src {
             if let Some(count) = counts.get_mut(place(x)) {

@@ -4,6 +4,7 @@ use core::marker::PhantomData;
 
 use half::{bf16, f16};
 
+use super::bincount::{bounds, count};
 use crate::{
     dtype::{DType, Target, Typed, Unwritten, View},
     kernel::{AlongKernel, Exec, Geometry, Slot},
@@ -102,10 +103,6 @@ macro_rules! integers {
                 }
             }
             impl Integer for $integer {
-                #[inline(always)]
-                fn wide(self) -> i64 {
-                    self.into()
-                }
                 fn of(wide: i64) -> Self {
                     wide as Self
                 }
@@ -115,8 +112,7 @@ macro_rules! integers {
 }
 integers!(i64, i32, i16, i8, u8);
 
-trait Integer: Item + Ord {
-    fn wide(self) -> i64;
+trait Integer: Item + Ord + Into<i64> {
     fn of(wide: i64) -> Self;
 }
 
@@ -215,7 +211,7 @@ impl<T: Item> Distinct for Sorted<T> {
 /// How many there are of each integer of a range.
 struct Counted<T> {
     lowest: i64,
-    counts: Vec<u32>,
+    counts: Vec<i64>,
     count: usize,
     len: usize,
     of: PhantomData<T>,
@@ -225,29 +221,13 @@ struct Counted<T> {
 const SHORT: u64 = 1 << 12;
 
 fn integers<T: Integer>(exec: &Exec, src: &[T], inverse: bool) -> Result<Box<dyn Distinct>, &'static str> {
-    let first = *src.first().ok_or("no elements")?;
-    let (low, high) = src
-        .iter()
-        .fold((first, first), |(low, high), &x| (low.min(x), high.max(x)));
-    let (lowest, range) = (low.wide(), high.wide().wrapping_sub(low.wide()) as u64);
+    let (lowest, highest) = bounds(exec, src).ok_or("no elements")?;
+    let range = highest.wrapping_sub(lowest) as u64;
     if range >= (src.len() as u64 / 2).max(SHORT) || src.len() > u32::MAX as usize {
         return sorted(exec, src, inverse, true);
     }
-    // In two tables by turns: to count one integer again waits for its last count.
-    let mut tables = [vec![0_u32; range as usize + 1], vec![0; range as usize + 1]];
-    let place = |x: T| x.wide().wrapping_sub(lowest) as usize;
-    let (pairs, rest) = src.as_chunks::<2>();
-    for &[a, b] in pairs {
-        tables[0][place(a)] += 1;
-        tables[1][place(b)] += 1;
-    }
-    for &x in rest {
-        tables[0][place(x)] += 1;
-    }
-    let [mut counts, other] = tables;
-    for (count, other) in counts.iter_mut().zip(other) {
-        *count += other;
-    }
+    let mut counts = vec![0; range as usize + 1];
+    count(exec, src, lowest, &mut counts);
     Ok(Box::new(Counted::<T> {
         lowest,
         count: counts.iter().filter(|&&count| count != 0).count(),
@@ -279,7 +259,7 @@ impl<T: Integer> Distinct for Counted<T> {
         if let Some(Unwritten(counts)) = counts {
             assert!(counts.len() == self.count, "as many counts as there are");
             for (result, (_, &count)) in counts.iter_mut().zip(there()) {
-                result.write(count.into());
+                result.write(count);
             }
         }
         if let Some(Unwritten(inverse)) = inverse {
@@ -296,7 +276,7 @@ impl<T: Integer> Distinct for Counted<T> {
             split_mut(team, inverse, 1, grain, &|start, inverse| {
                 for (result, &x) in inverse.iter_mut().zip(&src[start..]) {
                     // What has changed since it was counted may be of no place.
-                    let place = x.wide().wrapping_sub(self.lowest) as usize;
+                    let place = x.into().wrapping_sub(self.lowest) as usize;
                     result.write(places.get(place).copied().unwrap_or(0));
                 }
             });

@@ -1,19 +1,14 @@
 //! The runs of equal elements of a tensor.
 
-use core::{mem::MaybeUninit, ops::Range};
+use core::ops::Range;
 
 use super::unique::{Distinct, Item};
 use crate::{
-    dtype::{DType, Target, Unwritten, View},
+    dtype::{Target, Unwritten, View},
     isa::{Program, Simd},
     kernel::Exec,
     parallel::{Shared, split_mut},
 };
-
-/// Whether there is a way for elements of this type.
-pub fn takes(dtype: DType) -> bool {
-    dtype != DType::Bool
-}
 
 /// Elements whose runs are counted together.
 const BLOCK: usize = 1 << 14;
@@ -77,27 +72,14 @@ impl<T: Item> Program for Starts<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> usize {
-        // The first one of all begins one.
-        let (start, first) = if self.block.start == 0 {
-            (1, 1)
-        } else {
-            (self.block.start, 0)
-        };
-        let (own, last) = (
-            &self.src[start..self.block.end],
-            &self.src[start - 1..self.block.end - 1],
-        );
-        let mut count = first;
-        for (own, last) in own.iter().zip(last) {
-            count += usize::from(!own.equals(*last));
-        }
-        count
+        each_run(self.src, self.block, |_, _, _| ())
     }
 }
 
-/// Calls `visit` with each place of a block, how many runs began in the block before it, and whether one begins there.
+/// Calls `visit` with how many runs began in a block before each place of it, the place, and whether one begins there; how many
+/// begin in the block.
 #[inline(always)]
-fn each_run<T: Item>(src: &[T], block: Range<usize>, mut visit: impl FnMut(usize, usize, bool)) {
+fn each_run<T: Item>(src: &[T], block: Range<usize>, mut visit: impl FnMut(usize, usize, bool)) -> usize {
     let (mut found, start) = if block.start == 0 {
         visit(0, 0, true);
         (1, 1)
@@ -110,6 +92,7 @@ fn each_run<T: Item>(src: &[T], block: Range<usize>, mut visit: impl FnMut(usize
         visit(found, at, begins);
         found += usize::from(begins);
     }
+    found
 }
 
 impl<T: Item> Distinct for Runs<'_, T> {
@@ -151,14 +134,16 @@ impl<T: Item> Distinct for Runs<'_, T> {
                         inverse.as_ref().map(|inverse| inverse.piece(block.clone())),
                     )
                 };
-                // What has changed since it was counted may be too many runs, or too few.
-                values.fill(MaybeUninit::new(src[block.start]));
                 // What belongs to the run before is written over: that takes no branch.
-                each_run(src, block.clone(), |found, at, _| {
+                let found = each_run(src, block.clone(), |found, at, _| {
                     if let Some(value) = values.get_mut(found) {
                         value.write(src[at]);
                     }
                 });
+                // What has changed since it was counted may be too many runs, or too few.
+                for value in values.iter_mut().skip(found) {
+                    value.write(src[block.start]);
+                }
                 if counted {
                     each_run(src, block.clone(), |found, at, _| {
                         if let Some(start) = starts.get_mut(found) {

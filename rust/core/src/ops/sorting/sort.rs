@@ -604,9 +604,7 @@ impl AlongKernel for Sort {
     }
 
     fn accepts(&self, geometry: Geometry, _: &[f64]) -> Result<(), &'static str> {
-        if geometry.is_empty() {
-            return Err("no elements");
-        }
+        geometry.has_elements()?;
         if u32::try_from(geometry.dim).is_err() {
             return Err("rows too long for places of 32 bits");
         }
