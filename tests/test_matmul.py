@@ -217,6 +217,7 @@ def test_training_with_many_matrices_is_stock_torchs() -> None:
 def test_types_that_the_cpu_multiplies_are_stock_torchs_but_of_few_rows() -> None:
     x, few = torch.randn(1024, 1024), torch.randn(8, 1024)
     amd, wide = open_runtime()["vendor"] == "amd", open_runtime()["isa"] == "avx512"
+    first_door = open_runtime()["door"] == 1
     with rusttorch.patch(["mm", "linear"]):
         for name, function in (("mm", torch.mm), ("linear", torch.nn.functional.linear)):  # as they are patched
             before = calls(name)
@@ -227,17 +228,20 @@ def test_types_that_the_cpu_multiplies_are_stock_torchs_but_of_few_rows() -> Non
             function(few, x)
             assert calls(name) - before == amd
             # AVX2 gains by a smaller matrix; the slower doors cost `linear` that, whose input is small.
-            gains = amd and not wide and (name == "mm" or open_runtime()["door"] == 1)
+            gains = amd and not wide and (name == "mm" or first_door)
             for shape in ((4, 256), (33, 256)):
                 function(torch.randn(shape), x[:256, :256].contiguous())
-            function(torch.randn(4, 64), x[:64, :64].contiguous())
             function(torch.randn(4, 256), x[:256, :256].contiguous().requires_grad_())
             assert calls(name) - before == amd + gains
+            # One that small gains where it lies by its columns, which the slower doors find out too late.
+            function(torch.randn(4, 64), x[:64, :64].contiguous())
+            assert calls(name) - before == amd + gains + (gains and name == "linear")
     with rusttorch.patch("mv"):
         before = calls("mv")
         torch.mv(x, x[0].clone())
-        torch.mv(x[:64, :64].contiguous(), x[0, :64].clone())
         assert calls("mv") - before == (amd and not wide)
+        torch.mv(x[:64, :64].contiguous(), x[0, :64].clone())
+        assert calls("mv") - before == (amd and not wide) * (1 + first_door)
 
 
 def test_rows_say_what_products_are() -> None:

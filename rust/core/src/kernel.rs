@@ -314,6 +314,51 @@ pub trait SelectKernel: Sync {
     fn write(&self, exec: &Exec, src: View, chosen: &Chosen, result: Slot, sizes: &[i64]);
 }
 
+/// What a look at a tensor tells, before it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Its number of elements.
+    pub numel: usize,
+    /// Its sizes, where they are known.
+    pub sizes: Option<&'a [i64]>,
+    /// Whether it is row-major; true as well where that is not known.
+    pub row_major: bool,
+}
+
+impl Seen<'_> {
+    /// A tensor of which nothing else is known.
+    #[must_use]
+    pub fn of(numel: usize) -> Self {
+        Self {
+            numel,
+            sizes: None,
+            row_major: true,
+        }
+    }
+
+    /// The rows and columns, if it is known to be one matrix.
+    #[must_use]
+    pub fn matrix(&self) -> Option<[usize; 2]> {
+        match self.sizes? {
+            &[ref outer @ .., rows, columns] if outer.iter().all(|&size| size == 1) => {
+                Some([rows as usize, columns as usize])
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a look at two tensors of a call tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Glance<'a> {
+    /// The instruction set.
+    pub isa: Isa,
+    /// The type of the call's first tensor.
+    pub dtype: DType,
+    /// The two.
+    pub tensors: [Seen<'a>; 2],
+}
+
 /// A tensor in any strides.
 #[derive(Clone, Copy, Debug)]
 pub struct Strided<'a> {
@@ -403,9 +448,8 @@ pub trait IndexKernel: Sync {
         None
     }
 
-    /// What these tell: false where a call does not pay, by their numbers of elements and, where that is known, the sizes of
-    /// the second one, if it is a matrix, and whether it lies by its rows.
-    fn may_pay(&self, _isa: Isa, _dtype: DType, _numels: [usize; 2], _matrix: Option<([usize; 2], bool)>) -> bool {
+    /// What these tell: false where a call does not pay.
+    fn may_pay(&self, _glance: &Glance) -> bool {
         true
     }
 
@@ -591,9 +635,8 @@ pub trait NaryKernel: Sync {
         None
     }
 
-    /// What these tell: false where a call does not pay, by their numbers of elements and, where that is known, the sizes of
-    /// the second one, if it is a matrix, and whether it lies by its rows.
-    fn may_pay(&self, _isa: Isa, _dtype: DType, _numels: [usize; 2], _matrix: Option<([usize; 2], bool)>) -> bool {
+    /// What these tell: false where a call does not pay.
+    fn may_pay(&self, _glance: &Glance) -> bool {
         true
     }
 

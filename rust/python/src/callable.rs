@@ -24,7 +24,7 @@ use pyo3::{
 };
 use rusttorch_core::{
     dtype::DType,
-    kernel::{IndexKernel, MAX_TENSORS, NaryKernel, SelectKernel},
+    kernel::{Glance, IndexKernel, MAX_TENSORS, NaryKernel, Seen, SelectKernel},
 };
 use rusttorch_torch::{
     decline::Decline,
@@ -539,9 +539,17 @@ impl Data {
                     read.flatten()
                 };
                 if let [Some(first), Some(second)] = indices.map(look) {
-                    let numels = [first.numel, second.numel];
-                    let matrix = second.matrix().map(|sizes| (sizes, second.contiguous));
-                    if !self.op.may_pay(runtime.isa, dtype, numels, matrix) {
+                    let tensors = [&first, &second].map(|outline| Seen {
+                        numel: outline.numel,
+                        sizes: outline.sizes(),
+                        row_major: outline.contiguous,
+                    });
+                    let glance = Glance {
+                        isa: runtime.isa,
+                        dtype,
+                        tensors,
+                    };
+                    if !self.op.may_pay(&glance) {
                         return Err(Decline::Kernel);
                     }
                 }
@@ -634,7 +642,7 @@ impl Data {
             if !runtime.doors.is_plain(input) {
                 return Err(Decline::NotPlain);
             }
-            runtime.doors.hold(py, input)?
+            runtime.doors.hold(input)
         };
         // Python's queries of a tensor would be recorded by a tracer.
         let state = if held.is_native() {
@@ -680,7 +688,7 @@ impl Data {
             (false, false) => Mode::Forward,
         };
         // SAFETY: the input is a plain tensor, alive during the call, and the GIL held.
-        let held = unsafe { runtime.doors.hold(py, arguments.input) }?;
+        let held = unsafe { runtime.doors.hold(arguments.input) };
         if !arguments.dtype.is_null() && !held.has_dtype(py, arguments.dtype)? {
             return Err(Decline::Keyword);
         }
@@ -717,12 +725,15 @@ impl Data {
             .collect::<Result<Vec<_>, _>>()?;
         let numel = |index: usize| held.get(index).map_or(Ok(0), |tensor| tensor.numel(py));
         self.op.takes(passed.mode, Some(dtype), numel(0)?)?;
-        if let Some([first, second]) = self.op.glance()
-            && !self
-                .op
-                .may_pay(runtime.isa, dtype, [numel(first)?, numel(second)?], None)
-        {
-            return Err(Decline::Kernel);
+        if let Some([first, second]) = self.op.glance() {
+            let glance = Glance {
+                isa: runtime.isa,
+                dtype,
+                tensors: [numel(first)?, numel(second)?].map(Seen::of),
+            };
+            if !self.op.may_pay(&glance) {
+                return Err(Decline::Kernel);
+            }
         }
         let mut casts = Vec::with_capacity(held.len());
         for (held, tensor) in held.iter().zip(&tensors) {
@@ -731,7 +742,7 @@ impl Data {
             casts.push(cast);
         }
         // SAFETY: a cast, which is alive as long as the caller keeps it.
-        passed.held = unsafe { runtime.doors.hold(py, arguments.input) }?;
+        passed.held = unsafe { runtime.doors.hold(arguments.input) };
         passed.state.autocast = false;
         Ok(casts)
     }

@@ -18,10 +18,9 @@ use pyo3::{
 };
 use rusttorch_core::{
     dtype::{DType, Target, Unwritten, View, ViewMut},
-    isa::Isa,
     kernel::{
-        AlongKernel, ClipKernel, Exec, Geometry, IndexKernel, Kernel, Kind, MAX_RESULTS, NaryKernel, RandomKernel,
-        SelectKernel, Shape, Slot, StepKernel,
+        AlongKernel, ClipKernel, Exec, Geometry, Glance, IndexKernel, Kernel, Kind, MAX_RESULTS, NaryKernel,
+        RandomKernel, SelectKernel, Shape, Slot, StepKernel,
     },
     layout::{Layout, MAX_DIMS},
     ops,
@@ -600,16 +599,10 @@ impl OpState {
     }
 
     /// What they tell: see [`IndexKernel::may_pay`].
-    pub(crate) fn may_pay(
-        &self,
-        isa: Isa,
-        dtype: DType,
-        numels: [usize; 2],
-        matrix: Option<([usize; 2], bool)>,
-    ) -> bool {
+    pub(crate) fn may_pay(&self, glance: &Glance) -> bool {
         match self.kernel {
-            Work::Nary(kernel) => kernel.may_pay(isa, dtype, numels, matrix),
-            Work::Index(kernel) => kernel.may_pay(isa, dtype, numels, matrix),
+            Work::Nary(kernel) => kernel.may_pay(glance),
+            Work::Index(kernel) => kernel.may_pay(glance),
             _ => true,
         }
     }
@@ -1477,7 +1470,7 @@ pub(crate) fn hold<'a>(runtime: &'a Runtime, tensor: &'a Bound<'_, PyAny>) -> Re
         return Err(Decline::NotPlain);
     }
     // SAFETY: the reference outlives what is held, which is a plain tensor.
-    unsafe { runtime.doors.hold(tensor.py(), tensor.as_ptr()) }
+    Ok(unsafe { runtime.doors.hold(tensor.as_ptr()) })
 }
 
 /// The same of a forward pass in training, which stock torch takes where the kernel declined at the sight of the elements.

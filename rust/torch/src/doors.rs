@@ -14,7 +14,7 @@ use crate::{autocast::Autocast, decline::Decline, symbol::Library};
 /// How native code reaches a tensor, fastest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
-    /// libtorch's stable C functions take and give Python objects (torch >= 2.14).
+    /// libtorch's C functions read tensors, where a Python object is known to hold them (torch >= 2.4).
     Stable = 1,
     /// Tensors are read through the `DLPack` exchange table (torch >= 2.10).
     DlPack = 2,
@@ -47,13 +47,14 @@ struct Maker {
 enum Wrap {
     /// `torch_tensor_to_pyobject`, torch >= 2.14.
     Stable(unsafe extern "C" fn(Aten, *mut c_void, *mut *mut c_void) -> i32),
-    /// `THPVariable_Wrap(const at::TensorBase&)`, before.
+    /// `THPVariable_Wrap(const at::TensorBase&)`, before; once it took the tensor itself, which C++ passes by its address
+    /// as well, and left none there.
     Internal(Ask<*mut c_void>),
 }
 
 impl Wrap {
     /// The handle's tensor as a Python object.
-    fn object(self, py: Python<'_>, handle: &Handle) -> Result<Py<PyAny>, Decline> {
+    fn object(self, py: Python<'_>, handle: Handle) -> Result<Py<PyAny>, Decline> {
         let mut object = ptr::null_mut();
         // SAFETY: the handle is alive; the result is a new reference, or null with an exception set.
         unsafe {
@@ -82,8 +83,14 @@ impl Maker {
             let number = |name: &CStr| cpu.function::<Number>(name).map(|number| number());
             let stable = cpu.function(c"torch_tensor_to_pyobject").map(Wrap::Stable);
             let internal = || {
-                Library::with_prefix("libtorch_python.so")?
-                    .function(c"_Z16THPVariable_WrapRKN2at10TensorBaseE")
+                let python = Library::with_prefix("libtorch_python.so")?;
+                let names = [
+                    c"_Z16THPVariable_WrapRKN2at10TensorBaseE",
+                    c"_Z16THPVariable_WrapN2at10TensorBaseE",
+                ];
+                names
+                    .into_iter()
+                    .find_map(|name| python.function(name))
                     .map(Wrap::Internal)
             };
             Some(Self {
@@ -111,27 +118,26 @@ impl Maker {
     }
 }
 
-/// torch's C functions that read tensors (torch >= 2.14), and three of its C++ functions that spare a Python call each.
+/// torch's C functions that read tensors, and its C++ functions that spare a Python call each.
 struct Reader {
-    from_pyobject: unsafe extern "C" fn(*mut c_void, *mut Aten) -> i32,
-    delete: Ask<i32>,
     dtype: Get<i32>,
     device: Get<i32>,
-    layout: Get<i32>,
+    /// With the number of the strided one.
+    layout: Option<(Get<i32>, i32)>,
     dim: Get<i64>,
     numel: Get<i64>,
     sizes: Get<*const i64>,
     strides: Get<*const i64>,
     const_data: Get<*mut u8>,
     mutable_data: Get<*mut u8>,
-    strided: i32,
     cpu: i32,
     dtypes: [i32; DType::ALL.len()],
     is_neg: Option<Ask<bool>>,
     is_inference: Option<Ask<bool>>,
     bump_version: Option<Ask<()>>,
-    /// Takes what a handle points to: a tensor is a pointer to its implementation.
+    /// Take what a handle points to: a tensor is a pointer to its implementation.
     requires_grad: Option<Ask<bool>>,
+    has_names: Option<Ask<bool>>,
     autocast: Option<Autocast>,
 }
 
@@ -143,24 +149,24 @@ impl Reader {
             let c10 = Library::with_prefix("libc10.so");
             let number = |name: &CStr| cpu.function::<Number>(name).map(|number| number());
             Some(Self {
-                from_pyobject: cpu.function(c"torch_tensor_from_pyobject")?,
-                delete: cpu.function(c"aoti_torch_delete_tensor_object")?,
                 dtype: cpu.function(c"aoti_torch_get_dtype")?,
                 device: cpu.function(c"aoti_torch_get_device_type")?,
-                layout: cpu.function(c"aoti_torch_get_layout")?,
+                layout: cpu
+                    .function(c"aoti_torch_get_layout")
+                    .zip(number(c"aoti_torch_layout_strided")),
                 dim: cpu.function(c"aoti_torch_get_dim")?,
                 numel: cpu.function(c"aoti_torch_get_numel")?,
                 sizes: cpu.function(c"aoti_torch_get_sizes")?,
                 strides: cpu.function(c"aoti_torch_get_strides")?,
-                const_data: cpu.function(c"torch_get_const_data_ptr")?,
-                mutable_data: cpu.function(c"torch_get_mutable_data_ptr")?,
+                const_data: cpu.function(c"torch_get_const_data_ptr").unwrap_or(maker.data),
+                mutable_data: maker.data,
                 cpu: maker.cpu,
                 dtypes: maker.dtypes,
-                strided: number(c"aoti_torch_layout_strided")?,
                 is_neg: cpu.function(c"_ZN2at4_ops6is_neg4callERKNS_6TensorE"),
                 is_inference: cpu.function(c"_ZN2at4_ops12is_inference4callERKNS_6TensorE"),
                 bump_version: cpu.function(c"_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE"),
                 requires_grad: c10.and_then(|c10| c10.function(c"_ZNK3c1010TensorImpl13requires_gradEv")),
+                has_names: cpu.function(c"_ZN2at4impl9has_namesEPKN3c1010TensorImplE"),
                 autocast: Autocast::open(cpu),
             })
         }
@@ -168,24 +174,9 @@ impl Reader {
 }
 
 impl Reader {
-    /// A handle of its own.
-    fn handle(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<Handle, Decline> {
-        let mut aten = ptr::null_mut();
-        // SAFETY: the object is a live tensor; the handle is filled where 0 is returned.
-        if unsafe { (self.from_pyobject)(object.cast(), &raw mut aten) } != 0 {
-            drop(PyErr::take(py));
-            return Err(Decline::Unreadable);
-        }
-        Ok(Handle {
-            delete: Some(self.delete),
-            aten,
-        })
-    }
-
     /// Where a Python tensor holds its C++ tensor, a pointer, whose address is as good as a handle and costs nothing:
-    /// the offset at which tensors and parameters have what torch's own handle of them has.
-    fn learn_place(&self, torch: &Bound<'_, PyModule>) -> PyResult<Option<usize>> {
-        let py = torch.py();
+    /// the offset at which tensors and parameters have the address that they tell as `_cdata`.
+    fn learn_place(torch: &Bound<'_, PyModule>) -> PyResult<Option<usize>> {
         let parameter = torch.getattr("nn")?.getattr("Parameter")?;
         let empty = |size: usize| torch.getattr("empty")?.call1((size,));
         let probes = [
@@ -196,13 +187,11 @@ impl Reader {
         ];
         let mut places: Vec<usize> = (size_of::<ffi::PyObject>()..=40).step_by(8).collect();
         for probe in &probes {
-            let Ok(handle) = self.handle(py, probe.as_ptr()) else {
+            let Ok(address) = probe.getattr("_cdata").and_then(|told| told.extract::<usize>()) else {
                 return Ok(None);
             };
-            // SAFETY: a tensor's object is larger than what is read here, and a handle points to a pointer.
-            places.retain(|&place| unsafe {
-                *probe.as_ptr().byte_add(place).cast::<*mut c_void>() == *handle.aten.cast::<*mut c_void>()
-            });
+            // SAFETY: a tensor's object is larger than what is read here.
+            places.retain(|&place| unsafe { *probe.as_ptr().byte_add(place).cast::<usize>() } == address);
         }
         Ok(places.first().copied())
     }
@@ -223,6 +212,9 @@ struct Places {
     sizes: Option<usize>,
     requires_grad: Ask<bool>,
 }
+
+/// Dimensions up to which torch keeps sizes in the implementation itself, `C10_SIZES_AND_STRIDES_MAX_INLINE_SIZE`.
+const FEW_DIMS: usize = 5;
 
 impl Places {
     /// Bytes of an implementation that are looked at: none is smaller, in any version of torch.
@@ -288,12 +280,14 @@ impl Places {
         };
         // The bits that are on in dense tensors, or row-major ones, and off in others.
         let mut bits = [[0xff; Self::SIZE]; 2];
-        let mut sizes: Vec<usize> = (0..Self::SIZE - 24).step_by(8).collect();
+        let mut sizes: Vec<usize> = (0..Self::SIZE).step_by(8).collect();
         for (properties, shape, strides) in Self::LAYOUTS {
             let probe = torch.getattr("empty_strided")?.call1((shape, strides))?;
-            if let &[rows, columns] = shape {
-                let told = [2, rows, columns].map(i64::to_ne_bytes).concat();
-                sizes.retain(|&at| implementation(&probe)[at..at + 24] == told);
+            if shape.len() <= FEW_DIMS {
+                let told = [&[shape.len() as i64], shape].concat();
+                let told: Vec<u8> = told.into_iter().flat_map(i64::to_ne_bytes).collect();
+                let is_there = |&at: &usize| implementation(&probe).get(at..at + told.len()) == Some(&told);
+                sizes.retain(is_there);
             }
             for (bits, on) in bits.iter_mut().zip(properties) {
                 for (bit, &byte) in bits.iter_mut().zip(implementation(&probe)) {
@@ -359,13 +353,15 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// The sizes of a matrix; `None` for others, and where that is not known.
+    /// The sizes, if there are few, and where that is known. They are the tensor's, which must not be resized meanwhile.
     #[inline]
-    pub fn matrix(&self) -> Option<[usize; 2]> {
+    pub fn sizes(&self) -> Option<&[i64]> {
         let at = self.sizes?;
-        // SAFETY: as below; learned to be where the count of dimensions and the sizes are.
-        let [dims, rows, columns] = unsafe { *self.implementation.byte_add(at).cast::<[usize; 3]>() };
-        (dims == 2).then_some([rows, columns])
+        // SAFETY: as below; learned to be where the count of dimensions and that many sizes are.
+        unsafe {
+            let dims = self.implementation.byte_add(at).cast::<usize>();
+            (*dims <= FEW_DIMS).then(|| std::slice::from_raw_parts(dims.add(1).cast(), *dims))
+        }
     }
 
     /// Whether it asks for a gradient.
@@ -376,18 +372,16 @@ impl Outline {
     }
 }
 
-/// A tensor handle of libtorch's: owned, or borrowed from a Python object.
+/// A tensor handle of libtorch's.
 struct Handle {
-    delete: Option<Ask<i32>>,
+    delete: Ask<i32>,
     aten: Aten,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if let Some(delete) = self.delete {
-            // SAFETY: the handle is owned and not used afterwards.
-            unsafe { delete(self.aten) };
-        }
+        // SAFETY: the handle is owned and not used afterwards.
+        unsafe { (self.delete)(self.aten) };
     }
 }
 
@@ -422,7 +416,11 @@ type Export = unsafe extern "C" fn(*mut c_void, *mut DlTensor) -> c_int;
 
 /// The way in.
 enum Door {
-    Stable(Reader),
+    /// See [`Reader::learn_place`].
+    Stable {
+        reader: Reader,
+        place: usize,
+    },
     DlPack(Export),
     Python,
 }
@@ -430,8 +428,6 @@ enum Door {
 /// The doors into torch's tensors.
 pub struct Doors {
     door: Door,
-    /// See `Reader::learn_place`.
-    place: Option<usize>,
     places: Option<Places>,
     maker: Option<Maker>,
     tensor: Py<PyAny>,
@@ -455,7 +451,8 @@ pub struct Doors {
 pub struct Held<'a> {
     doors: &'a Doors,
     object: *mut ffi::PyObject,
-    native: Option<(&'a Reader, Handle)>,
+    /// The address of the tensor in its object is as good as a handle.
+    native: Option<(&'a Reader, Aten)>,
 }
 
 /// What a kernel needs to know of a tensor. The data stays valid while the Python object lives.
@@ -490,18 +487,14 @@ impl Doors {
         let tensor = torch.getattr("Tensor")?;
         let cpu = Library::with_prefix("libtorch_cpu.so");
         let maker = cpu.filter(|_| best <= Tier::DlPack).and_then(Maker::open);
-        let stable = cpu
+        let reader = cpu
             .filter(|_| best <= Tier::Stable)
             .zip(maker)
             .and_then(|(cpu, maker)| Reader::open(cpu, &maker));
-        let door = match stable {
-            Some(reader) => Door::Stable(reader),
+        let door = match reader.zip(Reader::learn_place(torch)?) {
+            Some((reader, place)) => Door::Stable { reader, place },
             None if best <= Tier::DlPack => Self::exchange_table(&tensor).map_or(Door::Python, Door::DlPack),
             None => Door::Python,
-        };
-        let place = match &door {
-            Door::Stable(reader) => reader.learn_place(torch)?,
-            _ => None,
         };
         let attribute = |path: &[&str]| {
             path.iter()
@@ -514,12 +507,11 @@ impl Doors {
             None => Some(attribute(&["_C", "_autograd", "_unsafe_set_version_counter"])?),
         };
         Ok(Self {
-            places: match (&door, place) {
-                (Door::Stable(reader), Some(place)) => Places::learn(torch, reader, place)?,
+            places: match &door {
+                Door::Stable { reader, place } => Places::learn(torch, reader, *place)?,
                 _ => None,
             },
             door,
-            place,
             maker,
             parameter: torch.getattr("nn")?.getattr("Parameter")?.unbind(),
             strided: torch.getattr("strided")?.unbind(),
@@ -558,7 +550,7 @@ impl Doors {
     /// Which tier this is.
     pub fn tier(&self) -> Tier {
         match self.door {
-            Door::Stable(_) => Tier::Stable,
+            Door::Stable { .. } => Tier::Stable,
             Door::DlPack(_) => Tier::DlPack,
             Door::Python => Tier::Python,
         }
@@ -588,32 +580,19 @@ impl Doors {
 
     /// Takes hold of a plain tensor ([`Doors::is_plain`]), which must live as long as what is returned.
     ///
-    /// # Errors
-    /// Where torch does not give it.
-    ///
     /// # Safety
     /// The object is a plain tensor that outlives the result.
     #[inline]
-    pub unsafe fn hold(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<Held<'_>, Decline> {
-        let native = match &self.door {
-            Door::Stable(reader) => Some((
-                reader,
-                match self.place {
-                    Some(place) => Handle {
-                        delete: None,
-                        // SAFETY: learned from objects of this type; what it holds lives as long as the object.
-                        aten: unsafe { object.byte_add(place) }.cast(),
-                    },
-                    None => reader.handle(py, object)?,
-                },
-            )),
-            _ => None,
-        };
-        Ok(Held {
+    pub unsafe fn hold(&self, object: *mut ffi::PyObject) -> Held<'_> {
+        Held {
             doors: self,
             object,
-            native,
-        })
+            native: match &self.door {
+                // SAFETY: learned from objects of this type; what it holds lives as long as the object.
+                Door::Stable { reader, place } => Some((reader, unsafe { object.byte_add(*place) }.cast())),
+                _ => None,
+            },
+        }
     }
 
     /// Calls a method of `Tensor` without arguments.
@@ -732,7 +711,7 @@ impl Doors {
                     return Err(Decline::Failed);
                 }
                 let handle = Handle {
-                    delete: Some(maker.delete),
+                    delete: maker.delete,
                     aten,
                 };
                 if (maker.data)(aten, &raw mut data) != 0 {
@@ -765,7 +744,9 @@ impl Doors {
 
     /// The type that autocast on the CPU makes of others, where the door can have it do so.
     pub fn autocast(&self) -> Option<DType> {
-        let Door::Stable(reader) = &self.door else { return None };
+        let Door::Stable { reader, .. } = &self.door else {
+            return None;
+        };
         // SAFETY: takes the number of a device that autocast knows.
         let dtype = unsafe { (reader.autocast?.dtype)(reader.cpu as i8) };
         let index = reader.dtypes.iter().position(|&known| known == i32::from(dtype))?;
@@ -779,7 +760,7 @@ impl Doors {
     pub fn finish(&self, py: Python<'_>, tensor: NewTensor) -> Result<Py<PyAny>, Decline> {
         match tensor.made {
             Made::Object(object) => Ok(object),
-            Made::Handle(handle, wrap) => wrap.object(py, &handle),
+            Made::Handle(handle, wrap) => wrap.object(py, handle),
         }
     }
 }
@@ -791,7 +772,7 @@ impl Held<'_> {
     /// # Errors
     /// Where the door cannot have it do so, or memory is short.
     pub fn autocast(&self, py: Python<'_>, dtype: DType) -> Result<Py<PyAny>, Decline> {
-        let (Some((reader, held)), Some(maker)) = (&self.native, &self.doors.maker) else {
+        let (Some((reader, held)), Some(maker)) = (self.native, &self.doors.maker) else {
             return Err(Decline::Mode);
         };
         let autocast = reader.autocast.ok_or(Decline::Mode)?;
@@ -806,14 +787,14 @@ impl Held<'_> {
             if (autocast.handle)(&raw mut aten) != 0 {
                 return Err(Decline::Failed);
             }
-            let cast = (autocast.cast)(reader.dtypes[dtype as usize] as i8, held.aten, reader.cpu as i8);
+            let cast = (autocast.cast)(reader.dtypes[dtype as usize] as i8, held, reader.cpu as i8);
             *aten.cast() = cast.tensor();
             Handle {
-                delete: Some(maker.delete),
+                delete: maker.delete,
                 aten,
             }
         };
-        maker.wrap.object(py, &handle)
+        maker.wrap.object(py, handle)
     }
 
     /// Asks natively where the door can, else by the method of `Tensor`.
@@ -823,10 +804,10 @@ impl Held<'_> {
         native: impl Fn(&Reader) -> Option<Ask<bool>>,
         method: &Py<PyAny>,
     ) -> Result<bool, Decline> {
-        if let Some((reader, handle)) = &self.native {
+        if let Some((reader, aten)) = self.native {
             if let Some(ask) = native(reader) {
                 // SAFETY: the handle is a plain tensor's.
-                return Ok(unsafe { ask(handle.aten) });
+                return Ok(unsafe { ask(aten) });
             }
         }
         Doors::is_true(py, method, self.object)
@@ -843,11 +824,11 @@ impl Held<'_> {
                 requires_grad: Some(ask),
                 ..
             },
-            handle,
-        )) = &self.native
+            aten,
+        )) = self.native
         {
             // SAFETY: a tensor is a pointer to its implementation, which is not null here.
-            return Ok(unsafe { ask(*handle.aten.cast::<*mut c_void>()) });
+            return Ok(unsafe { ask(*aten.cast::<*mut c_void>()) });
         }
         // SAFETY: the object is alive and the GIL held.
         let tensor = unsafe { Bound::from_borrowed_ptr(py, self.object) };
@@ -863,10 +844,10 @@ impl Held<'_> {
     /// Where torch raises.
     #[inline]
     pub fn numel(&self, py: Python<'_>) -> Result<usize, Decline> {
-        if let Some((reader, handle)) = &self.native {
+        if let Some((reader, aten)) = self.native {
             let mut count = 0;
             // SAFETY: the handle is alive.
-            return if unsafe { (reader.numel)(handle.aten, &raw mut count) } == 0 {
+            return if unsafe { (reader.numel)(aten, &raw mut count) } == 0 {
                 Ok(count as usize)
             } else {
                 Err(Decline::Unreadable)
@@ -881,10 +862,10 @@ impl Held<'_> {
     /// # Errors
     /// Where torch raises.
     pub fn has_dtype(&self, py: Python<'_>, asked: *mut ffi::PyObject) -> Result<bool, Decline> {
-        if let Some((reader, handle)) = &self.native {
+        if let Some((reader, aten)) = self.native {
             let mut dtype = 0;
             // SAFETY: the handle is alive.
-            let code = unsafe { (reader.dtype)(handle.aten, &raw mut dtype) };
+            let code = unsafe { (reader.dtype)(aten, &raw mut dtype) };
             let known = reader.dtypes.iter().zip(&self.doors.dtypes);
             return Ok(code == 0
                 && known
@@ -921,11 +902,11 @@ impl Held<'_> {
                 bump_version: Some(bump),
                 ..
             },
-            handle,
-        )) = &self.native
+            aten,
+        )) = self.native
         {
             // SAFETY: the handle is a plain tensor's, and no inference tensor's.
-            unsafe { bump(handle.aten) };
+            unsafe { bump(aten) };
             return Ok(());
         }
         if let Some(increment) = &self.doors.increment_version {
@@ -971,13 +952,27 @@ impl Held<'_> {
     fn read(&self, py: Python<'_>, mutable: bool) -> Result<TensorView, Decline> {
         let doors = self.doors;
         if let Some(has_names) = &doors.has_names {
-            if Doors::is_true(py, has_names, self.object)? {
+            let native = self.native.and_then(|(reader, aten)| Some((reader.has_names?, aten)));
+            let named = match native {
+                // SAFETY: a tensor is a pointer to its implementation, which is not null here.
+                Some((ask, aten)) => unsafe { ask(*aten.cast::<*mut c_void>()) },
+                None => Doors::is_true(py, has_names, self.object)?,
+            };
+            if named {
                 return Err(Decline::NotPlain);
             }
         }
-        match (&doors.door, &self.native) {
-            // SAFETY: the handle is alive, and the GIL held.
-            (_, Some((reader, handle))) => unsafe { read_stable(reader, handle.aten, mutable) },
+        if let Some((Reader { layout: None, .. }, _)) = self.native {
+            // SAFETY: the object is alive and the GIL held.
+            let tensor = unsafe { Bound::from_borrowed_ptr(py, self.object) };
+            let layout = tensor.getattr(intern!(py, "layout"));
+            if !layout.is_ok_and(|layout| layout.is(&doors.strided)) {
+                return Err(Decline::Unreadable);
+            }
+        }
+        match (&doors.door, self.native) {
+            // SAFETY: the handle is alive, the tensor strided where the reader cannot tell, and the GIL held.
+            (_, Some((reader, aten))) => unsafe { read_stable(reader, aten, mutable) },
             // SAFETY: the object is a live tensor; what the table points to lives until control returns.
             (Door::DlPack(export), _) => unsafe { Doors::read_dlpack(py, *export, self.object) },
             _ => doors.read_python(py, self.object),
@@ -999,9 +994,11 @@ unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<Tens
         if device != reader.cpu {
             return Err(Decline::Device);
         }
-        ok((reader.layout)(aten, &raw mut layout))?;
-        if layout != reader.strided {
-            return Err(Decline::Unreadable);
+        if let Some((get, strided)) = reader.layout {
+            ok(get(aten, &raw mut layout))?;
+            if layout != strided {
+                return Err(Decline::Unreadable);
+            }
         }
         ok((reader.dim)(aten, &raw mut ndim))?;
         let (mut sizes, mut strides, mut data) = (ptr::null(), ptr::null(), ptr::null_mut());

@@ -6,7 +6,7 @@ use crate::{
     dtype::{DType, Target, View, as_uninit},
     float::Float,
     isa::{Isa, Program, Simd},
-    kernel::{Exec, IndexKernel, Strided, each_type},
+    kernel::{Exec, Glance, IndexKernel, Strided, each_type},
     layout::Layout,
     math::row_exp::RowExp,
     ops::{
@@ -138,9 +138,9 @@ impl IndexKernel for ScaledDotProductAttention {
         Some([0, 0])
     }
 
-    fn may_pay(&self, _: Isa, dtype: DType, _: [usize; 2], _: Option<([usize; 2], bool)>) -> bool {
+    fn may_pay(&self, glance: &Glance) -> bool {
         // Of full precision there is never anything to gain.
-        dtype.is_half()
+        glance.dtype.is_half()
     }
 
     /// As measured: the libraries that stock torch calls for products are slow with halves and few queries, or without

@@ -2,11 +2,11 @@
 
 use core::mem::MaybeUninit;
 
-use super::{Matrix, Sum, gemm, sum_rows};
+use super::{Matrix, SMALL, Sum, gemm, sum_rows};
 use crate::{
-    dtype::{DType, Target, Typed, View},
+    dtype::{Target, Typed, View},
     isa::Isa,
-    kernel::{Exec, MAX_OPERANDS, NaryKernel, Operand, Outline, each_type},
+    kernel::{Exec, Glance, MAX_OPERANDS, NaryKernel, Operand, Outline, each_type},
     layout::Layout,
     ops::{numbers_of, reduction::lanes::RowElement},
 };
@@ -124,9 +124,11 @@ impl NaryKernel for Linear {
         Some([0, 1])
     }
 
-    fn may_pay(&self, isa: Isa, dtype: DType, numels: [usize; 2], matrix: Option<([usize; 2], bool)>) -> bool {
-        let matrix = matrix.map(|([columns, terms], by_rows)| ([terms, columns], by_rows));
-        super::may_pay(isa, dtype, numels, matrix)
+    fn may_pay(&self, glance: &Glance) -> bool {
+        let [input, weight] = &glance.tensors;
+        let matrix = weight.matrix();
+        let sizes = matrix.map(|[columns, terms]| [input.numel / terms.max(1), terms, columns]);
+        super::may_pay(glance, weight, sizes, weight.row_major, SMALL)
     }
 
     fn pays(&self, isa: Isa, operands: &[Option<Operand>]) -> Result<(), &'static str> {
@@ -136,7 +138,7 @@ impl NaryKernel for Linear {
         let dtype = input.floats().ok_or("no floating-point numbers")?.dtype();
         let rows = input.sizes.iter().rev().skip(1).product::<i64>() as usize;
         let (terms, columns) = (weight.sizes[1] as usize, weight.sizes[0] as usize);
-        super::pays(isa, dtype, [rows, terms, columns], true, 1)
+        super::pays(isa, dtype, [rows, terms, columns], true, 1, SMALL)
     }
 
     fn forward(&self, exec: &Exec, operands: &[Option<Operand>], result: Target, _: Option<Target>, _: &[f64]) {

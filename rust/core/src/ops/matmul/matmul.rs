@@ -2,11 +2,11 @@
 
 use core::mem::MaybeUninit;
 
-use super::{Lie, Matrix, Sum, gemm};
+use super::{Lie, Matrix, ONE_ROW, Sum, gemm};
 use crate::{
     dtype::{DType, Target, View},
     isa::Isa,
-    kernel::{Exec, IndexKernel, Strided, each_type},
+    kernel::{Exec, Glance, IndexKernel, Strided, each_type},
     layout::Layout,
     ops::{
         index::{Walk, broadcast},
@@ -149,10 +149,6 @@ struct Plan {
 impl Matmul {
     const fn of(name: &'static str, dims: Option<[usize; 2]>, adds: bool) -> Self {
         Self { name, dims, adds }
-    }
-
-    fn ends_in_vector(&self) -> bool {
-        self.dims.is_some_and(|[_, dims]| dims == 1)
     }
 
     /// The factors.
@@ -332,23 +328,20 @@ impl IndexKernel for Matmul {
 
     fn glance(&self) -> Option<[usize; 2]> {
         let first = usize::from(self.adds);
-        Some(if self.ends_in_vector() {
-            [first + 1, first]
-        } else {
-            [first, first + 1]
-        })
+        Some([first, first + 1])
     }
 
-    fn may_pay(&self, isa: Isa, dtype: DType, numels: [usize; 2], matrix: Option<([usize; 2], bool)>) -> bool {
-        // A product with a vector is computed as that of the transposes.
-        let matrix = matrix.map(|([rows, columns], by_rows)| {
-            if self.ends_in_vector() {
-                ([columns, rows], by_rows)
-            } else {
-                ([rows, columns], !by_rows)
-            }
-        });
-        super::may_pay(isa, dtype, numels, matrix)
+    fn may_pay(&self, glance: &Glance) -> bool {
+        let [a, b] = &glance.tensors;
+        if b.sizes.map_or(self.dims == Some([2, 1]), |sizes| sizes.len() == 1) {
+            // Computed as the product of the transposes.
+            let sizes = a.matrix().map(|[rows, columns]| [1, columns, rows]);
+            super::may_pay(glance, a, sizes, a.row_major, ONE_ROW)
+        } else {
+            let matrix = b.matrix();
+            let sizes = matrix.map(|[terms, columns]| [a.numel / terms.max(1), terms, columns]);
+            super::may_pay(glance, b, sizes, !b.row_major, ONE_ROW)
+        }
     }
 
     fn pays(&self, isa: Isa, tensors: &[Option<Strided>], _: &[f64]) -> Result<(), &'static str> {
@@ -362,9 +355,16 @@ impl IndexKernel for Matmul {
         let pairs = plan.outer.numel();
         if columns == 1 && rows > 1 {
             // Computed as the product of the transposes.
-            super::pays(isa, plan.dtype, [1, terms, rows], !lies[0].transposed, pairs)
+            super::pays(isa, plan.dtype, [1, terms, rows], !lies[0].transposed, pairs, ONE_ROW)
         } else {
-            super::pays(isa, plan.dtype, [rows, terms, columns], lies[1].transposed, pairs)
+            super::pays(
+                isa,
+                plan.dtype,
+                [rows, terms, columns],
+                lies[1].transposed,
+                pairs,
+                ONE_ROW,
+            )
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
     dtype::DType,
     float::Float,
     isa::{self, Isa, Program, Simd},
-    kernel::Exec,
+    kernel::{Exec, Glance, Seen},
     math::row_exp::RowExp,
     ops::reduction::lanes::{RowElement, Tile},
     parallel::Shared,
@@ -251,6 +251,8 @@ const FEW_ROWS: usize = 32;
 const LARGE: usize = 1 << 20;
 const SMALL: usize = 1 << 10;
 const MEDIUM: usize = 1 << 16;
+/// One row gains over functions of stock torch that do nothing but the product from here on.
+const ONE_ROW: usize = 1 << 17;
 /// Rows up to which those libraries are slow, and up to which they are with a matrix of so many elements.
 const FEWER_ROWS: usize = 8;
 const LARGER: usize = 1 << 23;
@@ -266,20 +268,22 @@ fn are_slow(isa: Isa, dtype: DType) -> bool {
     dtype == DType::F32 && isa.has_fma() && isa::vendor() == "amd"
 }
 
-/// What two factors tell at a glance, the second of which has these terms and columns if it is a matrix, and lies by its
-/// columns if it is `along`: see [`IndexKernel::may_pay`](crate::kernel::IndexKernel::may_pay).
-fn may_pay(isa: Isa, dtype: DType, [a, b]: [usize; 2], matrix: Option<([usize; 2], bool)>) -> bool {
+/// What two factors tell at a glance, of rows and one matrix if that is known, which lies by its columns if it is `along`;
+/// `fewest` are the elements from which one row gains. See
+/// [`IndexKernel::may_pay`](crate::kernel::IndexKernel::may_pay).
+fn may_pay(glance: &Glance, matrix: &Seen, sizes: Option<[usize; 3]>, along: bool, fewest: usize) -> bool {
+    let &Glance { isa, dtype, tensors } = glance;
     if !isa.multiplies(dtype) {
         // Unless one is much longer than wide, less make few multiplications.
-        return a.saturating_mul(b) >= FEW << 4;
+        return tensors[0].numel.saturating_mul(tensors[1].numel) >= FEW << 4;
     }
-    if !are_slow(isa, dtype) || b < least(isa) {
+    if !are_slow(isa, dtype) || matrix.numel < least(isa) {
         return false;
     }
-    match matrix {
-        Some(([terms, columns], along)) if terms > 0 => pays(isa, dtype, [a / terms, terms, columns], along, 1).is_ok(),
+    match sizes {
+        Some(sizes) => pays(isa, dtype, sizes, along, 1, fewest).is_ok(),
         // To find out takes longer than the gain is.
-        _ => b >= MEDIUM,
+        None => matrix.sizes.is_none() && matrix.numel >= MEDIUM,
     }
 }
 
@@ -289,7 +293,7 @@ fn least(isa: Isa) -> usize {
 }
 
 /// Whether there is something to gain over stock torch in products of so many rows and a matrix, which lies by its columns if
-/// it is `along`, of so many `pairs`. As measured.
+/// it is `along`, of so many `pairs`; `fewest` are the elements from which one row gains. As measured.
 ///
 /// # Errors
 /// The reason why not.
@@ -299,6 +303,7 @@ fn pays(
     [rows, terms, columns]: [usize; 3],
     along: bool,
     pairs: usize,
+    fewest: usize,
 ) -> Result<(), &'static str> {
     let elements = terms * columns;
     if isa.multiplies(dtype) {
@@ -306,12 +311,8 @@ fn pays(
             2..=if elements < LARGER { FEWER_ROWS } else { FEW_ROWS }
         } else {
             // One thread reads one row's sums and a large matrix no faster.
-            let fewest = if along || (MEDIUM..LARGER).contains(&elements) {
-                1
-            } else {
-                2
-            };
-            fewest..=most_rows(terms, columns, along)
+            let one = elements >= fewest && (along || (MEDIUM..LARGER).contains(&elements));
+            (2 - usize::from(one))..=most_rows(terms, columns, along)
         };
         if are_slow(isa, dtype) && pairs == 1 && elements >= least(isa) && gaining.contains(&rows) {
             return Ok(());
