@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from . import _rusttorch
@@ -58,21 +59,25 @@ def missing(row: Op | Nary | Select | Index) -> set[tuple[str, str]]:
     import torch
 
     found = set()
-    for dtype in row.dtypes:
-        kind = getattr(torch, dtype)
-        x = torch.full((2, 2), 0.5).to(kind).requires_grad_(kind.is_floating_point)
-        for call in row.calls:
-            try:
-                result = eval(call, row.scope(x))
-            except RuntimeError:
-                found |= {(mode, dtype) for mode in MODES}
-                break
-            if not row.trains or not x.requires_grad:
-                continue
-            try:
-                result.backward(torch.ones_like(result))
-            except RuntimeError:
-                found.add(("training", dtype))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of stock torch, of what nobody called
+        for dtype in row.dtypes:
+            kind = getattr(torch, dtype)
+            x = torch.full((2, 2), 0.5).to(kind).requires_grad_(kind.is_floating_point)
+            for call in row.calls:
+                try:
+                    result = eval(call, row.scope(x))
+                except (AttributeError, TypeError):
+                    continue  # this torch lacks the function or an argument
+                except RuntimeError:
+                    found |= {(mode, dtype) for mode in MODES}
+                    break
+                if not row.trains or not x.requires_grad:
+                    continue
+                try:
+                    result.backward(torch.ones_like(result))
+                except RuntimeError:
+                    found.add(("training", dtype))
     return found
 
 

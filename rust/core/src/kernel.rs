@@ -92,6 +92,16 @@ impl Geometry {
         }
     }
 
+    /// Along `dim` of a row-major tensor of these sizes.
+    pub fn along(sizes: &[i64], dim: usize) -> Self {
+        let product = |sizes: &[i64]| sizes.iter().product::<i64>() as usize;
+        Self {
+            outer: product(&sizes[..dim]),
+            dim: sizes.get(dim).map_or(1, |&size| size as usize),
+            inner: product(sizes.get(dim + 1..).unwrap_or_default()),
+        }
+    }
+
     /// So many rows of so many elements.
     pub fn rows(count: usize, len: usize) -> Self {
         Self {

@@ -25,6 +25,14 @@ pub struct Layout {
     strides: [i64; MAX_DIMS],
 }
 
+/// The dimension that a number of it, which may be counted from the end, stands for among `ndim`.
+pub fn wrap_dim(ndim: usize, dim: i64) -> Option<usize> {
+    let ndim = ndim.max(1) as i64;
+    (-ndim..ndim)
+        .contains(&dim)
+        .then(|| (if dim < 0 { dim + ndim } else { dim }) as usize)
+}
+
 impl Layout {
     /// That of a single element, without dimensions.
     pub const SCALAR: Self = Self {
@@ -189,20 +197,12 @@ impl Layout {
 
     /// The dimension that `dim` names, counting from the end if negative; a scalar has one, of size 1.
     pub fn wrap_dim(&self, dim: i64) -> Option<usize> {
-        let ndim = self.ndim.max(1) as i64;
-        (-ndim..ndim)
-            .contains(&dim)
-            .then(|| (if dim < 0 { dim + ndim } else { dim }) as usize)
+        wrap_dim(self.ndim, dim)
     }
 
     /// The geometry along `dim` of a row-major tensor.
     pub fn along(&self, dim: usize) -> Geometry {
-        let product = |sizes: &[i64]| sizes.iter().product::<i64>() as usize;
-        Geometry {
-            outer: product(&self.sizes[..dim]),
-            dim: self.sizes[dim] as usize,
-            inner: product(&self.sizes[dim + 1..self.ndim.max(dim + 1)]),
-        }
+        Geometry::along(self.sizes(), dim)
     }
 
     /// The geometry along `dim` of a dense tensor in any order, or `None` where it is not dense.

@@ -688,7 +688,17 @@ impl Data {
             (false, false) => Mode::Forward,
         };
         // SAFETY: the input is a plain tensor, alive during the call, and the GIL held.
-        let held = unsafe { runtime.doors.hold(arguments.input) };
+        let (held, outline) = unsafe {
+            (
+                runtime.doors.hold(arguments.input),
+                runtime.doors.outline(arguments.input),
+            )
+        };
+        if let Some(outline) = outline.filter(|outline| outline.contiguous)
+            && let Some(sizes) = outline.sizes()
+        {
+            self.op.may_gain(sizes, arguments.dim, arguments.numbers())?;
+        }
         if !arguments.dtype.is_null() && !held.has_dtype(py, arguments.dtype)? {
             return Err(Decline::Keyword);
         }
@@ -908,10 +918,7 @@ impl Data {
         let (view, Some(_)) = self.fit(py, passed, arguments, false)? else {
             return Err(Decline::Layout.into());
         };
-        // Several tensors are made of the result in a call of its own.
-        if numbers.first().is_some_and(|&as_tuple| as_tuple != 0.0) && view.layout.numel() < select::TUPLE {
-            return Err(Decline::Kernel.into());
-        }
+        self.op.may_gain(view.layout.sizes(), None, numbers)?;
         let mask = if kernel.has_mask() {
             let mask = self.signature.operands(arguments).next().ok_or(Decline::Arguments)?;
             // SAFETY: an argument, which is alive during the call.
@@ -952,6 +959,7 @@ impl Data {
             return Err(Decline::Layout.into());
         }
         let numbers = arguments.numbers();
+        self.op.may_gain(input.layout.sizes(), None, numbers)?;
         let _record = really.then(|| Record::start(py, *state, &self.label));
         match look {
             Look::Multinomial => multinomial::forward(py, runtime, &self.op, &input, numbers, really),

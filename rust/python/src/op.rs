@@ -22,7 +22,7 @@ use rusttorch_core::{
         AlongKernel, ClipKernel, Exec, Geometry, Glance, IndexKernel, Kernel, Kind, MAX_RESULTS, NaryKernel,
         RandomKernel, SelectKernel, Shape, Slot, StepKernel,
     },
-    layout::{Layout, MAX_DIMS},
+    layout::{Layout, MAX_DIMS, wrap_dim},
     ops,
     random::{Mt19937, Source},
 };
@@ -501,8 +501,10 @@ impl OpState {
             if !layout.is_contiguous() {
                 return Err(Decline::Layout);
             }
+            let geometry = Geometry::flat(layout.numel());
+            self.accepts(geometry, numbers)?;
             Plan {
-                geometry: Geometry::flat(layout.numel()),
+                geometry,
                 result: *layout,
                 whole: false,
             }
@@ -512,8 +514,10 @@ impl OpState {
             if self.strides == Strides::Contiguous && !layout.is_contiguous() {
                 return Err(Decline::Layout);
             }
+            let geometry = Geometry::flat(layout.numel());
+            self.accepts(geometry, numbers)?;
             Plan {
-                geometry: Geometry::flat(layout.numel()),
+                geometry,
                 result: if self.strides == Strides::Input { *layout } else { dense },
                 whole: false,
             }
@@ -550,6 +554,7 @@ impl OpState {
                 return Err(Decline::Kernel);
             }
             let geometry = layout.along(dim);
+            self.accepts(geometry, numbers)?;
             let result = match shape {
                 Shape::Rows if matches!(self.kernel, Work::Along(_)) => {
                     Layout::contiguous(layout.sizes()).ok_or(Decline::Layout)?
@@ -569,7 +574,6 @@ impl OpState {
                 whole: false,
             }
         };
-        self.accepts(plan.geometry, numbers)?;
         Ok(plan)
     }
 
@@ -604,6 +608,27 @@ impl OpState {
             Work::Nary(kernel) => kernel.may_pay(glance),
             Work::Index(kernel) => kernel.may_pay(glance),
             _ => true,
+        }
+    }
+
+    /// Whether the numbers of a call and the sizes of its row-major input leave something to gain: most calls that do not
+    /// pay are told by these, before more is read.
+    pub(crate) fn may_gain(&self, sizes: &[i64], dim: Option<i64>, numbers: &[f64]) -> Result<(), Decline> {
+        if !self.weighs() {
+            return Ok(());
+        }
+        match self.kernel {
+            Work::Plain(_) | Work::Along(_) if self.kernel.shape() != Shape::Pointwise => {
+                let geometry = match dim {
+                    Some(dim) => wrap_dim(sizes.len(), dim).map(|dim| Geometry::along(sizes, dim)),
+                    None if self.kernel.reduces_all() => Some(Geometry::flat(sizes.iter().product::<i64>() as usize)),
+                    None => None,
+                };
+                geometry.map_or(Ok(()), |geometry| self.accepts(geometry, numbers))
+            }
+            Work::Select(_) if !select::gains(sizes, numbers) => Err(Decline::Kernel),
+            Work::Look(Look::Multinomial) if !multinomial::gains(numbers) => Err(Decline::Kernel),
+            _ => Ok(()),
         }
     }
 

@@ -17,7 +17,12 @@ use crate::{
 };
 
 /// Elements from which on a tensor for each dimension comes faster than from stock torch.
-pub(crate) const TUPLE: usize = 16_384;
+const TUPLE: usize = 16_384;
+
+/// Whether a call of these numbers has something to gain: several tensors are made of the result in a call of its own.
+pub(crate) fn gains(sizes: &[i64], numbers: &[f64]) -> bool {
+    numbers.first().is_none_or(|&as_tuple| as_tuple == 0.0) || sizes.iter().product::<i64>() as usize >= TUPLE
+}
 
 /// A mask that elements of `input` are chosen by; `profiled` is as of [`view`](rusttorch_torch::doors::Held::view).
 ///
