@@ -43,6 +43,7 @@ impl Layout {
 
     /// `None` if there are more than [`MAX_DIMS`] dimensions, the slices differ in length, a size is negative, or there
     /// are too many elements, without the dimensions of size 0 as well.
+    #[inline(always)] // a copy of the result takes longer
     pub fn new(sizes: &[i64], strides: &[i64]) -> Option<Self> {
         if sizes.len() > MAX_DIMS || sizes.len() != strides.len() || sizes.iter().any(|&size| size < 0) {
             return None;

@@ -36,7 +36,7 @@ use crate::{
     bincount,
     bind::{Arguments, Given, MAX_PARAMETERS, Signature},
     clip,
-    index::{self, Indexed},
+    index::{self, Indexed, Views},
     multinomial,
     nary::{self, Operands},
     op::{Failure, Look, Mode, Op, OpState, Plan, hold},
@@ -1008,7 +1008,9 @@ impl Data {
             numbers = &dim;
         }
         let others = &given[..count];
-        if let Some((select, mask)) = Indexed::chooses(runtime, kernel, &input, others, state.profiled)? {
+        let mut views = Views::of(input);
+        views.read(runtime, others, state.profiled)?;
+        if let Some((select, input, mask)) = views.chooses(kernel)? {
             // Nor is what puts rows back.
             let of_rows = mask.layout.sizes() != input.layout.sizes();
             if passed.mode == Mode::Training && of_rows && self.op.weighs() {
@@ -1024,9 +1026,9 @@ impl Data {
                 let tensors = PyTuple::new(py, [Some(&tensor), given[0].tensor()]).map_err(Failure::Raise)?;
                 return self.op.train(py, &tensors, None, &[]);
             }
-            return select::forward(py, runtime, &self.op, select, &input, Some(&mask), &[]);
+            return select::forward(py, runtime, &self.op, select, input, Some(mask), &[]);
         }
-        let indexed = Indexed::read(runtime, kernel, input, others, numbers, inplace, state.profiled)?;
+        let indexed = Indexed::new(kernel, &views, others, numbers, inplace)?;
         if self.op.weighs() {
             indexed.pays(runtime, numbers)?;
         }

@@ -99,12 +99,18 @@ fn is_full(object: &Bound<'_, PyAny>) -> bool {
     (start, stop, step) == (0, isize::MAX, 1)
 }
 
-/// The tensors of a call, which outlives this, and its kernel; the first is the input.
-pub(crate) struct Indexed {
-    kernel: &'static dyn IndexKernel,
+/// The tensors of a call, which outlives this; the first is the input. They are read in place: copies would take longer than
+/// the reading.
+pub(crate) struct Views {
     tensors: [Option<TensorView>; MAX_TENSORS],
     /// How many the operation takes, missing ones included.
     count: usize,
+}
+
+/// A call and its kernel.
+pub(crate) struct Indexed<'a> {
+    kernel: &'static dyn IndexKernel,
+    views: &'a Views,
     /// What a call makes.
     pub(crate) dtype: DType,
     layout: Layout,
@@ -125,46 +131,29 @@ unsafe fn strided(view: &TensorView) -> Strided<'_> {
     }
 }
 
-impl Indexed {
-    /// Reads the tensors of a call that are beside its input, which may be changed `inplace`; `profiled` is as of
-    /// [`view`](rusttorch_torch::doors::Held::view).
+impl Views {
+    /// Of an input alone.
+    pub(crate) fn of(input: TensorView) -> Self {
+        let mut views = Self {
+            tensors: [const { None }; MAX_TENSORS],
+            count: 1,
+        };
+        views.tensors[0] = Some(input);
+        views
+    }
+
+    /// Reads those that are beside the input; `profiled` is as of [`view`](rusttorch_torch::doors::Held::view).
     ///
     /// # Errors
-    /// The reason why they are not for the kernel.
-    pub(crate) fn read(
-        runtime: &Runtime,
-        kernel: &'static dyn IndexKernel,
-        input: TensorView,
-        others: &[Given<'_>],
-        numbers: &[f64],
-        inplace: bool,
-        profiled: bool,
-    ) -> Result<Self, Decline> {
-        let mut tensors = [const { None }; MAX_TENSORS];
-        let its = input.dtype;
-        tensors[0] = Some(input);
-        for (view, other) in tensors[1..].iter_mut().zip(others) {
+    /// The reason why they are not for kernels.
+    pub(crate) fn read(&mut self, runtime: &Runtime, others: &[Given<'_>], profiled: bool) -> Result<(), Decline> {
+        for (view, other) in self.tensors[1..].iter_mut().zip(others) {
             if let Some(tensor) = other.tensor() {
                 *view = Some(hold(runtime, tensor)?.any_view(tensor.py(), false, profiled)?);
             }
         }
-        let mut indexed = Self {
-            kernel,
-            tensors,
-            count: 1 + others.len(),
-            dtype: DType::Bool,
-            layout: Layout::contiguous(&[]).ok_or(Decline::Layout)?,
-        };
-        // SAFETY: the caller of the operation holds the tensors, and the GIL. Races with other threads of Python are the
-        // program's, as in stock torch.
-        let outline = kernel.outline(&unsafe { indexed.strided() }[..indexed.count], numbers, inplace);
-        (indexed.dtype, indexed.layout) = outline.map_err(|_| Decline::Kernel)?;
-        let kept = kernel.type_of_numbers(its, indexed.dtype);
-        if others.iter().all(|other| other.keeps(kept)) {
-            Ok(indexed)
-        } else {
-            Err(Decline::Kernel)
-        }
+        self.count = 1 + others.len();
+        Ok(())
     }
 
     /// As kernels take them.
@@ -178,20 +167,16 @@ impl Indexed {
             .map(|view| unsafe { view.as_ref().map(|view| strided(view)) })
     }
 
-    /// The kernel for a mask, if that is what there is, and the mask.
-    pub(crate) fn chooses(
-        runtime: &Runtime,
-        kernel: &'static dyn IndexKernel,
-        input: &TensorView,
-        others: &[Given<'_>],
-        profiled: bool,
-    ) -> Result<Option<(&'static dyn SelectKernel, TensorView)>, Decline> {
-        let [Given::Tensor(by)] = others else {
+    /// The kernel for a mask, if that is what there is, the input and the mask.
+    ///
+    /// # Errors
+    /// The reason why the two are not for it.
+    pub(crate) fn chooses(&self, kernel: &'static dyn IndexKernel) -> Result<Option<Choice<'_>>, Decline> {
+        let [Some(input), Some(by)] = &self.tensors[..self.count] else {
             return Ok(None);
         };
-        let by = hold(runtime, by)?.any_view(by.py(), false, profiled)?;
-        // SAFETY: as in `read`.
-        let tensors = unsafe { [Some(strided(input)), Some(strided(&by))] };
+        // SAFETY: as in `Indexed::new`.
+        let tensors = unsafe { [Some(strided(input)), Some(strided(by))] };
         let Some(select) = kernel.chooses(&tensors) else {
             return Ok(None);
         };
@@ -200,31 +185,64 @@ impl Indexed {
             return Err(Decline::Kernel);
         }
         if input.layout.is_contiguous() && by.layout.is_contiguous() {
-            Ok(Some((select, by)))
+            Ok(Some((select, input, by)))
         } else {
             Err(Decline::Layout)
         }
     }
+}
+
+/// See [`Views::chooses`].
+type Choice<'a> = (&'static dyn SelectKernel, &'a TensorView, &'a TensorView);
+
+impl<'a> Indexed<'a> {
+    /// What a call of the kernel makes of tensors, the first of which may be changed `inplace`, and numbers.
+    ///
+    /// # Errors
+    /// The reason why they are not for the kernel.
+    pub(crate) fn new(
+        kernel: &'static dyn IndexKernel,
+        views: &'a Views,
+        others: &[Given<'_>],
+        numbers: &[f64],
+        inplace: bool,
+    ) -> Result<Self, Decline> {
+        // SAFETY: the caller of the operation holds the tensors, and the GIL. Races with other threads of Python are the
+        // program's, as in stock torch.
+        let outline = kernel.outline(&unsafe { views.strided() }[..views.count], numbers, inplace);
+        let (dtype, layout) = outline.map_err(|_| Decline::Kernel)?;
+        let its = views.tensors[0].as_ref().map_or(dtype, |input| input.dtype);
+        let kept = kernel.type_of_numbers(its, dtype);
+        if !others.iter().all(|other| other.keeps(kept)) {
+            return Err(Decline::Kernel);
+        }
+        Ok(Self {
+            kernel,
+            views,
+            dtype,
+            layout,
+        })
+    }
 
     /// Whether there is something to gain over stock torch.
     pub(crate) fn pays(&self, runtime: &Runtime, numbers: &[f64]) -> Result<(), Decline> {
-        // SAFETY: as in `read`.
-        let tensors = unsafe { self.strided() };
+        // SAFETY: as in `new`.
+        let tensors = unsafe { self.views.strided() };
         self.kernel
-            .pays(runtime.isa, &tensors[..self.count], numbers)
+            .pays(runtime.isa, &tensors[..self.views.count], numbers)
             .map_err(|_| Decline::Kernel)
     }
 
     /// Whether autograd may record it.
     pub(crate) fn is_recorded(&self) -> bool {
-        // SAFETY: as in `read`.
-        let tensors = unsafe { self.strided() };
-        self.kernel.is_recorded(&tensors[..self.count])
+        // SAFETY: as in `new`.
+        let tensors = unsafe { self.views.strided() };
+        self.kernel.is_recorded(&tensors[..self.views.count])
     }
 
     /// The number of elements that a call is counted by: the result's, where these are more than the input's.
     fn numel(&self) -> usize {
-        let input = self.tensors.iter().flatten().next();
+        let input = self.views.tensors.iter().flatten().next();
         input.map_or(0, |view| view.layout.numel()).max(self.layout.numel())
     }
 
@@ -239,17 +257,17 @@ impl Indexed {
         let result = runtime.doors.empty(py, self.dtype, &self.layout)?;
         let mut outcome = Ok(());
         op.run(self.numel(), || {
-            // SAFETY: as in `read`; the new tensor is nobody else's.
+            // SAFETY: as in `new`; the new tensor is nobody else's.
             let (tensors, target) = unsafe {
                 (
-                    self.strided(),
+                    self.views.strided(),
                     Target::from_raw(self.dtype, result.data, self.layout.numel()),
                 )
             };
             let exec = Exec::new(runtime.isa, &runtime.team);
             outcome = self
                 .kernel
-                .forward(&exec, &tensors[..self.count], target, &self.layout, numbers);
+                .forward(&exec, &tensors[..self.views.count], target, &self.layout, numbers);
         })?;
         outcome.map_err(|_| Decline::Elements)?;
         Ok(runtime.doors.finish(py, result)?)
@@ -261,22 +279,22 @@ impl Indexed {
             let start = view.data as usize;
             start..start + extent(view) * view.dtype.size()
         };
-        let mut spans = self.tensors.iter().flatten().map(span);
+        let mut spans = self.views.tensors.iter().flatten().map(span);
         let Some(its) = spans.next() else { return false };
         spans.all(|other| its.end <= other.start || other.end <= its.start)
     }
 
     /// Changes the input, which was read to be changed and is apart.
     pub(crate) fn inplace(&self, runtime: &Runtime, op: &OpState, numbers: &[f64]) -> Result<(), Failure> {
-        let Some(input) = &self.tensors[0] else {
+        let Some(input) = &self.views.tensors[0] else {
             return Err(Decline::Failed.into());
         };
         let mut outcome = Ok(());
         op.run(input.layout.numel(), || {
-            // SAFETY: as in `read`; the input is dense, and apart from the others.
+            // SAFETY: as in `new`; the input is dense, and apart from the others.
             let (mut tensors, buf) = unsafe {
                 (
-                    self.strided(),
+                    self.views.strided(),
                     ViewMut::from_raw(input.dtype, input.data, input.layout.numel()),
                 )
             };
@@ -284,7 +302,7 @@ impl Indexed {
             let exec = Exec::new(runtime.isa, &runtime.team);
             outcome = self
                 .kernel
-                .inplace(&exec, &input.layout, buf, &tensors[..self.count], numbers);
+                .inplace(&exec, &input.layout, buf, &tensors[..self.views.count], numbers);
         })?;
         Ok(outcome.map_err(|_| Decline::Elements)?)
     }

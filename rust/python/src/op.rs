@@ -33,7 +33,7 @@ use rusttorch_torch::{
 };
 
 use crate::{
-    index::{self, Indexed},
+    index::{self, Indexed, Views},
     multinomial,
     nary::{Forwarded, Operands},
     runtime::{Runtime, runtime},
@@ -1382,10 +1382,12 @@ impl Op {
             let py = input.py();
             let others: Vec<_> = tensors.map(index::Given::new).collect();
             let view = hold(runtime, &input)?.any_view(py, inplace, false)?;
-            if let Some((select, mask)) = Indexed::chooses(runtime, kernel, &view, &others, false)? {
-                return select::forward(py, runtime, &self.0, select, &view, Some(&mask), &[]);
+            let mut views = Views::of(view);
+            views.read(runtime, &others, false)?;
+            if let Some((select, input, mask)) = views.chooses(kernel)? {
+                return select::forward(py, runtime, &self.0, select, input, Some(mask), &[]);
             }
-            let indexed = Indexed::read(runtime, kernel, view, &others, &numbers, inplace, false)?;
+            let indexed = Indexed::new(kernel, &views, &others, &numbers, inplace)?;
             if !inplace {
                 return indexed.forward(py, runtime, &self.0, &numbers);
             }

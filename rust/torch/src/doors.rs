@@ -655,13 +655,17 @@ impl Doors {
         }
     }
 
+    fn is_strided(&self, tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = tensor.py();
+        Ok(tensor.getattr(intern!(py, "layout"))?.is(&self.strided)
+            && !tensor.getattr(intern!(py, "is_nested"))?.is_truthy()?)
+    }
+
     fn read_python(&self, py: Python<'_>, object: *mut ffi::PyObject) -> Result<TensorView, Decline> {
         // SAFETY: the object is alive and the GIL held.
         let tensor = unsafe { Bound::from_borrowed_ptr(py, object) };
         let read = || -> PyResult<Result<TensorView, Decline>> {
-            if !tensor.getattr(intern!(py, "layout"))?.is(&self.strided)
-                || tensor.getattr(intern!(py, "is_nested"))?.is_truthy()?
-            {
+            if !self.is_strided(&tensor)? {
                 return Ok(Err(Decline::Unreadable));
             }
             if tensor.getattr(intern!(py, "is_meta"))?.is_truthy()?
@@ -940,6 +944,7 @@ impl Held<'_> {
     ///
     /// # Errors
     /// As of [`view`](Self::view).
+    #[inline]
     pub fn any_view(&self, py: Python<'_>, mutable: bool, profiled: bool) -> Result<TensorView, Decline> {
         let view = self.read(py, mutable)?;
         let negative = || self.ask(py, |reader| reader.is_neg.filter(|_| !profiled), &self.doors.is_neg);
@@ -965,8 +970,7 @@ impl Held<'_> {
         if let Some((Reader { layout: None, .. }, _)) = self.native {
             // SAFETY: the object is alive and the GIL held.
             let tensor = unsafe { Bound::from_borrowed_ptr(py, self.object) };
-            let layout = tensor.getattr(intern!(py, "layout"));
-            if !layout.is_ok_and(|layout| layout.is(&doors.strided)) {
+            if !doors.is_strided(&tensor).unwrap_or(false) {
                 return Err(Decline::Unreadable);
             }
         }
@@ -982,6 +986,7 @@ impl Held<'_> {
 
 /// # Safety
 /// `aten` is a live handle, and the GIL is held.
+#[inline(always)] // as are those below: copies of what is read would take longer than to read it
 unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<TensorView, Decline> {
     let ok = |code: i32| if code == 0 { Ok(()) } else { Err(Decline::Unreadable) };
     // SAFETY: each function fills its result where it returns 0, and sizes and strides live as long as the tensor.
@@ -1016,6 +1021,7 @@ unsafe fn read_stable(reader: &Reader, aten: Aten, mutable: bool) -> Result<Tens
 
 /// # Safety
 /// `sizes` and `strides` point to `ndim` values each.
+#[inline(always)]
 unsafe fn layout_at(ndim: usize, sizes: *const i64, strides: *const i64) -> Result<Layout, Decline> {
     if ndim == 0 {
         return Layout::new(&[], &[]).ok_or(Decline::Layout);
@@ -1034,6 +1040,7 @@ unsafe fn layout_at(ndim: usize, sizes: *const i64, strides: *const i64) -> Resu
 }
 
 /// The view, if there is data and it is aligned.
+#[inline(always)]
 fn checked(dtype: DType, layout: Layout, data: *mut u8) -> Result<TensorView, Decline> {
     if layout.numel() == 0 {
         return Err(Decline::Empty);
