@@ -158,8 +158,13 @@ fn kernels_with_random_numbers() {
 #[test]
 fn kernels_of_several_tensors() {
     const MOST: usize = 300;
+    const FEW: usize = 20;
     let mut taken = BTreeSet::new();
-    for seed in 0..if cfg!(miri) { 600 } else { 20_000 } {
+    for seed in 0..20_000 {
+        // Miri is slow.
+        if cfg!(miri) && taken.len() > FEW {
+            break;
+        }
         let bytes: Vec<u8> = random(40, seed).flat_map(u64::to_le_bytes).collect();
         let case = index::Case::arbitrary(&mut Unstructured::new(&bytes)).unwrap();
         if case.elements() <= MOST && case.check() {
@@ -170,5 +175,5 @@ fn kernels_of_several_tensors() {
             taken.insert(case.kernel);
         }
     }
-    assert!(taken.len() > 20, "{taken:?}");
+    assert!(taken.len() > FEW, "{taken:?}");
 }

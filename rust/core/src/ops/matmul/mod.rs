@@ -343,12 +343,12 @@ fn most_rows(terms: usize, columns: usize, along: bool) -> usize {
 }
 
 /// Rows and columns of a tile of the result at most, and the terms of its sums that are packed at a time and summed up by
-/// themselves: a tile, and what is packed for it, stay in the second-level cache, strips of that in the first-level one,
-/// and errors stay small.
+/// themselves: the rows that are packed stay in the second-level cache, a strip of the columns in the first-level one, and
+/// errors stay small. The wider a tile, the less often rows are packed.
 const TILE_ROWS: usize = 192;
-const TILE_COLUMNS: usize = 336;
+const TILE_COLUMNS: usize = 1008;
 const TERMS: usize = 128;
-/// Tiles for each thread, so that all have about as much to do.
+/// Tiles for each thread that make up for one more that some have.
 const TILES: usize = 4;
 
 /// `dst = a * b`, or the sum that it is a part of. The three may be of several types, which are computed in one.
@@ -380,15 +380,10 @@ pub(in crate::ops) fn gemm<A: RowElement, B: RowElement<Lane = A::Lane>, D: RowE
         size_of::<B>() * (a.columns / columns + b.rows / rows + 1),
         a.columns,
     );
-    let down = rows.div_ceil(TILE_ROWS);
-    let least = columns.div_ceil(TILE_COLUMNS);
-    let across = if team.threads() > 1 {
-        least
-            .max((TILES * team.threads()).div_ceil(down))
-            .min(columns.div_ceil(NARROWEST))
-    } else {
-        least
-    };
+    let (down, threads) = (rows.div_ceil(TILE_ROWS), team.threads());
+    let (least, most) = (columns.div_ceil(TILE_COLUMNS), columns.div_ceil(NARROWEST));
+    let is_even = |across: usize| (down * across).is_multiple_of(threads) || down * across >= TILES * threads;
+    let across = (least..most).find(|&across| is_even(across)).unwrap_or(most);
     let part = |len: usize, parts: usize, index: usize| len * index / parts..len * (index + 1) / parts;
     let result = Rows {
         width: columns,
