@@ -244,6 +244,21 @@ def test_types_that_the_cpu_multiplies_are_stock_torchs_but_of_few_rows() -> Non
         assert calls("mv") - before == (amd and not wide) * (1 + first_door)
 
 
+def test_many_rows_of_a_wide_matrix_gain_by_avx2() -> None:
+    gains = (open_runtime()["vendor"], open_runtime()["isa"]) == ("amd", "avx2")
+    wide = torch.ones(1024, 2560)
+    with rusttorch.patch(["mm", "linear"]):
+        for name, function in (("mm", torch.mm), ("linear", torch.nn.functional.linear)):  # as they are patched
+            as_given = (lambda tensor: tensor) if name == "mm" else torch.t
+            for rows, taken in ((33, name == "mm"), (64, True), (192, True), (193, False)):
+                before = calls(name)
+                function(torch.ones(rows, 1024), as_given(wide).contiguous())
+                assert calls(name) - before == (taken and gains), (name, rows)
+            before = calls(name)
+            function(torch.ones(64, 2560), as_given(wide.t()).contiguous())
+            assert calls(name) == before
+
+
 def test_rows_say_what_products_are() -> None:
     assert all(EVERY[name].multiplies for name in PRODUCTS)
 

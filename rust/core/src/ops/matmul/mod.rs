@@ -257,6 +257,11 @@ const ONE_ROW: usize = 1 << 17;
 const FEWER_ROWS: usize = 8;
 const LARGER: usize = 1 << 23;
 
+/// Rows up to which they are with wide matrices: columns and elements of these.
+const MORE_ROWS: usize = 192;
+const WIDE: usize = 1 << 11;
+const WIDE_ELEMENTS: usize = 1 << 21;
+
 /// The sizes of matrices in the caches over which stock torch's own kernel for one row of halves is as fast as memory.
 const HELD: Range<usize> = 1 << 19..1 << 22;
 
@@ -307,14 +312,16 @@ fn pays(
 ) -> Result<(), &'static str> {
     let elements = terms * columns;
     if isa.multiplies(dtype) {
-        let gaining = if isa.is_widest() {
-            2..=if elements < LARGER { FEWER_ROWS } else { FEW_ROWS }
-        } else {
+        let gains = if isa.is_widest() {
+            (2..=if elements < LARGER { FEWER_ROWS } else { FEW_ROWS }).contains(&rows)
+        } else if rows <= FEW_ROWS {
             // One thread reads one row's sums and a large matrix no faster.
             let one = elements >= fewest && (along || (MEDIUM..LARGER).contains(&elements));
-            (2 - usize::from(one))..=most_rows(terms, columns, along)
+            rows <= most_rows(terms, columns, along) && (rows > 1 || one)
+        } else {
+            rows <= MORE_ROWS && least_rows(terms, columns, along).is_some_and(|least| rows >= least)
         };
-        if are_slow(isa, dtype) && pairs == 1 && elements >= least(isa) && gaining.contains(&rows) {
+        if are_slow(isa, dtype) && pairs == 1 && elements >= least(isa) && gains {
             return Ok(());
         }
         return Err("the CPU's own instructions are at the hardware's limit");
@@ -339,6 +346,19 @@ fn most_rows(terms: usize, columns: usize, along: bool) -> usize {
         (false, ..) if terms * columns < MEDIUM => 4,
         (false, ..) if is_small || terms > 2 * columns => 8,
         (false, ..) => 16,
+    }
+}
+
+/// Rows from which a product of singles through tiles gains by AVX2: those libraries are slow with wide matrices. Rows that
+/// lie along the terms are packed the slower.
+fn least_rows(terms: usize, columns: usize, along: bool) -> Option<usize> {
+    let elements = terms * columns;
+    if elements >= LARGER {
+        Some(0)
+    } else if elements < WIDE_ELEMENTS || columns < WIDE || along && columns == WIDE {
+        None
+    } else {
+        Some(if along { 64 } else { 0 })
     }
 }
 
