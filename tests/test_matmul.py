@@ -239,9 +239,8 @@ def test_types_that_the_cpu_multiplies_are_stock_torchs_but_of_few_rows() -> Non
     with rusttorch.patch("mv"):
         before = calls("mv")
         torch.mv(x, x[0].clone())
-        assert calls("mv") - before == (amd and not wide)
         torch.mv(x[:64, :64].contiguous(), x[0, :64].clone())
-        assert calls("mv") - before == (amd and not wide) * (1 + first_door)
+        assert calls("mv") - before == (amd and not wide)
 
 
 def test_many_rows_of_a_wide_matrix_gain_by_avx2() -> None:
